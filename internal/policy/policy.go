@@ -1,0 +1,148 @@
+// Package policy answers one question: may this principal make this call? It is pure: no I/O, no clock, no state, and
+// whatever it was not told to allow it denies. What a principal is belongs to identity, how tokens are checked to
+// authn; how a denial looks to the client is the gateway's business.
+package policy
+
+import (
+	"errors"
+	"fmt"
+
+	"gatehouse/internal/identity"
+)
+
+// Access says who may use an endpoint at all. Its zero value lets nobody in.
+type Access struct {
+	AnySignedIn bool                // every principal that an authorizer accepted
+	Rule        *identity.ClaimRule // principals whose claims match
+}
+
+func (a Access) allows(p *identity.Principal) bool {
+	return a.AnySignedIn || a.Rule != nil && a.Rule.Match(p.Claims)
+}
+
+// Requirement names scopes that a call needs on top of access. An empty Target, Method or Name stands for all of them.
+type Requirement struct {
+	Target string // name of the target
+	Method string // JSON-RPC method, such as tools/call
+	Name   string // the target's own name of a tool or prompt, or the URI of a resource
+	Scopes identity.Scopes
+}
+
+// Options are what a policy is made of.
+type Options struct {
+	Access   Access
+	Requires []Requirement
+}
+
+// Question is one call that somebody wants to make. Target and Name are empty for what Gatehouse answers itself.
+type Question struct {
+	Principal *identity.Principal
+	Endpoint  string
+	Target    string
+	Method    string
+	Name      string
+}
+
+// Decision is the answer. A denial with MissingScopes is the only one whose reason a client may learn, so that it can
+// step up; every other denial must look like a thing that does not exist.
+type Decision struct {
+	Allow         bool
+	Reason        string          // for the audit record
+	MissingScopes identity.Scopes // every scope the call needs, when some of them are not granted
+}
+
+// The reasons of decisions, as they stand in audit records.
+const (
+	ReasonAllowed       = "allowed"
+	ReasonNoPolicy      = "no policy"
+	ReasonNobody        = "no principal"
+	ReasonAccessRule    = "access rule"
+	ReasonMissingScopes = "missing scopes"
+)
+
+// Policy decides for one endpoint. It is immutable; a nil Policy denies everything.
+type Policy struct {
+	access   Access
+	requires map[subject]identity.Scopes
+	patterns []pattern // the combinations of wildcards in use: each costs one map lookup a question
+}
+
+type subject struct{ target, method, name string }
+
+type pattern struct{ target, method, name bool }
+
+// New checks the rules and makes the policy. Access that lets nobody in is a fault here, because nobody means it.
+func New(o Options) (*Policy, error) {
+	if err := o.Access.validate(); err != nil {
+		return nil, err
+	}
+	p := &Policy{access: o.Access, requires: make(map[subject]identity.Scopes, len(o.Requires))}
+	seen := make(map[pattern]bool)
+	for _, r := range o.Requires {
+		for _, s := range r.Scopes {
+			if !identity.ValidScope(s) {
+				return nil, fmt.Errorf("scope requirement on %s %s: %q is not a scope; scopes have no spaces, quotes or backslashes (RFC 6749 §3.3)", r.Method, r.Name, s)
+			}
+		}
+		k := subject{r.Target, r.Method, r.Name}
+		p.requires[k] = p.requires[k].Union(r.Scopes)
+		if pat := (pattern{r.Target != "", r.Method != "", r.Name != ""}); !seen[pat] {
+			seen[pat] = true
+			p.patterns = append(p.patterns, pat)
+		}
+	}
+	return p, nil
+}
+
+func (a Access) validate() error {
+	switch {
+	case a.AnySignedIn && a.Rule != nil:
+		return errors.New("access: any_signed_in and a claim rule exclude each other; keep the one you mean")
+	case !a.AnySignedIn && a.Rule == nil:
+		return errors.New("access: no rule given; write any_signed_in or a claim rule")
+	case a.Rule != nil:
+		return a.Rule.Validate()
+	}
+	return nil
+}
+
+// Decide answers q.
+func (p *Policy) Decide(q *Question) Decision {
+	switch {
+	case p == nil:
+		return Decision{Reason: ReasonNoPolicy}
+	case q.Principal == nil || q.Principal.Key.Issuer == "" || q.Principal.Key.Subject == "":
+		return Decision{Reason: ReasonNobody}
+	case !p.access.allows(q.Principal):
+		return Decision{Reason: ReasonAccessRule}
+	}
+	if needed := p.needed(q); !q.Principal.Scopes.HasAll(needed) {
+		return Decision{Reason: ReasonMissingScopes, MissingScopes: needed}
+	}
+	return Decision{Allow: true, Reason: ReasonAllowed}
+}
+
+// needed collects the scopes of every requirement that covers the call. Without overlap it allocates nothing.
+func (p *Policy) needed(q *Question) identity.Scopes {
+	var out identity.Scopes
+	for _, pat := range p.patterns {
+		var k subject
+		if pat.target {
+			k.target = q.Target
+		}
+		if pat.method {
+			k.method = q.Method
+		}
+		if pat.name {
+			k.name = q.Name
+		}
+		switch scopes := p.requires[k]; {
+		case len(scopes) == 0:
+		case out == nil:
+			out = scopes
+		default:
+			out = out.Union(scopes)
+		}
+	}
+	return out
+}
