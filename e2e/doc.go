@@ -1,0 +1,4 @@
+// Package e2e proves the main job with real parts: the gatehouse binary, the real mcp-remote, the real
+// server-everything, the official Go SDK client and Chromium. Its tests need Node and the packages pinned in
+// node/package-lock.json, so they run under the build tag e2e only: `make e2e`.
+package e2e
