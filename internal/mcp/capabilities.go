@@ -1,0 +1,136 @@
+package mcp
+
+// Capabilities is what a server offers, of those things that a gateway relays (2025-11-25 basic/lifecycle).
+type Capabilities struct {
+	Tools, Prompts, Resources, Completions, Logging bool
+
+	ToolsListChanged, PromptsListChanged, ResourcesListChanged, Subscribe bool
+}
+
+// ParseCapabilities reads the capabilities member of an initialize result.
+func ParseCapabilities(raw []byte) Capabilities {
+	var c Capabilities
+	var v []byte
+	if v, c.Tools = lookupObject(raw, "tools"); c.Tools {
+		c.ToolsListChanged = lookupTrue(v, "listChanged")
+	}
+	if v, c.Prompts = lookupObject(raw, "prompts"); c.Prompts {
+		c.PromptsListChanged = lookupTrue(v, "listChanged")
+	}
+	if v, c.Resources = lookupObject(raw, "resources"); c.Resources {
+		c.ResourcesListChanged = lookupTrue(v, "listChanged")
+		c.Subscribe = lookupTrue(v, "subscribe")
+	}
+	_, c.Completions = lookupObject(raw, "completions")
+	_, c.Logging = lookupObject(raw, "logging")
+	return c
+}
+
+func lookupObject(raw []byte, name string) ([]byte, bool) {
+	v, ok := Lookup(raw, name)
+	return v, ok && len(v) > 0 && v[0] == '{'
+}
+
+func lookupTrue(raw []byte, name string) bool {
+	v, _ := Lookup(raw, name)
+	return string(v) == "true"
+}
+
+// Merge returns what is offered when at least one of two servers offers it.
+func (c Capabilities) Merge(o Capabilities) Capabilities {
+	return Capabilities{
+		Tools:                c.Tools || o.Tools,
+		Prompts:              c.Prompts || o.Prompts,
+		Resources:            c.Resources || o.Resources,
+		Completions:          c.Completions || o.Completions,
+		Logging:              c.Logging || o.Logging,
+		ToolsListChanged:     c.ToolsListChanged || o.ToolsListChanged,
+		PromptsListChanged:   c.PromptsListChanged || o.PromptsListChanged,
+		ResourcesListChanged: c.ResourcesListChanged || o.ResourcesListChanged,
+		Subscribe:            c.Subscribe || o.Subscribe,
+	}
+}
+
+// AppendJSON writes the capabilities member of an initialize result.
+func (c Capabilities) AppendJSON(dst []byte) []byte {
+	dst = append(dst, '{')
+	member := func(on bool, name string, flags ...string) {
+		if !on {
+			return
+		}
+		if dst[len(dst)-1] != '{' {
+			dst = append(dst, ',')
+		}
+		dst = AppendString(dst, name)
+		dst = append(dst, ':', '{')
+		for _, f := range flags {
+			if f == "" {
+				continue
+			}
+			if dst[len(dst)-1] != '{' {
+				dst = append(dst, ',')
+			}
+			dst = AppendString(dst, f)
+			dst = append(dst, ":true"...)
+		}
+		dst = append(dst, '}')
+	}
+	flag := func(on bool, name string) string {
+		if on {
+			return name
+		}
+		return ""
+	}
+	member(c.Completions, "completions")
+	member(c.Logging, "logging")
+	member(c.Prompts, "prompts", flag(c.PromptsListChanged, "listChanged"))
+	member(c.Resources, "resources", flag(c.ResourcesListChanged, "listChanged"), flag(c.Subscribe, "subscribe"))
+	member(c.Tools, "tools", flag(c.ToolsListChanged, "listChanged"))
+	return append(dst, '}')
+}
+
+// ClientCapabilities is what a client offers, of those things that a gateway relays to servers.
+type ClientCapabilities struct {
+	Sampling, Elicitation, Roots bool
+}
+
+// ParseClientCapabilities reads the capabilities member of initialize params.
+func ParseClientCapabilities(raw []byte) ClientCapabilities {
+	var c ClientCapabilities
+	_, c.Sampling = lookupObject(raw, "sampling")
+	_, c.Elicitation = lookupObject(raw, "elicitation")
+	_, c.Roots = lookupObject(raw, "roots")
+	return c
+}
+
+// Allows reports whether a server may send the client a request of this method.
+func (c ClientCapabilities) Allows(method string) bool {
+	switch method {
+	case MethodSampling:
+		return c.Sampling
+	case MethodElicit:
+		return c.Elicitation
+	case MethodRootsList:
+		return c.Roots
+	}
+	return false
+}
+
+// RelayedClientCapabilities cuts a client's capabilities down to those that a gateway relays, byte for byte
+// (sampling, elicitation, roots). It is never nil.
+func RelayedClientCapabilities(raw []byte) []byte {
+	dst := []byte{'{'}
+	for _, name := range []string{"elicitation", "roots", "sampling"} {
+		v, ok := lookupObject(raw, name)
+		if !ok {
+			continue
+		}
+		if len(dst) > 1 {
+			dst = append(dst, ',')
+		}
+		dst = AppendString(dst, name)
+		dst = append(dst, ':')
+		dst = append(dst, v...)
+	}
+	return append(dst, '}')
+}

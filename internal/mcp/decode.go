@@ -1,0 +1,338 @@
+package mcp
+
+import (
+	"bytes"
+)
+
+// Kind says what a message is.
+type Kind uint8
+
+// The kinds of JSON-RPC messages.
+const (
+	KindRequest Kind = iota + 1
+	KindNotification
+	KindResponse
+)
+
+// ID is the raw JSON of a request id, a string or an integer, compared byte by byte. Null and absent are nil.
+type ID []byte
+
+// Limits bounds what Decode accepts.
+type Limits struct {
+	Depth int // nesting; 0 means DefaultDepth
+}
+
+// Message is one decoded JSON-RPC message. Its slices alias the decoded buffer; nothing is copied.
+type Message struct {
+	Kind   Kind
+	ID     ID
+	Method string
+	Raw    []byte // the whole message
+
+	Params, Result, Error []byte // raw JSON, nil when absent
+
+	Name          string // decoded params.name, params.uri, or the name or uri of params.ref, whichever the method has
+	Ref           string // completion/complete: the type of params.ref, RefPrompt or RefResource
+	Meta          []byte // params._meta
+	ProgressToken []byte // params._meta.progressToken, or params.progressToken of notifications/progress
+	RequestID     []byte // params.requestId of notifications/cancelled
+
+	at places
+}
+
+// span is a part of Params; the zero span means absent.
+type span struct{ start, end int }
+
+func (s span) of(b []byte) []byte {
+	if s.end == 0 {
+		return nil
+	}
+	return b[s.start:s.end]
+}
+
+// places says where in Params the values stand that a gateway replaces.
+type places struct {
+	name, progressToken, requestID span
+}
+
+// Decode reads one JSON-RPC 2.0 object. It is strict: one object and nothing after it, valid UTF-8, no key twice in
+// any object, bounded depth, exact names in the envelope and in params. The error is safe to send back, with
+// CodeParse for what is not JSON and CodeInvalidRequest for what is not a JSON-RPC message.
+func Decode(buf []byte, lim Limits) (Message, error) {
+	m := Message{Raw: buf}
+	d := decoder{}
+	depth := lim.Depth
+	if depth == 0 {
+		depth = DefaultDepth
+	}
+	d.s.init(buf, depth)
+	if err := d.envelope(&m); err != nil {
+		return Message{}, err
+	}
+	return m, nil
+}
+
+// NewRequest makes a message of a method and its params, which are checked like those of a decoded message. It serves
+// callers that have no message of a client at hand.
+func NewRequest(method string, params []byte) (Message, error) {
+	m := Message{Kind: KindRequest, Method: method, Params: params}
+	if params == nil {
+		return m, nil
+	}
+	d := decoder{}
+	d.s.init(params, DefaultDepth)
+	var p paramPlaces
+	if !d.params(&p) || !d.s.end() {
+		return Message{}, d.error()
+	}
+	if err := d.confused(); err != nil {
+		return Message{}, err
+	}
+	return m, m.settle(&p, 0)
+}
+
+// decoder finds the members of a message while the scanner checks it.
+type decoder struct {
+	s       scanner
+	twisted string // a known name that came in another spelling
+}
+
+// error says why the scanner stopped.
+func (d *decoder) error() error {
+	switch {
+	case bytes.HasPrefix(d.s.buf, []byte("\xef\xbb\xbf")):
+		return Errorf(CodeParse, "not valid JSON: it begins with a byte order mark")
+	case d.s.fault == "":
+		return Errorf(CodeParse, "not valid JSON")
+	}
+	return Errorf(CodeParse, "not valid JSON at byte %d: %s", d.s.faultPos, d.s.fault)
+}
+
+func (d *decoder) confused() error {
+	if d.twisted == "" {
+		return nil
+	}
+	return Errorf(CodeInvalidRequest, "a member is spelt almost like %q; names must match exactly", d.twisted)
+}
+
+// raw checks a value and returns where it stands.
+func (d *decoder) raw(depth int) (span, bool) {
+	d.s.space()
+	start := d.s.pos
+	ok := d.s.value(depth)
+	return span{start, d.s.pos}, ok
+}
+
+// alike notes a key that a careless parser takes for one of names: another case, a character that folds to a letter
+// of it (such as the Kelvin sign), or NUL bytes around it.
+func (d *decoder) alike(key []byte, names ...string) {
+	key = bytes.Trim(key, "\x00")
+	for _, n := range names {
+		if bytes.EqualFold(key, []byte(n)) {
+			d.twisted = n
+		}
+	}
+}
+
+// paramPlaces is where the members of params stand that matter to a gateway.
+type paramPlaces struct {
+	whole                                    span
+	name, uri, meta, metaToken, token, reqID span
+	refType, refName, refURI                 span
+}
+
+func (d *decoder) envelope(m *Message) error {
+	if d.s.peek() == '[' {
+		return Errorf(CodeInvalidRequest, "batches of messages are not part of this protocol revision; send one message at a time")
+	}
+	var version, id, method, result, errorAt span
+	var p paramPlaces
+	o, ok := d.s.object(0)
+	for ok && d.s.next(&o) {
+		switch string(o.key) {
+		case "jsonrpc":
+			version, ok = d.raw(1)
+		case "id":
+			id, ok = d.raw(1)
+		case "method":
+			method, ok = d.raw(1)
+		case "params":
+			d.s.space()
+			p.whole.start = d.s.pos
+			ok = d.params(&p)
+			p.whole.end = d.s.pos
+		case "result":
+			result, ok = d.raw(1)
+		case "error":
+			errorAt, ok = d.raw(1)
+		default:
+			d.alike(o.key, "jsonrpc", "id", "method", "params", "result", "error")
+			ok = d.s.value(1)
+		}
+	}
+	if !ok || !d.s.end() {
+		return d.error()
+	}
+	if err := d.confused(); err != nil {
+		return err
+	}
+	if string(version.of(m.Raw)) != `"2.0"` {
+		return Errorf(CodeInvalidRequest, `jsonrpc must be "2.0"`)
+	}
+	m.Params, m.Result, m.Error = p.whole.of(m.Raw), result.of(m.Raw), errorAt.of(m.Raw)
+	if err := m.classify(method.of(m.Raw), id.of(m.Raw)); err != nil {
+		return err
+	}
+	return m.settle(&p, p.whole.start)
+}
+
+// params checks the params of a message: an object whose known members are remembered, or anything else.
+func (d *decoder) params(p *paramPlaces) bool {
+	if d.s.peek() != '{' {
+		return d.s.value(1)
+	}
+	o, ok := d.s.object(1)
+	for ok && d.s.next(&o) {
+		switch string(o.key) {
+		case "name":
+			p.name, ok = d.raw(2)
+		case "uri":
+			p.uri, ok = d.raw(2)
+		case "progressToken":
+			p.token, ok = d.raw(2)
+		case "requestId":
+			p.reqID, ok = d.raw(2)
+		case "ref":
+			ok = d.ref(p)
+		case "_meta":
+			ok = d.meta(p)
+		case "arguments", "cursor":
+			ok = d.s.value(2)
+		default:
+			d.alike(o.key, "name", "uri", "progressToken", "requestId", "ref", "_meta", "arguments", "cursor")
+			ok = d.s.value(2)
+		}
+	}
+	return ok && d.s.fault == ""
+}
+
+func (d *decoder) ref(p *paramPlaces) bool {
+	if d.s.peek() != '{' {
+		return d.s.value(2)
+	}
+	o, ok := d.s.object(2)
+	for ok && d.s.next(&o) {
+		switch string(o.key) {
+		case "type":
+			p.refType, ok = d.raw(3)
+		case "name":
+			p.refName, ok = d.raw(3)
+		case "uri":
+			p.refURI, ok = d.raw(3)
+		default:
+			d.alike(o.key, "type", "name", "uri")
+			ok = d.s.value(3)
+		}
+	}
+	return ok && d.s.fault == ""
+}
+
+func (d *decoder) meta(p *paramPlaces) bool {
+	d.s.space()
+	p.meta.start = d.s.pos
+	if d.s.peek() != '{' {
+		ok := d.s.value(2)
+		p.meta.end = d.s.pos
+		return ok
+	}
+	o, ok := d.s.object(2)
+	for ok && d.s.next(&o) {
+		if string(o.key) == "progressToken" {
+			p.metaToken, ok = d.raw(3)
+			continue
+		}
+		d.alike(o.key, "progressToken")
+		ok = d.s.value(3)
+	}
+	p.meta.end = d.s.pos
+	return ok && d.s.fault == ""
+}
+
+// classify sets kind, method and id, and refuses combinations that JSON-RPC 2.0 §4 and §5 do not know.
+func (m *Message) classify(method, id []byte) error {
+	if id != nil && string(id) != "null" {
+		if id[0] != '"' {
+			if _, ok := parseInt(id); !ok {
+				return Errorf(CodeInvalidRequest, "id must be a string or an integer")
+			}
+		}
+		m.ID = id
+	}
+	if method == nil {
+		m.Kind = KindResponse
+		switch {
+		case (m.Result == nil) == (m.Error == nil):
+			return Errorf(CodeInvalidRequest, "a message needs a method, or else exactly one of result and error")
+		case m.Params != nil:
+			return Errorf(CodeInvalidRequest, "a response has no params")
+		case m.ID == nil && m.Error == nil:
+			return Errorf(CodeInvalidRequest, "a result needs an id")
+		}
+		return nil
+	}
+	name, ok := DecodeString(method)
+	switch {
+	case !ok || name == "":
+		return Errorf(CodeInvalidRequest, "method must be a string")
+	case m.Result != nil || m.Error != nil:
+		return Errorf(CodeInvalidRequest, "a message has either a method or a result or error")
+	case id != nil && m.ID == nil:
+		return Errorf(CodeInvalidRequest, "id must be a string or an integer")
+	case m.Params != nil && m.Params[0] != '{':
+		return Errorf(CodeInvalidRequest, "params must be an object")
+	}
+	m.Method = intern([]byte(name))
+	m.Kind = KindRequest
+	if id == nil {
+		m.Kind = KindNotification
+	}
+	return nil
+}
+
+// settle takes over from the places found in params those that the method gives a meaning; base is where params begin
+// in the scanned text.
+func (m *Message) settle(p *paramPlaces, base int) error {
+	rel := func(s span) span {
+		if s.end == 0 {
+			return s
+		}
+		return span{s.start - base, s.end - base}
+	}
+	m.Meta = rel(p.meta).of(m.Params)
+	m.at.progressToken = rel(p.metaToken)
+	switch m.Method {
+	case MethodToolsCall, MethodPromptsGet:
+		m.at.name = rel(p.name)
+	case MethodResourcesRead, MethodSubscribe, MethodUnsubscribe, NoteResourceUpdated:
+		m.at.name = rel(p.uri)
+	case MethodComplete:
+		m.at.name = rel(p.refName)
+		m.Ref, _ = DecodeString(rel(p.refType).of(m.Params))
+		if m.Ref == RefResource {
+			m.at.name = rel(p.refURI)
+		}
+	case NoteProgress:
+		m.at.progressToken = rel(p.token)
+	case NoteCancelled:
+		m.at.requestID = rel(p.reqID)
+	}
+	m.ProgressToken = m.at.progressToken.of(m.Params)
+	m.RequestID = m.at.requestID.of(m.Params)
+	if raw := m.at.name.of(m.Params); raw != nil {
+		var ok bool
+		if m.Name, ok = DecodeString(raw); !ok {
+			return Errorf(CodeInvalidParams, "params: the name or URI must be a string")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package mcp
+
+import (
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// DefaultDepth is how deeply messages may nest.
+const DefaultDepth = 64
+
+// Valid reports whether raw is one strictly valid JSON value: what Decode asks of the whole message.
+func Valid(raw []byte) bool {
+	var s scanner
+	s.init(raw, DefaultDepth)
+	return s.value(0) && s.end()
+}
+
+// Lookup returns the raw value of one member of an object, nil when raw is no object or has no such member.
+// Keys match exactly; raw has been checked before, or else counts as having no members after its first fault.
+func Lookup(raw []byte, name string) (value []byte, ok bool) {
+	var s scanner
+	s.init(raw, DefaultDepth)
+	o, ok := s.object(0)
+	for ok && s.next(&o) {
+		found := string(o.key) == name
+		s.space()
+		start := s.pos
+		if ok = s.value(1); ok && found {
+			return raw[start:s.pos], true
+		}
+	}
+	return nil, false
+}
+
+// LookupString returns a member that is a string.
+func LookupString(raw []byte, name string) (string, bool) {
+	v, ok := Lookup(raw, name)
+	if !ok {
+		return "", false
+	}
+	return DecodeString(v)
+}
+
+// DecodeString returns the value of a raw JSON string that has been checked before.
+func DecodeString(raw []byte) (string, bool) {
+	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
+		return "", false
+	}
+	body := raw[1 : len(raw)-1]
+	for _, c := range body {
+		if c == '\\' {
+			return string(appendUnescaped(nil, body)), true
+		}
+	}
+	return string(body), true
+}
+
+// appendUnescaped decodes the inside of a string that has been checked.
+func appendUnescaped(dst, body []byte) []byte {
+	for i := 0; i < len(body); {
+		c := body[i]
+		if c != '\\' {
+			dst = append(dst, c)
+			i++
+			continue
+		}
+		if i+1 >= len(body) {
+			return dst
+		}
+		i += 2
+		switch body[i-1] {
+		case 'b':
+			dst = append(dst, '\b')
+		case 'f':
+			dst = append(dst, '\f')
+		case 'n':
+			dst = append(dst, '\n')
+		case 'r':
+			dst = append(dst, '\r')
+		case 't':
+			dst = append(dst, '\t')
+		case 'u':
+			high, _ := hex4(body[i:])
+			i += 4
+			r := rune(high)
+			if utf16.IsSurrogate(r) && i+6 <= len(body) {
+				low, _ := hex4(body[i+2:])
+				r = utf16.DecodeRune(r, rune(low))
+				i += 6
+			}
+			dst = utf8.AppendRune(dst, r)
+		default:
+			dst = append(dst, body[i-1])
+		}
+	}
+	return dst
+}
+
+// AppendString writes s as a JSON string; bytes that are not UTF-8 become U+FFFD.
+func AppendString(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+			i++
+		case c == '\n':
+			dst = append(dst, '\\', 'n')
+			i++
+		case c < 0x20 || c == 0x7f:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			i++
+		case c < utf8.RuneSelf:
+			dst = append(dst, c)
+			i++
+		default:
+			r, n := utf8.DecodeRuneInString(s[i:])
+			dst = utf8.AppendRune(dst, r)
+			i += n
+		}
+	}
+	return append(dst, '"')
+}
+
+// parseInt reads a raw JSON integer that fits 64 bits; 1.0 and 1e3 are not integers here.
+func parseInt(raw []byte) (int64, bool) {
+	if len(raw) == 0 || len(raw) > 20 {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	return n, err == nil && raw[0] != '+'
+}

@@ -1,0 +1,384 @@
+package mcp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"unicode/utf8"
+)
+
+// scanner walks a JSON text once (RFC 8259) and refuses what parsers read differently: invalid UTF-8, lone surrogate
+// escapes, and two keys of one object that are equal once decoded. It fails by moving to the end and keeping the
+// first fault, so that callers check only the last step.
+type scanner struct {
+	buf      []byte
+	pos      int
+	maxDepth int
+	fault    string
+	faultPos int
+
+	keys    []key  // the keys of all open objects, innermost last
+	decoded []byte // the decoded forms of keys that hold escapes
+
+	firstKeys [48]key // room for keys, so that common messages need no allocation
+}
+
+// key is one object key, decoded: a span of buf, or of decoded when it was written with escapes.
+type key struct {
+	start, end int32
+	escaped    bool
+}
+
+// pairwiseKeys is how many keys an object may have before they are sorted to find equal ones.
+const pairwiseKeys = 16
+
+func (s *scanner) init(buf []byte, maxDepth int) {
+	s.buf, s.maxDepth = buf, maxDepth
+	s.keys = s.firstKeys[:0]
+}
+
+func (s *scanner) fail(fault string) bool {
+	if s.fault == "" {
+		s.fault, s.faultPos = fault, s.pos
+	}
+	s.pos = len(s.buf)
+	return false
+}
+
+func (s *scanner) space() {
+	for s.pos < len(s.buf) {
+		switch s.buf[s.pos] {
+		case ' ', '\t', '\n', '\r':
+			s.pos++
+		default:
+			return
+		}
+	}
+}
+
+// peek skips white space and returns the next byte, 0 at the end (0 is never valid there).
+func (s *scanner) peek() byte {
+	if s.pos < len(s.buf) && s.buf[s.pos] > ' ' {
+		return s.buf[s.pos]
+	}
+	s.space()
+	if s.pos < len(s.buf) {
+		return s.buf[s.pos]
+	}
+	return 0
+}
+
+// value checks one value of any type at the given depth.
+func (s *scanner) value(depth int) bool {
+	switch c := s.peek(); {
+	case c == '"':
+		_, ok := s.str()
+		return ok
+	case c == '{':
+		o, ok := s.object(depth)
+		for ok && s.next(&o) {
+			ok = s.value(depth + 1)
+		}
+		return ok && s.fault == ""
+	case c == '[':
+		return s.array(depth)
+	case c == '-' || c >= '0' && c <= '9':
+		return s.number()
+	case c == 't':
+		return s.literal("true")
+	case c == 'f':
+		return s.literal("false")
+	case c == 'n':
+		return s.literal("null")
+	case s.pos >= len(s.buf):
+		return s.fail("the text ends early")
+	}
+	return s.fail("a value was expected")
+}
+
+func (s *scanner) array(depth int) bool {
+	a, ok := s.elements(depth)
+	for ok && s.nextElement(&a) {
+		ok = s.value(depth + 1)
+	}
+	return ok && s.fault == ""
+}
+
+// list is an array that is being walked.
+type list struct{ started bool }
+
+// elements enters an array.
+func (s *scanner) elements(depth int) (list, bool) {
+	if depth >= s.maxDepth {
+		return list{}, s.fail("nested too deeply")
+	}
+	if s.peek() != '[' {
+		return list{}, s.fail("an array was expected")
+	}
+	s.pos++
+	return list{}, true
+}
+
+// nextElement moves to the next element, or past the end of the array and returns false.
+func (s *scanner) nextElement(a *list) bool {
+	c := s.peek()
+	switch {
+	case c == ']':
+		s.pos++
+		return false
+	case !a.started:
+		a.started = true
+		return s.fault == ""
+	case c == ',':
+		s.pos++
+		if s.peek() == ']' {
+			return s.fail("a comma before the end of an array")
+		}
+		return true
+	}
+	return s.fail("a comma or the end of the array was expected")
+}
+
+// object is an object that is being walked; key is the current key, decoded.
+type object struct {
+	base        int // its first key in scanner.keys
+	decodedBase int
+	key         []byte
+}
+
+// object enters an object.
+func (s *scanner) object(depth int) (object, bool) {
+	if depth >= s.maxDepth {
+		return object{}, s.fail("nested too deeply")
+	}
+	if s.peek() != '{' {
+		return object{}, s.fail("an object was expected")
+	}
+	s.pos++
+	return object{base: len(s.keys), decodedBase: len(s.decoded)}, true
+}
+
+// next moves to the next member's value and sets o.key, or moves past the end of the object and returns false.
+func (s *scanner) next(o *object) bool {
+	c := s.peek()
+	if c == '}' {
+		s.pos++
+		return s.leave(o)
+	}
+	if len(s.keys) > o.base {
+		if c != ',' {
+			return s.fail("a comma or the end of the object was expected")
+		}
+		s.pos++
+		c = s.peek()
+	}
+	if c != '"' {
+		return s.fail("a key was expected")
+	}
+	start := s.pos + 1
+	escaped, ok := s.str()
+	if !ok {
+		return false
+	}
+	k := key{start: int32(start), end: int32(s.pos - 1)}
+	if escaped {
+		at := len(s.decoded)
+		s.decoded = appendUnescaped(s.decoded, s.buf[k.start:k.end])
+		k = key{start: int32(at), end: int32(len(s.decoded)), escaped: true}
+	}
+	s.keys = append(s.keys, k)
+	o.key = s.keyBytes(k)
+	if s.peek() != ':' {
+		return s.fail("a colon was expected")
+	}
+	s.pos++
+	return true
+}
+
+// leave refuses equal keys and forgets the object's keys. It always returns false.
+func (s *scanner) leave(o *object) bool {
+	keys := s.keys[o.base:]
+	if len(keys) <= pairwiseKeys {
+		for i := 1; i < len(keys); i++ {
+			a := s.keyBytes(keys[i])
+			for _, b := range keys[:i] {
+				if int(b.end-b.start) == len(a) && bytes.Equal(a, s.keyBytes(b)) {
+					return s.fail("the same key twice in one object")
+				}
+			}
+		}
+	} else {
+		slices.SortFunc(keys, func(a, b key) int { return bytes.Compare(s.keyBytes(a), s.keyBytes(b)) })
+		for i := 1; i < len(keys); i++ {
+			if bytes.Equal(s.keyBytes(keys[i-1]), s.keyBytes(keys[i])) {
+				return s.fail("the same key twice in one object")
+			}
+		}
+	}
+	s.keys = s.keys[:o.base]
+	s.decoded = s.decoded[:o.decodedBase]
+	return false
+}
+
+func (s *scanner) keyBytes(k key) []byte {
+	if k.escaped {
+		return s.decoded[k.start:k.end]
+	}
+	return s.buf[k.start:k.end]
+}
+
+// Masks for looking at eight bytes at once.
+const (
+	eachLow  = 0x0101010101010101
+	eachHigh = 0x8080808080808080
+)
+
+// str checks a string and moves past it; s.pos is at the opening quote.
+func (s *scanner) str() (escaped, ok bool) {
+	buf, i := s.buf, s.pos+1
+	for {
+		// Eight bytes at a time while there is no quote, backslash, control character or non-ASCII byte.
+		for i+8 <= len(buf) {
+			x := binary.LittleEndian.Uint64(buf[i:])
+			q, b := x^(eachLow*'"'), x^(eachLow*'\\')
+			hit := ((q-eachLow)&^q | (b-eachLow)&^b | (x-eachLow*0x20)&^x | x) & eachHigh
+			if hit != 0 {
+				i += bits.TrailingZeros64(hit) / 8
+				break
+			}
+			i += 8
+		}
+		if i >= len(buf) {
+			s.pos = i
+			return escaped, s.fail("a string does not end")
+		}
+		switch c := buf[i]; {
+		case c == '"':
+			s.pos = i + 1
+			return escaped, true
+		case c == '\\':
+			escaped = true
+			s.pos = i
+			if !s.escape() {
+				return escaped, false
+			}
+			i = s.pos
+		case c < 0x20:
+			s.pos = i
+			return escaped, s.fail("a control character inside a string")
+		case c < utf8.RuneSelf:
+			i++
+		default:
+			r, n := utf8.DecodeRune(buf[i:])
+			if r == utf8.RuneError && n <= 1 {
+				s.pos = i
+				return escaped, s.fail("invalid UTF-8")
+			}
+			i += n
+		}
+	}
+}
+
+// escape checks one escape sequence and moves past it; s.pos is at the backslash.
+func (s *scanner) escape() bool {
+	rest := s.buf[s.pos:]
+	if len(rest) < 2 {
+		return s.fail("a string does not end")
+	}
+	switch rest[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		s.pos += 2
+		return true
+	case 'u':
+	default:
+		return s.fail("an unknown escape")
+	}
+	r, ok := hex4(rest[2:])
+	switch {
+	case !ok:
+		return s.fail("an escape without four hexadecimal digits")
+	case r >= 0xDC00 && r <= 0xDFFF:
+		return s.fail("a lone surrogate")
+	case r >= 0xD800 && r <= 0xDBFF:
+		low, ok := uint16(0), false
+		if len(rest) >= 12 && rest[6] == '\\' && rest[7] == 'u' {
+			low, ok = hex4(rest[8:])
+		}
+		if !ok || low < 0xDC00 || low > 0xDFFF {
+			return s.fail("a lone surrogate")
+		}
+		s.pos += 12
+		return true
+	}
+	s.pos += 6
+	return true
+}
+
+func hex4(b []byte) (uint16, bool) {
+	if len(b) < 4 {
+		return 0, false
+	}
+	var v uint16
+	for _, c := range b[:4] {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		case c >= 'A' && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return 0, false
+		}
+		v = v<<4 | uint16(c)
+	}
+	return v, true
+}
+
+func (s *scanner) digits() bool {
+	start := s.pos
+	for s.pos < len(s.buf) && s.buf[s.pos] >= '0' && s.buf[s.pos] <= '9' {
+		s.pos++
+	}
+	return s.pos > start || s.fail("a digit was expected")
+}
+
+func (s *scanner) number() bool {
+	if s.buf[s.pos] == '-' {
+		s.pos++
+	}
+	if s.pos < len(s.buf) && s.buf[s.pos] == '0' {
+		s.pos++
+	} else if !s.digits() {
+		return false
+	}
+	if s.pos < len(s.buf) && s.buf[s.pos] == '.' {
+		s.pos++
+		if !s.digits() {
+			return false
+		}
+	}
+	if s.pos < len(s.buf) && (s.buf[s.pos] == 'e' || s.buf[s.pos] == 'E') {
+		s.pos++
+		if s.pos < len(s.buf) && (s.buf[s.pos] == '+' || s.buf[s.pos] == '-') {
+			s.pos++
+		}
+		return s.digits()
+	}
+	return true
+}
+
+func (s *scanner) literal(word string) bool {
+	if len(s.buf)-s.pos < len(word) || string(s.buf[s.pos:s.pos+len(word)]) != word {
+		return s.fail("a value was expected")
+	}
+	s.pos += len(word)
+	return true
+}
+
+// end reports whether nothing but white space follows.
+func (s *scanner) end() bool {
+	s.space()
+	return s.fault == "" && (s.pos == len(s.buf) || s.fail("data after the message"))
+}

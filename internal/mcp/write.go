@@ -1,0 +1,120 @@
+package mcp
+
+import "strconv"
+
+// Edit says what to replace in the params of a message. Zero fields leave the bytes as they are, and so does a value
+// that the message does not have.
+type Edit struct {
+	Name          string // params.name, params.uri, or the name or uri of params.ref
+	ProgressToken []byte // raw JSON
+	RequestID     []byte // raw JSON
+}
+
+// AppendParams writes the params with the edit's replacements; all other bytes are untouched.
+func (m *Message) AppendParams(dst []byte, e Edit) []byte {
+	if m.Params == nil {
+		return dst
+	}
+	type change struct {
+		at  span
+		raw []byte
+	}
+	var room [3]change
+	changes := room[:0]
+	add := func(at span, raw []byte) {
+		if at.end != 0 && raw != nil {
+			i := len(changes)
+			changes = append(changes, change{at, raw})
+			for ; i > 0 && changes[i-1].at.start > at.start; i-- {
+				changes[i-1], changes[i] = changes[i], changes[i-1]
+			}
+		}
+	}
+	if e.Name != "" && e.Name != m.Name {
+		add(m.at.name, AppendString(nil, e.Name))
+	}
+	add(m.at.progressToken, e.ProgressToken)
+	add(m.at.requestID, e.RequestID)
+	from := 0
+	for _, c := range changes {
+		dst = append(dst, m.Params[from:c.at.start]...)
+		dst = append(dst, c.raw...)
+		from = c.at.end
+	}
+	return append(dst, m.Params[from:]...)
+}
+
+// Edited returns the message with the edit applied: its params are new bytes, its Raw is nil. It serves to hand a
+// message on under the reader's own tokens.
+func (m *Message) Edited(e Edit) Message {
+	out := *m
+	out.Raw = nil
+	out.Params = m.AppendParams(nil, e)
+	if again, err := NewRequest(m.Method, out.Params); err == nil {
+		again.Kind, again.ID = m.Kind, m.ID
+		return again
+	}
+	return out
+}
+
+func appendHead(dst []byte, id []byte) []byte {
+	dst = append(dst, `{"jsonrpc":"2.0"`...)
+	if id != nil {
+		dst = append(dst, `,"id":`...)
+		dst = append(dst, id...)
+	}
+	return dst
+}
+
+// AppendRequest writes a request; params may be nil.
+func AppendRequest(dst, id []byte, method string, params []byte) []byte {
+	dst = appendHead(dst, id)
+	dst = append(dst, `,"method":`...)
+	dst = AppendString(dst, method)
+	if params != nil {
+		dst = append(dst, `,"params":`...)
+		dst = append(dst, params...)
+	}
+	return append(dst, '}')
+}
+
+// AppendNotification writes a notification; params may be nil.
+func AppendNotification(dst []byte, method string, params []byte) []byte {
+	return AppendRequest(dst, nil, method, params)
+}
+
+// AppendResult writes a response with a result; a nil result is written as {}.
+func AppendResult(dst, id, result []byte) []byte {
+	dst = appendHead(dst, id)
+	dst = append(dst, `,"result":`...)
+	if result == nil {
+		result = []byte("{}")
+	}
+	dst = append(dst, result...)
+	return append(dst, '}')
+}
+
+// AppendError writes a response with an error; an id that could not be read is nil and written as null
+// (JSON-RPC 2.0 §5).
+func AppendError(dst, id []byte, e *Error) []byte {
+	if id == nil {
+		id = []byte("null")
+	}
+	dst = appendHead(dst, id)
+	dst = append(dst, `,"error":{"code":`...)
+	dst = strconv.AppendInt(dst, int64(e.Code), 10)
+	dst = append(dst, `,"message":`...)
+	dst = AppendString(dst, e.Message)
+	if e.Data != nil {
+		dst = append(dst, `,"data":`...)
+		dst = append(dst, e.Data...)
+	}
+	return append(dst, "}}"...)
+}
+
+// AppendToolError writes a tools/call result that tells the model about a failure (server/tools, error handling).
+func AppendToolError(dst []byte, text string) []byte {
+	dst = append(dst, `{"content":[{"type":"text","text":`...)
+	dst = AppendString(dst, text)
+	return append(dst, `}],"isError":true}`...)
+}
