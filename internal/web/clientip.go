@@ -1,0 +1,93 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Proxies are the reverse proxies that the administrator declared. Only they are believed when they say for whom a
+// request comes. The zero value declares none.
+type Proxies struct{ prefixes []netip.Prefix }
+
+// ParseProxies reads addresses and CIDR ranges.
+func ParseProxies(list []string) (Proxies, error) {
+	var p Proxies
+	for _, s := range list {
+		prefix, err := netip.ParsePrefix(s)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(s)
+			if addrErr != nil {
+				return Proxies{}, fmt.Errorf("proxy %q: write an address such as 10.0.0.7 or a range such as 10.0.0.0/24", s)
+			}
+			prefix = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
+		}
+		p.prefixes = append(p.prefixes, prefix.Masked())
+	}
+	return p, nil
+}
+
+func (p Proxies) has(a netip.Addr) bool {
+	for _, prefix := range p.prefixes {
+		if prefix.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// WithClientIP works out the client's address once per request, for ClientIP. X-Forwarded-For counts only when the
+// peer is a declared proxy, and is walked from the right up to the first address that is not one. Forwarded,
+// X-Real-IP, X-Forwarded-Host and X-Forwarded-Proto are never read.
+func WithClientIP(p Proxies) Middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if f := factsOf(r.Context()); f != nil {
+				peer := peerIP(r)
+				f.client = p.client(peer, r.Header.Values("X-Forwarded-For"))
+				if id := r.Header.Get(requestIDHeader); id != "" && p.has(peer) {
+					Note(r.Context(), "proxy_request_id", clip(id, 64))
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// client walks the chain of addresses from the nearest to the farthest.
+func (p Proxies) client(peer netip.Addr, forwarded []string) netip.Addr {
+	client := peer
+	hops := strings.Split(strings.Join(forwarded, ","), ",")
+	for i := len(hops) - 1; i >= 0 && p.has(client); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break // a proxy that names no address: its own is the last one known for sure
+		}
+		client = hop.Unmap().WithZone("")
+	}
+	return client
+}
+
+// ClientIP returns the address of the client that sent r. It is invalid when the peer has none.
+func ClientIP(r *http.Request) netip.Addr {
+	if f := factsOf(r.Context()); f != nil && f.client.IsValid() {
+		return f.client
+	}
+	return peerIP(r)
+}
+
+func peerIP(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}

@@ -1,0 +1,82 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"time"
+)
+
+// LimitBody refuses bodies over max bytes with 413, and bodies that take longer than within to arrive with 408. The
+// deadline ends with the body, so that a stream that answers it may last. Reads fail with a *Error. Wrapped around one
+// route inside another limit, the smaller one counts.
+func LimitBody(max int64, within time.Duration) Middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ContentLength > max {
+				WriteError(w, r, tooLarge(max, nil))
+				return
+			}
+			if r.Body != nil && r.Body != http.NoBody {
+				control := http.NewResponseController(w)
+				_ = control.SetReadDeadline(time.Now().Add(within)) // writers that know no deadlines go without
+				r.Body = &boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, max), control: control, max: max}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	max     int64
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case err == nil:
+	case err == io.EOF:
+		_ = b.control.SetReadDeadline(time.Time{})
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = &Error{Status: http.StatusRequestTimeout, Code: "request_timeout", Message: "the request body took too long to arrive", Cause: err}
+	default:
+		if _, over := errors.AsType[*http.MaxBytesError](err); over {
+			err = tooLarge(b.max, err)
+		}
+	}
+	return n, err
+}
+
+func tooLarge(max int64, cause error) *Error {
+	return &Error{
+		Status: http.StatusRequestEntityTooLarge, Code: "request_too_large",
+		Message: fmt.Sprintf("the request body is larger than %d bytes", max), Cause: cause,
+	}
+}
+
+// RequireJSON refuses a body that is not declared as application/json with 415. A browser cannot send that type to
+// another origin without asking first.
+func RequireJSON(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && !IsJSON(r.Header) {
+			WriteError(w, r, &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Content-Type must be application/json"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// IsJSON reports whether the headers declare a body of type application/json, once.
+func IsJSON(h http.Header) bool {
+	values := h.Values("Content-Type")
+	if len(values) != 1 {
+		return false
+	}
+	t, _, err := mime.ParseMediaType(values[0])
+	return err == nil && t == "application/json"
+}

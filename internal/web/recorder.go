@@ -1,0 +1,77 @@
+package web
+
+import (
+	"net/http"
+	"time"
+)
+
+// stallTimeout is how long one write may wait for a client that does not read.
+const stallTimeout = 30 * time.Second
+
+// recorder remembers what was answered, and frees the handler of a client that stopped reading. It implements Unwrap,
+// so that http.ResponseController works through it, and Flush, so that streaming does.
+type recorder struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	status  int // 0 until the header is written
+	bytes   int64
+}
+
+// recorderOf returns the recorder that w already is or wraps, or a new one around w.
+func recorderOf(w http.ResponseWriter) *recorder {
+	for inner := w; ; {
+		if rec, ok := inner.(*recorder); ok {
+			return rec
+		}
+		u, ok := inner.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return &recorder{ResponseWriter: w, control: http.NewResponseController(w)}
+		}
+		inner = u.Unwrap()
+	}
+}
+
+func (r *recorder) started() bool { return r.status != 0 }
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 { // 1xx answers are not the answer
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.ok()
+	defer r.guard()()
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// FlushError implements what http.ResponseController looks for.
+func (r *recorder) FlushError() error {
+	r.ok()
+	defer r.guard()()
+	return r.control.Flush()
+}
+
+// Flush implements http.Flusher.
+func (r *recorder) Flush() { _ = r.FlushError() }
+
+// Unwrap returns the writer below.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// ok notes the status that net/http sends when nobody names one.
+func (r *recorder) ok() {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+}
+
+// guard sets the write deadline and returns what lifts it. Writers that know no deadlines go without.
+func (r *recorder) guard() (lift func()) {
+	if r.control.SetWriteDeadline(time.Now().Add(stallTimeout)) != nil {
+		return func() {}
+	}
+	return func() { _ = r.control.SetWriteDeadline(time.Time{}) }
+}

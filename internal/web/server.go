@@ -1,0 +1,175 @@
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// ServerOptions describe a server.
+type ServerOptions struct {
+	Listen  string // host:port
+	TLS     *TLSFiles
+	Handler http.Handler
+	Log     *slog.Logger
+	Linger  time.Duration // how long answers say "Connection: close" before the stop goes on; 0 means 500 ms
+	Grace   time.Duration // how long requests under way may take when stopping; 0 means 15 s
+}
+
+// What a connection may cost before a request is complete. Bodies have their own limits: see LimitBody.
+const (
+	readHeaderTimeout = 5 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 32 << 10
+)
+
+// Server is an HTTP server that stops without losing requests.
+type Server struct {
+	options  ServerOptions
+	http     *http.Server
+	certs    *certificates // nil without TLS
+	listener net.Listener  // nil until Listen
+	stopping chan struct{}
+}
+
+type stoppingKey struct{}
+
+// NewServer reads the TLS files, if any; Listen takes the address and Run serves.
+func NewServer(o ServerOptions) (*Server, error) {
+	if o.Linger == 0 {
+		o.Linger = 500 * time.Millisecond
+	}
+	if o.Grace == 0 {
+		o.Grace = 15 * time.Second
+	}
+	s := &Server{options: o, stopping: make(chan struct{})}
+	s.http = &http.Server{
+		Handler:           s.closeWhenStopping(o.Handler),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.Background(), stoppingKey{}, (<-chan struct{})(s.stopping))
+		},
+	}
+	if o.TLS != nil {
+		certs, err := loadCertificates(*o.TLS)
+		if err != nil {
+			return nil, err
+		}
+		s.certs = certs
+		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get}
+	}
+	return s, nil
+}
+
+// Listen takes the address, so that a failure shows before anything else starts. Run or Close gives it back.
+func (s *Server) Listen(ctx context.Context) error {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", s.options.Listen)
+	if err != nil {
+		return listenError(s.options.Listen, err)
+	}
+	s.listener = l
+	return nil
+}
+
+// Addr returns the address that Listen took, with the real port.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Close gives the address back when Run was never called.
+func (s *Server) Close() error {
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Close()
+}
+
+// ReloadTLS reads the TLS files again; when they are faulty, the ones in use stay.
+func (s *Server) ReloadTLS() error {
+	if s.certs == nil {
+		return nil
+	}
+	_, err := s.certs.reload()
+	return err
+}
+
+// Stopping returns a channel that is closed when the server of ctx's request begins to stop. Streams watch it and end.
+// It is nil, and blocks for ever, outside of a server.
+func Stopping(ctx context.Context) <-chan struct{} {
+	c, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
+	return c
+}
+
+// Run serves until ctx is done, then stops: the listener closes, streams are told to end, answers carry "Connection:
+// close" for a moment so that clients leave by themselves, requests under way finish within the grace, and what is
+// left then is cut. It returns nil after a stop, and an error when serving failed.
+func (s *Server) Run(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- s.serve() }()
+	if s.certs != nil {
+		watchCtx, cancel := context.WithCancel(ctx)
+		watched := make(chan struct{})
+		go func() { defer close(watched); s.certs.watch(watchCtx, s.options.Log) }()
+		defer func() { cancel(); <-watched }()
+	}
+	s.tell("READY=1")
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve on %s: %w", s.options.Listen, err)
+	case <-ctx.Done():
+	}
+	s.tell("STOPPING=1")
+	close(s.stopping)
+	if err := s.listener.Close(); err != nil {
+		s.options.Log.Warn("listener did not close", "error", err)
+	}
+	<-served
+	time.Sleep(s.options.Linger)
+	return s.shutdown()
+}
+
+func (s *Server) serve() error {
+	if s.certs != nil {
+		return s.http.ServeTLS(s.listener, "", "")
+	}
+	return s.http.Serve(s.listener)
+}
+
+func (s *Server) shutdown() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.options.Grace)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.options.Log.Warn("requests were cut because they outlasted the grace", "grace", s.options.Grace)
+		err = s.http.Close()
+	}
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("stop server on %s: %w", s.options.Listen, err)
+	}
+	return nil
+}
+
+// tell informs systemd, when it asked to be.
+func (s *Server) tell(state string) {
+	if err := notifySystemd(state); err != nil {
+		s.options.Log.Warn("systemd was not notified", "state", state, "error", err)
+	}
+}
+
+func (s *Server) closeWhenStopping(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-s.stopping:
+			w.Header().Set("Connection", "close")
+		default:
+		}
+		next.ServeHTTP(w, r)
+	})
+}
