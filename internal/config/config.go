@@ -1,0 +1,214 @@
+// Package config owns the configuration file: its shape, its defaults, its checks, its secrets by reference, its JSON
+// Schema, and the built-in configuration of the quickstart. Checking has no side effects: it reads the file and what
+// the file names, and writes nothing. What the settings do is the business of the packages that app hands them to.
+//
+// The types below are the one description of the file. The decoder, the schema and the reference in docs/config.md
+// all read their tags:
+//
+//	yaml:"name,option…"  the key; options are listed at the type option
+//	enum:"a,b"           the only values
+//	doc:"…"              one sentence for the schema and the reference
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/secret"
+)
+
+// Gatehouse is the name by which endpoints accept tokens of the built-in authorization server.
+const Gatehouse = "gatehouse"
+
+// Config is a checked configuration. It is immutable once loaded.
+type Config struct {
+	PublicURL      Origin              `yaml:"public_url" doc:"Origin at which clients reach Gatehouse, and its issuer identifier. https, or http on a loopback host. Without it: http://localhost and the port of listen, which must then be a loopback address."`
+	Listen         string              `yaml:"listen" doc:"Address and port to listen on. Anything but loopback needs tls or behind_tls_proxy."`
+	TLS            *TLS                `yaml:"tls" doc:"Certificate for serving https directly. Files that change are read again."`
+	BehindTLSProxy bool                `yaml:"behind_tls_proxy" doc:"Says that a proxy named in trusted_proxies terminates TLS, so that plain http may be served to it."`
+	TrustedProxies []netip.Prefix      `yaml:"trusted_proxies" doc:"Addresses (CIDR) whose X-Forwarded-For is believed."`
+	AllowedOrigins []Origin            `yaml:"allowed_origins" doc:"Web origins that may call the endpoints from a browser (CORS)."`
+	StateDir       string              `yaml:"state_dir,path" doc:"Directory for the SQLite database and the audit records. Without it: the systemd state directory ($STATE_DIRECTORY), else gatehouse-state beside the configuration file."`
+	Database       secret.Text         `yaml:"database,plain" doc:"SQLite file, or postgres:// address. Without it: gatehouse.db in state_dir."`
+	MasterKeys     []secret.Text       `yaml:"master_key,single,noinline" doc:"32 random bytes in base64 or hex, by file or environment variable. All other keys derive from it. A list rotates: newest first, older ones still open what they sealed."`
+	Log            Log                 `yaml:"log" doc:"What the log looks like."`
+	Limits         Limits              `yaml:"limits" doc:"Bounds on what one client may ask for."`
+	MaxStale       time.Duration       `yaml:"max_stale" doc:"How long verified tokens keep working while the database cannot be reached."`
+	SignIn         SignIn              `yaml:"sign_in" doc:"How people sign in to the built-in authorization server."`
+	Tokens         Lifetimes           `yaml:"tokens" doc:"Lifetimes for dynamically registered clients, and for static clients that set none of their own."`
+	Registration   Registration        `yaml:"registration" doc:"Dynamic client registration (RFC 7591)."`
+	Clients        []Client            `yaml:"clients" doc:"Static OAuth clients of the built-in authorization server."`
+	Authorizers    []Authorizer        `yaml:"authorizers" doc:"Rule sets for tokens, by discovery URL."`
+	Targets        []Target            `yaml:"targets" doc:"The MCP servers behind Gatehouse, by name."`
+	Endpoints      []Endpoint          `yaml:"endpoints" doc:"The MCP URLs that Gatehouse serves, by path."`
+	Administrators *identity.ClaimRule `yaml:"administrators" doc:"Claim rule that names the administrators."`
+
+	Quickstart bool   `yaml:"-"` // no file: app makes a master key and a first user
+	Warnings   Faults `yaml:"-"` // what is allowed, but should be thought over
+}
+
+// TLS names the certificate files.
+type TLS struct {
+	CertFile string `yaml:"cert_file,path,required" doc:"Certificate chain in PEM."`
+	KeyFile  string `yaml:"key_file,path,required" doc:"Private key in PEM."`
+}
+
+// Log says how to log.
+type Log struct {
+	Format string     `yaml:"format" enum:"json,text" doc:"Format of the records."`
+	Level  slog.Level `yaml:"level" doc:"Least severe level to write."`
+}
+
+// Limits bound one request, one session, and all sessions together.
+type Limits struct {
+	Body            ByteSize      `yaml:"body" doc:"Largest request body."`
+	Answer          ByteSize      `yaml:"answer" doc:"Largest single message taken from a target."`
+	Sessions        int           `yaml:"sessions" doc:"Live MCP sessions on this copy."`
+	SessionIdle     time.Duration `yaml:"session_idle" doc:"An MCP session ends after this long without a request."`
+	SessionLifetime time.Duration `yaml:"session_lifetime" doc:"An MCP session ends after this long in any case."`
+}
+
+// SignIn says how the built-in authorization server learns who a person is.
+type SignIn struct {
+	Users    bool           `yaml:"users" doc:"Built-in users, made with gatehouse user add."`
+	Passkeys bool           `yaml:"passkeys" doc:"People may add passkeys to their account."`
+	Session  BrowserSession `yaml:"session" doc:"How long a browser stays signed in."`
+}
+
+// BrowserSession bounds a sign-in at a browser.
+type BrowserSession struct {
+	Idle     time.Duration `yaml:"idle" doc:"Ends after this long without use."`
+	Absolute time.Duration `yaml:"absolute" doc:"Ends after this long in any case."`
+}
+
+// Lifetimes of what the token endpoint issues. None is ever under MinLifetime.
+type Lifetimes struct {
+	AccessToken  time.Duration `yaml:"access_token_ttl" doc:"Lifetime of access tokens."`
+	IDToken      time.Duration `yaml:"id_token_ttl" doc:"Lifetime of ID tokens."`
+	RefreshToken time.Duration `yaml:"refresh_token_ttl" doc:"A grant ends this long after the person gave it, used or not."`
+	RefreshIdle  time.Duration `yaml:"refresh_token_idle" doc:"A grant ends after this long without a refresh."`
+}
+
+// MinLifetime is the shortest lifetime of a token: clients refresh a minute early and would otherwise never rest.
+const MinLifetime = 5 * time.Minute
+
+// Registration says who may register a client by itself.
+type Registration struct {
+	Dynamic                bool     `yaml:"dynamic" doc:"Clients may register themselves (RFC 7591)."`
+	RatePerMinute          int      `yaml:"rate_per_minute" doc:"Registrations a minute from one address."`
+	PrivateRedirectSchemes []string `yaml:"private_redirect_schemes" doc:"Private-use URI schemes (RFC 8252 §7.1) that redirect URIs may have, such as cursor."`
+}
+
+// The values of Client.AuthMethod (RFC 7591 §2).
+const (
+	AuthNone  = "none"
+	AuthBasic = "client_secret_basic"
+	AuthPost  = "client_secret_post"
+)
+
+// The values of Client.Consent.
+const (
+	ConsentAlways = "always"
+	ConsentSkip   = "skip"
+)
+
+// Client is one static OAuth client of the built-in authorization server.
+type Client struct {
+	ClientID          identity.ClientID `yaml:"client_id,required" doc:"Its identifier."`
+	Name              string            `yaml:"name" doc:"What the consent page calls it. Without it: client_id."`
+	RedirectURIs      []string          `yaml:"redirect_uris,required" doc:"Compared exactly; only the port of an http loopback URI is free."`
+	GrantTypes        []string          `yaml:"grant_types" enum:"authorization_code,refresh_token" doc:"Grants it may use."`
+	AuthMethod        string            `yaml:"token_endpoint_auth_method" enum:"none,client_secret_basic,client_secret_post" doc:"How it authenticates at the token endpoint."`
+	Secret            secret.Text       `yaml:"client_secret" doc:"Its secret, unless token_endpoint_auth_method is none."`
+	Scopes            identity.Scopes   `yaml:"scopes" doc:"Scopes it may ask for. Without it: any that Gatehouse knows."`
+	Audience          []string          `yaml:"audience,single" doc:"The aud of its access tokens, such as api://default. Without it: the endpoint that the client names as resource (RFC 8707)."`
+	AccessTokenClaims identity.Claims   `yaml:"access_token_claims" doc:"Fixed claims added to its access tokens, such as cid."`
+	Lifetimes         `yaml:",inline"`
+	Consent           string `yaml:"consent" enum:"always,skip" doc:"Whether the person is asked. skip needs https redirect URIs."`
+}
+
+// Authorizer is one rule set for tokens. Where several groups are set, all must be satisfied; of allowed_scopes any
+// one suffices.
+type Authorizer struct {
+	Name             string              `yaml:"name,required" doc:"What endpoints call it. gatehouse is taken by the built-in issuer."`
+	DiscoveryURL     string              `yaml:"discovery_url" doc:"Metadata of the issuer: a URL with /.well-known/openid-configuration or /.well-known/oauth-authorization-server."`
+	AllowedAudience  []string            `yaml:"allowed_audience" doc:"The token's aud must name one of these. May be absent only when allowed_clients is set."`
+	AllowedClients   []identity.ClientID `yaml:"allowed_clients" doc:"The token's client must be one of these."`
+	AllowedScopes    identity.Scopes     `yaml:"allowed_scopes" doc:"The token must have at least one of these."`
+	CustomClaims     []ClaimRule         `yaml:"custom_claims" doc:"Conditions on further claims; all must hold."`
+	AdvertisedScopes map[string]string   `yaml:"advertised_scopes" doc:"What clients are told to ask for in place of an allowed scope: {allowed: advertised}."`
+
+	// AgentCore's own words for the same; translated at load, nil afterwards.
+	Configuration       *AgentCoreConfiguration `yaml:"authorizerConfiguration" doc:"An AgentCore authorizerConfiguration, as it is, in place of the keys above."`
+	CustomJWTAuthorizer *AgentCoreJWT           `yaml:"customJWTAuthorizer" doc:"An AgentCore customJWTAuthorizer, as it is, in place of the keys above."`
+	AgentCoreFile       string                  `yaml:"agentcore_file,path" doc:"JSON file with one of the two, or with a whole AgentCore gateway."`
+}
+
+// ClaimRule is identity.ClaimRule; the name marks that the type in the file may be left out.
+type ClaimRule = identity.ClaimRule
+
+// Target is one thing behind Gatehouse that has tools: exactly one of URL, Command and Demo is set.
+type Target struct {
+	Name    string                 `yaml:",key"`
+	URL     string                 `yaml:"url" doc:"MCP server over streamable HTTP."`
+	Headers map[string]secret.Text `yaml:"headers,plain,prefix" doc:"Headers sent to url, such as its credential."`
+	Command []string               `yaml:"command" doc:"MCP server over stdio: program and arguments."`
+	Env     map[string]secret.Text `yaml:"env,plain" doc:"Environment of command. It gets nothing else but PATH, HOME and the like."`
+	Dir     string                 `yaml:"dir,path" doc:"Working directory of command."`
+	Demo    bool                   `yaml:"demo" doc:"The built-in demo target."`
+	Timeout time.Duration          `yaml:"timeout" doc:"How long one call may take."`
+}
+
+// Endpoint is one MCP URL.
+type Endpoint struct {
+	Path           string         `yaml:",key"`
+	Issuers        []string       `yaml:"issuers,required" doc:"Whose tokens it accepts: gatehouse, or names of authorizers. The first leads its metadata."`
+	Access         Access         `yaml:"access,required" doc:"Who may use it: any_signed_in, or a claim rule."`
+	Scopes         EndpointScopes `yaml:"scopes" doc:"Scopes that its calls need."`
+	Targets        []string       `yaml:"targets,required" doc:"The targets that it offers."`
+	Prefix         bool           `yaml:"prefix" doc:"Names are target___tool. Without prefix they are the target's own."`
+	AllowedOrigins []Origin       `yaml:"allowed_origins" doc:"Web origins that may call this endpoint, beside those for all."`
+}
+
+// Access is an endpoint's access rule: exactly one of the two is set.
+type Access struct {
+	AnySignedIn bool
+	Rule        *identity.ClaimRule
+}
+
+// EndpointScopes are the scopes that calls need.
+type EndpointScopes struct {
+	Default identity.Scopes            `yaml:"default" doc:"What every call needs and the first challenge asks for. Without it: mcp:tools when gatehouse is the only issuer, else nothing."`
+	Tools   map[string]identity.Scopes `yaml:"tools" doc:"What a call of a tool needs beside that, by the name that clients see."`
+	Methods map[string]identity.Scopes `yaml:"methods" doc:"What a method needs beside that, such as resources/read."`
+}
+
+// Issuer is the issuer identifier of the built-in authorization server: the public origin.
+func (c *Config) Issuer() identity.Issuer { return identity.Issuer(c.PublicURL) }
+
+// Resource is the URL of an endpoint, as clients type it and as tokens name it (RFC 8707).
+func (c *Config) Resource(path string) string { return string(c.PublicURL) + path }
+
+// IsOwn reports whether a discovery URL is that of the built-in authorization server.
+func (c *Config) IsOwn(discoveryURL string) bool {
+	return discoveryURL == string(c.PublicURL)+wellKnownOpenID || discoveryURL == string(c.PublicURL)+wellKnownOAuth
+}
+
+// MasterKeyBytes returns the master keys, newest first, for the keyring.
+func (c *Config) MasterKeyBytes() [][]byte {
+	keys := make([][]byte, 0, len(c.MasterKeys))
+	for _, k := range c.MasterKeys {
+		keys = append(keys, []byte(k.Reveal()))
+	}
+	return keys
+}
+
+// ReservedPaths are the first path segments that endpoints may not have, because Gatehouse's own routes live there.
+func ReservedPaths() []string {
+	return []string{
+		"/.well-known", "/account", "/admin", "/authorize", "/consent", "/healthz", "/introspect", "/jwks", "/livez",
+		"/metrics", "/oauth", "/readyz", "/register", "/revoke", "/signin", "/signout", "/static", "/token", "/userinfo",
+	}
+}
