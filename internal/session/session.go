@@ -1,0 +1,123 @@
+// Package session owns the state of MCP sessions of the session era (2024-11-05 to 2025-11-25): ids that only their
+// person can use, the bounded table of live sessions on this copy, the outgoing streams with their replay rings, calls
+// in flight, requests that wait for the client's answer, and upstream sessions opened on first use. What goes over a
+// stream, and to whom a request belongs, is the gateway's business; HTTP is not known here.
+//
+// Sessions end in one place, Table.end. See docs/adr/0003-session-ownership.md.
+package session
+
+import (
+	"bytes"
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/mcp"
+)
+
+// Facts are what a session is made of: who, where, and what the client said in initialize.
+type Facts struct {
+	Person       identity.PersonKey
+	Endpoint     string
+	Revision     mcp.Revision
+	ClientInfo   []byte
+	Capabilities []byte // the client's capabilities, as it sent them
+}
+
+// Errors of the calls of one session.
+var (
+	ErrDuplicateID = errors.New("a request with this id is in flight in this session")
+	ErrCancelled   = errors.New("the client cancelled the request")
+)
+
+// Session is the live part of one session. It is safe for concurrent use.
+type Session struct {
+	Facts
+	ID      string // as handed to the client
+	Created time.Time
+
+	key  key
+	can  mcp.ClientCapabilities
+	done chan struct{}
+
+	// Guarded by the table's mutex.
+	using int
+	used  time.Time
+	place *list.Element
+
+	// mu guards what follows.
+	mu        sync.Mutex
+	closed    bool
+	calls     map[string]context.CancelCauseFunc // by the client's request id
+	asks      map[string]chan answer             // by our request id
+	lastAsk   uint64
+	upstreams map[any]*upstream
+	settings  []Setting
+	streams   map[uint64]*Stream // 0 is the standalone stream
+	lastNo    uint64
+}
+
+func newSession(id string, k key, f Facts, now time.Time) *Session {
+	f.ClientInfo, f.Capabilities = bytes.Clone(f.ClientInfo), bytes.Clone(f.Capabilities)
+	s := &Session{
+		Facts: f, ID: id, Created: now, key: k, can: mcp.ParseClientCapabilities(f.Capabilities), done: make(chan struct{}),
+		calls: make(map[string]context.CancelCauseFunc), asks: make(map[string]chan answer),
+		upstreams: make(map[any]*upstream), streams: make(map[uint64]*Stream, 1),
+	}
+	s.streams[0] = &Stream{tag: s.tag(0, nil)}
+	return s
+}
+
+// Can reports whether the client said that it can answer requests of a method.
+func (s *Session) Can(method string) bool { return s.can.Allows(method) }
+
+// Done is closed when the session ends.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Begin registers a call of the client, so that Cancel and the end of the session reach it.
+func (s *Session) Begin(id mcp.ID, cancel context.CancelCauseFunc) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrEnded
+	}
+	if _, taken := s.calls[string(id)]; taken {
+		return ErrDuplicateID
+	}
+	s.calls[string(id)] = cancel
+	return nil
+}
+
+// Finish forgets a call that Begin registered.
+func (s *Session) Finish(id mcp.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.calls, string(id))
+}
+
+// Cancel cancels a call in flight with ErrCancelled; an id that is not in flight is ignored, as the protocol says.
+func (s *Session) Cancel(id mcp.ID) {
+	s.mu.Lock()
+	cancel := s.calls[string(id)]
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel(ErrCancelled)
+	}
+}
+
+// close ends everything that the session holds and waits for its upstream sessions to close.
+func (s *Session) close() {
+	s.mu.Lock()
+	s.closed = true
+	close(s.done)
+	for _, cancel := range s.calls {
+		cancel(ErrEnded)
+	}
+	upstreams := s.upstreams
+	s.upstreams = nil
+	s.mu.Unlock()
+	closeAll(upstreams)
+}

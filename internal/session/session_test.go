@@ -1,0 +1,312 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatehouse/internal/mcp"
+)
+
+type fakeUpstream struct {
+	opened, closed atomic.Int32
+	hold           chan struct{}
+}
+
+func (f *fakeUpstream) open(ctx context.Context) (Upstream, error) {
+	f.opened.Add(1)
+	if f.hold != nil {
+		select {
+		case <-f.hold:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return f, nil
+}
+
+func (f *fakeUpstream) Call(context.Context, string, []byte, func(*mcp.Message)) ([]byte, error) {
+	return nil, nil
+}
+func (f *fakeUpstream) Notify(context.Context, string, []byte) error { return nil }
+func (f *fakeUpstream) Close()                                       { f.closed.Add(1) }
+
+func TestUpstreamIsOpenedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		table, _ := newTable(t, nil)
+		s := create(t, table, "ada")
+		up := &fakeUpstream{hold: make(chan struct{})}
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				if conn, err := s.Upstream(t.Context(), "files", up.open); err != nil || conn != up {
+					t.Errorf("got %v, %v", conn, err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(up.hold)
+		wg.Wait()
+		if n := up.opened.Load(); n != 1 {
+			t.Errorf("opened %d times", n)
+		}
+		if got := s.Opened(); len(got) != 1 {
+			t.Errorf("%d upstream sessions open", len(got))
+		}
+		s.Drop("files", &fakeUpstream{}) // somebody else's
+		s.Drop("files", up)
+		if _, err := s.Upstream(t.Context(), "files", up.open); err != nil || up.opened.Load() != 2 {
+			t.Errorf("after Drop: opened %d times, %v", up.opened.Load(), err)
+		}
+		s.Retain(func(key any) bool { return key == "files" })
+		if up.closed.Load() != 0 {
+			t.Error("a kept upstream session was closed")
+		}
+		s.Retain(func(any) bool { return false })
+		if up.closed.Load() != 1 || len(s.Opened()) != 0 {
+			t.Error("an upstream session that is not kept stays open")
+		}
+	})
+}
+
+// The first caller gives up while the others wait: one of them must open again instead of inheriting the other's end.
+func TestUpstreamOpenerGivesUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		table, _ := newTable(t, nil)
+		s := create(t, table, "ada")
+		up := &fakeUpstream{hold: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := s.Upstream(ctx, "files", up.open); !errors.Is(err, context.Canceled) {
+				t.Errorf("who gave up got %v", err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if _, err := s.Upstream(t.Context(), "files", up.open); err != nil {
+				t.Errorf("who waited got %v", err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		close(up.hold)
+		wg.Wait()
+	})
+}
+
+func TestFailedOpeningIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	table, _ := newTable(t, nil)
+	s := create(t, table, "ada")
+	down := errors.New("down")
+	if _, err := s.Upstream(t.Context(), "files", func(context.Context) (Upstream, error) { return nil, down }); err != down {
+		t.Errorf("got %v", err)
+	}
+	if _, err := s.Upstream(t.Context(), "files", (&fakeUpstream{}).open); err != nil {
+		t.Errorf("second attempt: %v", err)
+	}
+}
+
+func TestEndReachesEverything(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		table, _ := newTable(t, nil)
+		s := create(t, table, "ada")
+		up, slow := &fakeUpstream{}, &fakeUpstream{hold: make(chan struct{})}
+		if _, err := s.Upstream(t.Context(), "files", up.open); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		if err := s.Begin(mcp.ID("1"), cancel); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := s.Upstream(ctx, "slow", slow.open); !errors.Is(err, ErrEnded) {
+				t.Errorf("opening: %v, want ErrEnded", err)
+			}
+		})
+		wg.Go(func() {
+			if _, _, err := s.Ask(t.Context(), s.Standalone(), mcp.MethodRootsList, nil); err != ErrEnded {
+				t.Errorf("question: %v, want ErrEnded", err)
+			}
+		})
+		synctest.Wait()
+		table.Delete(s)
+		table.closing.Wait()
+		wg.Wait()
+		if context.Cause(ctx) != ErrEnded {
+			t.Errorf("call in flight ended with %v", context.Cause(ctx))
+		}
+		if up.closed.Load() != 1 {
+			t.Error("upstream session was not closed")
+		}
+		if err := s.Begin(mcp.ID("2"), cancel); err != ErrEnded {
+			t.Errorf("Begin after the end: %v", err)
+		}
+		if _, err := s.Upstream(t.Context(), "files", up.open); err != ErrEnded {
+			t.Errorf("Upstream after the end: %v", err)
+		}
+		if _, _, err := s.Ask(t.Context(), s.Standalone(), mcp.MethodRootsList, nil); err != ErrEnded {
+			t.Errorf("Ask after the end: %v", err)
+		}
+	})
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	table, _ := newTable(t, nil)
+	s := create(t, table, "ada")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	if err := s.Begin(mcp.ID("1"), cancel); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Begin(mcp.ID("1"), cancel); err != ErrDuplicateID {
+		t.Errorf("same id again: %v", err)
+	}
+	s.Cancel(mcp.ID(`"1"`)) // a string is another id
+	if ctx.Err() != nil {
+		t.Fatal("cancelled by another id")
+	}
+	s.Cancel(mcp.ID("1"))
+	if context.Cause(ctx) != ErrCancelled {
+		t.Errorf("cause %v", context.Cause(ctx))
+	}
+	s.Finish(mcp.ID("1"))
+	s.Cancel(mcp.ID("1"))
+	if err := s.Begin(mcp.ID("1"), cancel); err != nil {
+		t.Errorf("id free again: %v", err)
+	}
+}
+
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	respond := func(s *Session, body string) bool {
+		m, err := mcp.Decode([]byte(body), mcp.Limits{})
+		if err != nil {
+			t.Error(err)
+		}
+		return s.Answer(&m)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		table, _ := newTable(t, nil)
+		s := create(t, table, "ada")
+		if !s.Can(mcp.MethodSampling) || s.Can(mcp.MethodElicit) {
+			t.Error("capabilities misread")
+		}
+		r := s.Standalone().Read()
+		type outcome struct {
+			result string
+			rpc    *mcp.Error
+			err    error
+		}
+		done := make(chan outcome, 1)
+		ask := func(ctx context.Context) {
+			result, rpc, err := s.Ask(ctx, s.Standalone(), mcp.MethodSampling, []byte(`{"n":1}`))
+			done <- outcome{string(result), rpc, err}
+		}
+
+		go ask(t.Context())
+		synctest.Wait()
+		if got := take(r); got != `{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{"n":1}}` {
+			t.Errorf("sent %s", got)
+		}
+		if respond(s, `{"jsonrpc":"2.0","id":2,"result":{}}`) || respond(s, `{"jsonrpc":"2.0","id":"1","result":{}}`) {
+			t.Error("an answer to no question was taken")
+		}
+		if !respond(s, `{"jsonrpc":"2.0","id":1,"result":{"ok":true}}`) || respond(s, `{"jsonrpc":"2.0","id":1,"result":{}}`) {
+			t.Error("an answer counts once")
+		}
+		if got := <-done; got.result != `{"ok":true}` || got.err != nil {
+			t.Errorf("got %+v", got)
+		}
+
+		go ask(t.Context())
+		synctest.Wait()
+		respond(s, `{"jsonrpc":"2.0","id":2,"error":{"code":-1,"message":"User rejected"}}`)
+		if got := <-done; got.rpc == nil || got.rpc.Code != -1 || got.rpc.Message != "User rejected" {
+			t.Errorf("got %+v", got)
+		}
+
+		take(r)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		go ask(ctx)
+		if got := <-done; !errors.Is(got.err, context.DeadlineExceeded) {
+			t.Errorf("got %+v", got)
+		}
+		if got := take(r); !strings.HasSuffix(got, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}`) {
+			t.Errorf("sent %s", got)
+		}
+		if respond(s, `{"jsonrpc":"2.0","id":3,"result":{}}`) {
+			t.Error("a late answer was taken")
+		}
+
+		asking, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range maxAsks {
+			wg.Go(func() { _, _, _ = s.Ask(asking, s.Standalone(), mcp.MethodSampling, nil) })
+		}
+		synctest.Wait()
+		if _, _, err := s.Ask(t.Context(), s.Standalone(), mcp.MethodSampling, nil); err != ErrTooManyAsks {
+			t.Errorf("one question too many: %v", err)
+		}
+		stop()
+		wg.Wait()
+	})
+}
+
+func take(r *Reader) string {
+	events, _ := r.Take()
+	var out []string
+	for _, e := range events {
+		out = append(out, string(e.Data))
+	}
+	return strings.Join(out, "\n")
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	table, _ := newTable(t, nil)
+	s := create(t, table, "ada")
+	remember := func(key any, name, params string) {
+		t.Helper()
+		if err := s.Remember(Setting{Key: key, Name: name, Method: "m", Params: []byte(params)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	show := func(key any) string {
+		var out []string
+		for _, set := range s.Settings(key) {
+			out = append(out, string(set.Params))
+		}
+		return strings.Join(out, " ")
+	}
+	remember(nil, "level", "debug")
+	remember("files", "sub a", "a")
+	remember("notes", "sub a", "other")
+	remember(nil, "level", "error")
+	if got := show("files"); got != "error a" {
+		t.Errorf("settings of files: %s", got)
+	}
+	s.Forget("files", "sub a")
+	if got := show("files"); got != "error" {
+		t.Errorf("settings of files: %s", got)
+	}
+	for i := 0; len(s.settings) < maxSettings; i++ {
+		remember("files", fmt.Sprint(i), "x")
+	}
+	if err := s.Remember(Setting{Key: "files", Name: "more"}); err != ErrTooManySettings {
+		t.Errorf("one setting too many: %v", err)
+	}
+}

@@ -1,0 +1,285 @@
+package session
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/seal"
+)
+
+// Errors of Create and Use. A client learns only that its session is not there.
+var (
+	ErrUnknown = errors.New("session is unknown here, or belongs to somebody else")
+	ErrEnded   = errors.New("session has ended")
+	ErrFull    = errors.New("session table is full of sessions in use")
+	ErrTooMany = errors.New("person has too many sessions in use")
+)
+
+// ElsewhereError means that a genuine session of this person lives on another copy.
+type ElsewhereError struct{ Owner string }
+
+func (e *ElsewhereError) Error() string { return "session lives on copy " + e.Owner }
+
+// Options set up a Table. Zero numbers mean the defaults.
+type Options struct {
+	Box          *seal.Box // of Purpose
+	Owner        string    // name of this copy
+	Max          int       // live sessions; 10,000
+	MaxPerPerson int       // live sessions of one person; 128
+	Idle         time.Duration
+	Absolute     time.Duration
+	Now          func() time.Time
+	Log          *slog.Logger
+}
+
+const (
+	defaultMax          = 10_000
+	defaultMaxPerPerson = 128
+	defaultIdle         = time.Hour
+	defaultAbsolute     = 24 * time.Hour
+	sweepEvery          = 30 * time.Second
+	maxOwner            = 64
+)
+
+func (o *Options) validate() error {
+	switch {
+	case o.Box == nil:
+		return errors.New("session table: no seal box given")
+	case len(o.Owner) > maxOwner:
+		return fmt.Errorf("session table: the name of this copy has %d bytes; keep it under %d", len(o.Owner), maxOwner)
+	case o.Max < 0 || o.MaxPerPerson < 0 || o.Idle < 0 || o.Absolute < 0:
+		return errors.New("session table: limits must not be negative")
+	}
+	o.Max = orDefault(o.Max, defaultMax)
+	o.MaxPerPerson = orDefault(o.MaxPerPerson, defaultMaxPerPerson)
+	o.Idle = orDefault(o.Idle, defaultIdle)
+	o.Absolute = orDefault(o.Absolute, defaultAbsolute)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func orDefault[T int | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// Table holds the live part of this copy's sessions.
+type Table struct {
+	o       Options
+	closing sync.WaitGroup // upstream sessions being closed
+
+	// mu guards what follows and the fields of Session that say so.
+	mu       sync.Mutex
+	live     map[string]*Session // by sealed id
+	byPerson map[identity.PersonKey]int
+	recent   *list.List        // of *Session, most recently used first
+	ended    map[key]time.Time // tombstones, until the id would have expired
+	stopped  bool
+}
+
+// New makes an empty table.
+func New(o Options) (*Table, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	return &Table{
+		o: o, live: make(map[string]*Session), byPerson: make(map[identity.PersonKey]int),
+		recent: list.New(), ended: make(map[key]time.Time),
+	}, nil
+}
+
+// Create begins a session, in use until Release. When there is no room, the session that rested longest makes way.
+func (t *Table) Create(f Facts) (*Session, error) {
+	now := t.o.Now()
+	tk := newTicket(f, t.o.Owner, now)
+	id := t.o.Box.SealString(tk.encode(), boundTo(f.Person, f.Endpoint))
+	s := newSession(id, tk.key, f, now)
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stopped {
+		return nil, ErrFull
+	}
+	if t.byPerson[f.Person] >= t.o.MaxPerPerson && !t.evict(func(s *Session) bool { return s.Person == f.Person }) {
+		return nil, ErrTooMany
+	}
+	if len(t.live) >= t.o.Max && !t.evict(func(*Session) bool { return true }) {
+		return nil, ErrFull
+	}
+	s.used, s.using = now, 1
+	s.place = t.recent.PushFront(s)
+	t.live[id] = s
+	t.byPerson[f.Person]++
+	return s, nil
+}
+
+// Use finds the session that id names and holds it in use until Release. Only the person and the endpoint that it
+// was made for can have it; for anybody else it is unknown.
+func (t *Table) Use(id string, person identity.PersonKey, endpoint string) (*Session, error) {
+	now := t.o.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, ok := t.live[id]
+	switch {
+	case !ok:
+		return nil, t.whyNot(id, person, endpoint)
+	case s.Person != person || s.Endpoint != endpoint:
+		return nil, ErrUnknown
+	case t.expired(s, now):
+		t.end(s, "expired")
+		return nil, ErrEnded
+	}
+	s.used = now
+	s.using++
+	t.recent.MoveToFront(s.place)
+	return s, nil
+}
+
+// Release ends one use that Create or Use began.
+func (t *Table) Release(s *Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.using--
+	s.used = t.o.Now()
+}
+
+// Delete ends a session at the client's wish.
+func (t *Table) Delete(s *Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.end(s, "deleted")
+}
+
+// Each calls f for every live session, outside the table's lock.
+func (t *Table) Each(f func(*Session)) {
+	t.mu.Lock()
+	all := make([]*Session, 0, len(t.live))
+	for _, s := range t.live {
+		all = append(all, s)
+	}
+	t.mu.Unlock()
+	for _, s := range all {
+		f(s)
+	}
+}
+
+// Len returns the number of live sessions.
+func (t *Table) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.live)
+}
+
+// Run ends what has expired until ctx is done, then ends every session and waits for their upstream sessions to close.
+func (t *Table) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			t.Sweep()
+		case <-ctx.Done():
+			t.endAll()
+			t.closing.Wait()
+			return nil
+		}
+	}
+}
+
+// Sweep ends what has expired and forgets tombstones that no id can ask for any more.
+func (t *Table) Sweep() {
+	now := t.o.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.live {
+		if t.expired(s, now) {
+			t.end(s, "expired")
+		} else {
+			s.dropOldStreams(now)
+		}
+	}
+	for k, until := range t.ended {
+		if now.After(until) {
+			delete(t.ended, k)
+		}
+	}
+}
+
+func (t *Table) endAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = true
+	for _, s := range t.live {
+		t.end(s, "stopping")
+	}
+}
+
+// expired needs t.mu. A session in use is not idle, but nothing outlives the absolute limit.
+func (t *Table) expired(s *Session, now time.Time) bool {
+	return now.Sub(s.Created) >= t.o.Absolute || s.using == 0 && now.Sub(s.used) >= t.o.Idle
+}
+
+// evict ends the least recently used session that fits and is not in use. It needs t.mu.
+func (t *Table) evict(fits func(*Session) bool) bool {
+	for e := t.recent.Back(); e != nil; e = e.Prev() {
+		if s := e.Value.(*Session); s.using == 0 && fits(s) {
+			t.end(s, "evicted")
+			return true
+		}
+	}
+	return false
+}
+
+// end takes a session out of the table and closes it in the background. It needs t.mu.
+func (t *Table) end(s *Session, why string) {
+	if t.live[s.ID] != s {
+		return
+	}
+	delete(t.live, s.ID)
+	t.recent.Remove(s.place)
+	if t.byPerson[s.Person]--; t.byPerson[s.Person] == 0 {
+		delete(t.byPerson, s.Person)
+	}
+	t.bury(s)
+	t.o.Log.Debug("session ended", "reason", why, "endpoint", s.Endpoint, "age_s", int(t.o.Now().Sub(s.Created).Seconds()))
+	t.closing.Go(s.close)
+}
+
+// bury leaves a tombstone. Their number is bounded: beyond it the session is merely unknown, which looks the same from outside.
+func (t *Table) bury(s *Session) {
+	if len(t.ended) < 4*t.o.Max {
+		t.ended[s.key] = s.Created.Add(t.o.Absolute)
+	}
+}
+
+// whyNot tells apart the ids that are not in the table. It needs t.mu.
+func (t *Table) whyNot(id string, person identity.PersonKey, endpoint string) error {
+	plain, err := t.o.Box.OpenString(id, boundTo(person, endpoint))
+	if err != nil {
+		return ErrUnknown
+	}
+	tk, ok := decodeTicket(plain)
+	if !ok {
+		return ErrUnknown
+	}
+	if tk.owner != t.o.Owner {
+		return &ElsewhereError{Owner: tk.owner}
+	}
+	if _, buried := t.ended[tk.key]; buried {
+		return ErrEnded
+	}
+	return ErrUnknown
+}
