@@ -1,0 +1,202 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Mode says what happens when an event cannot be kept.
+type Mode string
+
+// The modes.
+const (
+	Strict     Mode = "strict"      // Record fails, and the caller refuses what it was about to do
+	BestEffort Mode = "best_effort" // the event is dropped and counted
+)
+
+// ErrUnavailable means that events cannot be kept now: the disk is full or faulty, or slower than events come. The
+// caller answers 503.
+var ErrUnavailable = errors.New("audit log is unavailable")
+
+// Options describe a log. Only Dir, Now and Log are required.
+type Options struct {
+	Dir       string
+	Mode      Mode          // "" means Strict
+	MaxBytes  int64         // size at which a segment is full; 0 means 64 MiB
+	MaxBuffer int           // bytes of events that may wait for the disk; 0 means 4 MiB
+	Gather    time.Duration // how long events are gathered for one fsync; 0 means 5 ms
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+const retryAfterFault = 500 * time.Millisecond
+
+// Log keeps events. A nil *Log keeps none, and every Record succeeds. It is safe for concurrent use.
+type Log struct {
+	options Options
+	segment *segment // used by Run alone
+	wake    chan struct{}
+	dropped atomic.Uint64
+
+	mu      sync.Mutex // guards all below
+	pending []byte     // whole lines that wait for the disk
+	fault   error      // why the last write did not succeed; nil when it did
+}
+
+// Open prepares the directory and the newest segment: a record that a crash left unfinished is cut off and set aside.
+func Open(o Options) (*Log, error) {
+	if o.Mode == "" {
+		o.Mode = Strict
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 64 << 20
+	}
+	if o.MaxBuffer == 0 {
+		o.MaxBuffer = 4 << 20
+	}
+	if o.Gather == 0 {
+		o.Gather = 5 * time.Millisecond
+	}
+	s, err := openSegments(o.Dir, o.MaxBytes, o.Log)
+	if err != nil {
+		return nil, fmt.Errorf("open audit log in %s: %w; check that the directory belongs to the user that runs gatehouse", o.Dir, err)
+	}
+	return &Log{options: o, segment: s, wake: make(chan struct{}, 1)}, nil
+}
+
+// Record takes an event, which Run brings to the disk within a few milliseconds. Under Strict it returns
+// ErrUnavailable when the event cannot be kept.
+func (l *Log) Record(_ context.Context, e Event) error {
+	if l == nil {
+		return nil
+	}
+	if e.Time.IsZero() {
+		e.Time = l.options.Now()
+	}
+	b, err := encode(e)
+	if err != nil {
+		return fmt.Errorf("encode audit event %s: %w", e.Kind, err)
+	}
+	err = l.queue(b)
+	if err != nil && l.options.Mode == BestEffort {
+		l.dropped.Add(1)
+		return nil
+	}
+	return err
+}
+
+func (l *Log) queue(b []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fault != nil && l.options.Mode == Strict {
+		return fmt.Errorf("%w: %w", ErrUnavailable, l.fault)
+	}
+	if len(l.pending)+len(b) > l.options.MaxBuffer {
+		return fmt.Errorf("%w: %d bytes wait for the disk", ErrUnavailable, len(l.pending))
+	}
+	l.pending = append(l.pending, b...)
+	l.wakeLocked()
+	return nil
+}
+
+// Dropped returns how many events BestEffort gave up.
+func (l *Log) Dropped() uint64 {
+	if l == nil {
+		return 0
+	}
+	return l.dropped.Load()
+}
+
+// Fault returns why events cannot reach the disk at the moment, or nil.
+func (l *Log) Fault() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fault
+}
+
+// Run writes events until ctx is done, then writes what is left and closes the files. It must run once.
+func (l *Log) Run(ctx context.Context) error {
+	if l == nil {
+		<-ctx.Done()
+		return nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return l.finish()
+		case <-l.wake:
+		}
+		pause := l.options.Gather
+		if l.Fault() != nil {
+			pause = retryAfterFault
+		}
+		wait(ctx, pause)
+		l.flush()
+	}
+}
+
+// finish makes the last attempt.
+func (l *Log) finish() error {
+	l.flush()
+	err := errors.Join(l.Fault(), l.segment.close())
+	if err != nil {
+		return fmt.Errorf("close audit log in %s: %w", l.options.Dir, err)
+	}
+	return nil
+}
+
+// flush brings all pending lines to the disk with one fsync. After a fault they stay pending, and Run tries again.
+func (l *Log) flush() {
+	l.mu.Lock()
+	batch := l.pending
+	l.mu.Unlock()
+	if len(batch) == 0 {
+		return
+	}
+	err := l.segment.write(batch, l.options.Now())
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.pending = append([]byte(nil), l.pending[len(batch):]...)
+	} else {
+		l.wakeLocked()
+	}
+	l.report(err)
+	l.fault = err
+}
+
+// report logs when the disk fails and when it works again, not each attempt. The caller holds mu.
+func (l *Log) report(err error) {
+	switch {
+	case err != nil && l.fault == nil:
+		l.options.Log.Error("audit events cannot be written; free space or repair the disk", "dir", l.options.Dir, "mode", string(l.options.Mode), "error", err)
+	case err == nil && l.fault != nil:
+		l.options.Log.Info("audit events are written again", "dir", l.options.Dir, "dropped", l.dropped.Load())
+	}
+}
+
+// wakeLocked makes Run come round again. The caller holds mu.
+func (l *Log) wakeLocked() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
