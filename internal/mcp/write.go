@@ -118,3 +118,13 @@ func AppendToolError(dst []byte, text string) []byte {
 	dst = AppendString(dst, text)
 	return append(dst, `}],"isError":true}`...)
 }
+
+// AppendRequest writes the message as a request of our own: under another id, with the edit applied.
+func (m *Message) AppendRequest(dst, id []byte, e Edit) []byte {
+	dst = AppendRequest(dst, id, m.Method, nil)
+	if m.Params == nil {
+		return dst
+	}
+	dst = append(dst[:len(dst)-1], `,"params":`...)
+	return append(m.AppendParams(dst, e), '}')
+}

@@ -1,0 +1,65 @@
+package router
+
+import (
+	"regexp"
+	"strings"
+)
+
+// template is a URI template of a target (RFC 6570, levels 1 to 3), turned round: it recognises the URIs that it
+// could have made. Matching is linear in the URI.
+type template struct {
+	source  string
+	target  string
+	pattern *regexp.Regexp // nil when the template is malformed: it then matches nothing
+}
+
+func newTemplate(source, target string) template {
+	t := template{source: source, target: target}
+	var b strings.Builder
+	b.WriteString("^")
+	rest := source
+	for rest != "" {
+		literal, after, found := strings.Cut(rest, "{")
+		b.WriteString(regexp.QuoteMeta(literal))
+		if !found {
+			break
+		}
+		expression, tail, closed := strings.Cut(after, "}")
+		if !closed || expression == "" {
+			return t
+		}
+		b.WriteString(expressionPattern(expression[0]))
+		rest = tail
+	}
+	b.WriteString("$")
+	// A template that is too large for a pattern is treated as malformed.
+	if p, err := regexp.Compile(b.String()); err == nil {
+		t.pattern = p
+	}
+	return t
+}
+
+// expressionPattern returns what an expression with this operator can expand to (RFC 6570 §3.2).
+func expressionPattern(operator byte) string {
+	switch operator {
+	case '+':
+		return `.+`
+	case '#':
+		return `(?:#.*)?`
+	case '.':
+		return `(?:\.[^/?#]*)?`
+	case '/':
+		return `(?:/[^?#]*)?`
+	case ';':
+		return `(?:;[^/?#]*)*`
+	case '?':
+		return `(?:\?[^#]*)?`
+	case '&':
+		return `(?:&[^#]*)?`
+	}
+	return `[^/?#]+`
+}
+
+func (t template) matches(uri string) bool {
+	return t.pattern != nil && t.pattern.MatchString(uri)
+}

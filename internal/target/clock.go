@@ -1,0 +1,76 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// errTimeout is the cause when a call's clock runs out.
+var errTimeout = errors.New("no answer in time")
+
+// clock ends a call's context when nothing has been heard for a while, and in any case at the cap (2025-11-25
+// basic/lifecycle, timeouts). A nil clock does nothing.
+type clock struct {
+	cancel context.CancelCauseFunc
+	quiet  time.Duration
+	cap    time.Time
+	timer  *time.Timer
+
+	mu   sync.Mutex // guards held
+	held int        // requests of the server that wait for a person
+}
+
+func startClock(ctx context.Context, quiet, limit time.Duration) (context.Context, *clock) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	c := &clock{cancel: cancel, quiet: quiet, cap: time.Now().Add(limit)}
+	c.timer = time.AfterFunc(quiet, func() { cancel(errTimeout) })
+	return ctx, c
+}
+
+// restart is called when the upstream shows progress.
+func (c *clock) restart() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set()
+}
+
+// hold stops counting silence while the upstream itself waits for an answer.
+func (c *clock) hold() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held++
+	c.set()
+}
+
+func (c *clock) release() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held--
+	c.set()
+}
+
+func (c *clock) set() {
+	left := time.Until(c.cap)
+	if c.held == 0 {
+		left = min(left, c.quiet)
+	}
+	if c.timer.Stop() { // else it has run out or the call is over
+		c.timer.Reset(left)
+	}
+}
+
+func (c *clock) stop() {
+	c.timer.Stop()
+	c.cancel(nil)
+}

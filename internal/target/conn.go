@@ -1,0 +1,415 @@
+package target
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"gatehouse/internal/mcp"
+)
+
+// dialer makes upstream sessions of one kind.
+type dialer interface {
+	dial(ctx context.Context, c *Conn) (link, error)
+	close() // stops what outlives links, and waits
+}
+
+// link is one upstream session that has been initialised, as one connection sees it.
+type link interface {
+	nextID() int64                                                 // an id, also used as progress token, that no other request of the session has
+	exchange(ctx context.Context, r *request) (mcp.Message, error) // sends a request and returns its response
+	send(ctx context.Context, body []byte) error                   // sends a notification or a response
+	end(ctx context.Context)                                       // ends what belongs to this connection, and waits
+}
+
+// request is one call on its way.
+type request struct {
+	id   []byte
+	body []byte
+	came func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
+}
+
+// errSessionGone means that the upstream session has ended and the request was certainly not executed.
+var errSessionGone = errors.New("the upstream session has ended")
+
+// Conn is the upstream side of one client session: an upstream session of its own over HTTP, a place at the person's
+// process over stdio. When the upstream loses the session, the next call opens a new one. It is safe for concurrent
+// use.
+type Conn struct {
+	t      *Target
+	caller Caller
+	can    mcp.ClientCapabilities
+	events Events
+
+	dialing chan struct{} // holds one token: whoever has it may open a link
+
+	mu      sync.Mutex // guards what follows
+	link    link
+	server  Server
+	closed  bool
+	asked   map[string]context.CancelFunc // requests of the server that are being answered, by id
+	working sync.WaitGroup                // goroutines of this connection; Add only under mu, before closed
+}
+
+// Server is what an upstream said about itself in its answer to initialize.
+type Server struct {
+	Revision     mcp.Revision
+	Capabilities []byte // raw JSON
+	Info         []byte // raw JSON
+	Instructions string
+}
+
+// Connect opens a connection for one client session and initialises it. The error is an *mcp.Error or a *Trouble.
+func (t *Target) Connect(ctx context.Context, caller Caller, events Events) (*Conn, error) {
+	c := &Conn{
+		t:       t,
+		caller:  caller,
+		can:     mcp.ParseClientCapabilities(caller.Capabilities),
+		events:  events,
+		dialing: make(chan struct{}, 1),
+		asked:   map[string]context.CancelFunc{},
+	}
+	ctx, clock := startClock(ctx, t.opt.connectTimeout(), t.opt.connectTimeout())
+	defer clock.stop()
+	if _, err := c.open(ctx); err != nil {
+		return nil, t.explain(ctx, err)
+	}
+	return c, nil
+}
+
+func (o *Options) connectTimeout() time.Duration {
+	if o.Command != nil {
+		return max(o.Command.StartTimeout, o.Timeout)
+	}
+	return o.Timeout
+}
+
+// Server returns what the upstream said when the connection was last initialised.
+func (c *Conn) Server() Server {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.server
+}
+
+// open returns the link, and makes a new one when there is none.
+func (c *Conn) open(ctx context.Context) (link, error) {
+	if l, err := c.current(); l != nil || err != nil {
+		return l, err
+	}
+	select {
+	case c.dialing <- struct{}{}:
+		defer func() { <-c.dialing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if l, err := c.current(); l != nil || err != nil {
+		return l, err
+	}
+	if c.t.isClosed() {
+		return nil, c.t.trouble(Down, errClosed)
+	}
+	l, err := c.t.dial.dial(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	if !c.closed {
+		c.link = l
+		c.mu.Unlock()
+		return l, nil
+	}
+	c.mu.Unlock()
+	endLink(l)
+	return nil, c.t.trouble(Down, errClosed)
+}
+
+func (c *Conn) current() (link, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, c.t.trouble(Down, errClosed)
+	}
+	return c.link, nil
+}
+
+// discard forgets a link whose session has ended, so that the next call opens another.
+func (c *Conn) discard(l link) {
+	c.mu.Lock()
+	mine := c.link == l
+	if mine {
+		c.link = nil
+	}
+	c.mu.Unlock()
+	if mine {
+		endLink(l)
+	}
+}
+
+// endGrace bounds the good-bye to an upstream.
+const endGrace = 2 * time.Second
+
+func endLink(l link) {
+	ctx, cancel := context.WithTimeout(context.Background(), endGrace)
+	defer cancel()
+	l.end(ctx)
+}
+
+// Close ends the upstream session and waits for everything that the connection started. Calls on their way fail.
+func (c *Conn) Close() {
+	c.mu.Lock()
+	l := c.link
+	c.link, c.closed = nil, true
+	for _, cancel := range c.asked {
+		cancel()
+	}
+	c.mu.Unlock()
+	if l != nil {
+		endLink(l)
+	}
+	c.working.Wait()
+}
+
+// Call sends a request and returns its result. The params are the client's, or nil. Ids and progress tokens are minted
+// here; inflight (may be nil) gets the notifications that belong to this call under the client's own progress token,
+// in order, one at a time, before Call returns; a message is valid only during inflight.
+//
+// The error is an *mcp.Error as the target said it, or a *Trouble as we inferred it. When ctx ends, the upstream is
+// told with notifications/cancelled.
+func (c *Conn) Call(ctx context.Context, method string, params []byte, inflight func(m *mcp.Message)) ([]byte, error) {
+	m, err := mcp.NewRequest(method, params)
+	if err != nil {
+		return nil, err
+	}
+	return c.Forward(ctx, &m, "", inflight)
+}
+
+// Forward is Call for a message that has been decoded: it is not read a second time. A name that is not empty replaces
+// the message's own.
+func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, inflight func(m *mcp.Message)) ([]byte, error) {
+	ctx, clock := startClock(ctx, c.t.opt.Timeout, c.t.opt.MaxTimeout)
+	defer clock.stop()
+	for attempt := 0; ; attempt++ {
+		l, err := c.open(ctx)
+		if err != nil {
+			return nil, c.t.explain(ctx, err)
+		}
+		result, err := c.exchange(ctx, clock, l, m, name, inflight)
+		if errors.Is(err, errSessionGone) {
+			c.discard(l)
+			if attempt == 0 {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, c.t.explain(ctx, err)
+		}
+		return result, nil
+	}
+}
+
+func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) ([]byte, error) {
+	id := strconv.AppendInt(nil, l.nextID(), 10)
+	r := &request{id: id, came: func(n *mcp.Message) {
+		if n.Method != mcp.NoteProgress {
+			c.came(ctx, clock, l, n, inflight)
+			return
+		}
+		if m.ProgressToken == nil || !bytes.Equal(n.ProgressToken, id) {
+			return
+		}
+		clock.restart()
+		if inflight != nil {
+			own := n.Edited(mcp.Edit{ProgressToken: m.ProgressToken})
+			inflight(&own)
+		}
+	}}
+	r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+96), id, mcp.Edit{Name: name, ProgressToken: id})
+	reply, err := l.exchange(ctx, r)
+	if ctx.Err() != nil && !errors.Is(err, errSessionGone) {
+		c.tellCancelled(ctx, l, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if reply.Error != nil {
+		said, err := mcp.ParseError(reply.Error)
+		if err != nil {
+			return nil, c.t.trouble(Rubbish, err)
+		}
+		return nil, said
+	}
+	return reply.Result, nil
+}
+
+// tellCancelled sends notifications/cancelled without making the caller wait.
+func (c *Conn) tellCancelled(ctx context.Context, l link, id []byte) {
+	reason := "the caller gave up"
+	if errors.Is(context.Cause(ctx), errTimeout) {
+		reason = "no answer in time"
+	}
+	params := append([]byte(`{"requestId":`), id...)
+	params = append(params, `,"reason":`...)
+	params = mcp.AppendString(params, reason)
+	params = append(params, '}')
+	c.goDo(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endGrace)
+		defer cancel()
+		// The call is over either way.
+		_ = l.send(ctx, mcp.AppendNotification(nil, mcp.NoteCancelled, params))
+	})
+}
+
+// goDo runs f on a goroutine that Close waits for, unless the connection is closed.
+func (c *Conn) goDo(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.working.Go(f)
+	return true
+}
+
+// Notify sends a notification of the client.
+func (c *Conn) Notify(ctx context.Context, method string, params []byte) error {
+	ctx, clock := startClock(ctx, c.t.opt.Timeout, c.t.opt.MaxTimeout)
+	defer clock.stop()
+	l, err := c.open(ctx)
+	if err != nil {
+		return c.t.explain(ctx, err)
+	}
+	if err := l.send(ctx, mcp.AppendNotification(nil, method, params)); err != nil {
+		if errors.Is(err, errSessionGone) {
+			c.discard(l)
+		}
+		return c.t.explain(ctx, err)
+	}
+	return nil
+}
+
+// came handles a message that the upstream sent on its own: along with a call (then clock is that call's, and
+// notifications go to inflight), or outside any.
+func (c *Conn) came(ctx context.Context, clock *clock, l link, m *mcp.Message, inflight func(m *mcp.Message)) {
+	switch m.Kind {
+	case mcp.KindRequest:
+		c.answer(ctx, clock, l, m)
+	case mcp.KindNotification:
+		switch m.Method {
+		case mcp.NoteToolsChanged, mcp.NotePromptsChanged, mcp.NoteResourcesChanged:
+			c.t.catalog.stale()
+		case mcp.NoteCancelled:
+			c.withdraw(m.RequestID)
+		default:
+			if inflight != nil {
+				inflight(m)
+			} else if c.events != nil {
+				c.events.Notify(m)
+			}
+		}
+	}
+}
+
+// maxAsked is how many requests of one upstream are answered at the same time.
+const maxAsked = 16
+
+// answer answers a request of the server: ping by itself, the rest by the client that declared it.
+func (c *Conn) answer(ctx context.Context, clock *clock, l link, m *mcp.Message) {
+	id := bytes.Clone(m.ID)
+	switch {
+	case m.Method == mcp.MethodPing:
+		c.reply(ctx, l, mcp.AppendResult(nil, id, nil))
+		return
+	case c.events == nil || !c.can.Allows(m.Method):
+		c.reply(ctx, l, mcp.AppendError(nil, id, mcp.Errorf(mcp.CodeMethodNotFound, "the client does not support %s", m.Method)))
+		return
+	}
+	own, err := mcp.Decode(bytes.Clone(m.Raw), mcp.Limits{})
+	if err != nil {
+		return
+	}
+	asking, cancel := context.WithCancel(ctx)
+	if !c.remember(string(id), cancel) {
+		cancel()
+		c.reply(ctx, l, mcp.AppendError(nil, id, mcp.Errorf(mcp.CodeInternal, "too many requests at the same time")))
+		return
+	}
+	clock.hold()
+	started := c.goDo(func() {
+		defer c.forget(string(id))
+		defer clock.release()
+		result, said := c.events.Request(asking, &own)
+		if asking.Err() != nil {
+			return
+		}
+		if said != nil {
+			_ = l.send(asking, mcp.AppendError(nil, id, said)) // the upstream misses its answer and says so in its own
+			return
+		}
+		_ = l.send(asking, mcp.AppendResult(nil, id, result))
+	})
+	if !started {
+		clock.release()
+		c.forget(string(id))
+	}
+}
+
+// reply sends a response off the reader's goroutine.
+func (c *Conn) reply(ctx context.Context, l link, body []byte) {
+	c.goDo(func() {
+		ctx, cancel := context.WithTimeout(ctx, endGrace)
+		defer cancel()
+		_ = l.send(ctx, body) // a peer that does not take its answer will notice by itself
+	})
+}
+
+func (c *Conn) remember(id string, cancel context.CancelFunc) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, twice := c.asked[id]; twice || c.closed || len(c.asked) >= maxAsked {
+		return false
+	}
+	c.asked[id] = cancel
+	return true
+}
+
+func (c *Conn) forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cancel := c.asked[id]; cancel != nil {
+		cancel()
+		delete(c.asked, id)
+	}
+}
+
+// withdraw stops answering a request that the server cancelled.
+func (c *Conn) withdraw(id []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cancel := c.asked[string(id)]; cancel != nil {
+		cancel()
+	}
+}
+
+// explain turns an error of a link into an *mcp.Error or a *Trouble.
+func (t *Target) explain(ctx context.Context, err error) error {
+	if said, ok := errors.AsType[*mcp.Error](err); ok {
+		return said
+	}
+	if ctx.Err() != nil {
+		cause := context.Cause(ctx)
+		if errors.Is(cause, errTimeout) || errors.Is(cause, context.DeadlineExceeded) {
+			return t.trouble(Timeout, err)
+		}
+		return t.trouble(Canceled, err)
+	}
+	if trouble, ok := errors.AsType[*Trouble](err); ok {
+		return trouble
+	}
+	if errors.Is(err, mcp.ErrEventTooLarge) {
+		return t.trouble(TooLarge, err)
+	}
+	return t.trouble(Down, err)
+}

@@ -1,0 +1,215 @@
+// Package target owns one upstream MCP server each: its connections, its credential, its catalogue, its health. A
+// target is reached over streamable HTTP, runs as a command over stdio, or is the demo that lives in the binary. What
+// is sent upstream is always built afresh: a client's headers, ids and tokens never come here.
+//
+// It does not know which client session or endpoint a call belongs to, nor whether the call is allowed.
+//
+// Sources: MCP 2025-11-25 basic/lifecycle, basic/transports, basic/utilities (cancellation, progress, ping).
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/secret"
+)
+
+// Options says which server a target is; exactly one of HTTP, Command and Demo is set.
+type Options struct {
+	Name    string
+	HTTP    *HTTPOptions
+	Command *CommandOptions
+	Demo    bool
+
+	Client  *http.Client // for HTTP; its redirects, cookies and timeout are not used. Default: NewHTTPClient
+	Log     *slog.Logger // default: none
+	Now     func() time.Time
+	Version string // of Gatehouse, for clientInfo
+
+	Timeout     time.Duration // for one call, started anew by each progress notification; default 60 s
+	MaxTimeout  time.Duration // for one call, progress or not; default 15 min
+	CatalogTTL  time.Duration // how long a catalogue is good without news; default 5 min
+	CatalogWait time.Duration // how long Catalog waits for the first one; default 5 s
+	MaxMessage  int           // bytes of one message from the target; default 16 MiB
+}
+
+// HTTPOptions names a server that speaks streamable HTTP.
+type HTTPOptions struct {
+	URL     string
+	Headers map[string]secret.Text // sent with every request: the target's static credential
+}
+
+// CommandOptions names a server that is started as a command and speaks over stdio. Each person gets a process; the
+// target's own catalogue comes from one more that belongs to nobody.
+type CommandOptions struct {
+	Args         []string               // the command and its arguments; never given to a shell
+	Env          map[string]secret.Text // all of the environment but PATH and HOME, which are passed on when not listed
+	Dir          string                 // working directory; default: the current one
+	IdleTimeout  time.Duration          // a person's process stops this long after its last connection; default 10 min
+	StartTimeout time.Duration          // for start and initialize together; default 60 s
+}
+
+// Target is one upstream server. It is safe for concurrent use.
+type Target struct {
+	opt     Options
+	dial    dialer
+	catalog *catalog
+	demand  atomic.Uint64 // orders connections by their latest call
+
+	mu     sync.Mutex // guards what follows
+	closed bool
+}
+
+// Caller says on whose behalf a connection is made. ClientInfo and Capabilities are the client's own, raw, from its
+// initialize; only capabilities that a gateway can relay are passed on.
+type Caller struct {
+	Principal    *identity.Principal // nil for the target's own connection
+	ClientInfo   []byte
+	Capabilities []byte
+	Revision     mcp.Revision
+}
+
+// Events receives what the upstream sends on its own to one connection. Both methods may be called concurrently, and
+// messages are valid only during the call.
+//
+// Request answers a request of the server (sampling, elicitation, roots); it is asked only for what the client
+// declared. Its context ends with the call that the request came along with, and carries that call's values; for a
+// request outside any call it ends with the connection.
+//
+// list_changed notifications do not come here: the catalogue is refreshed first, then OnChange tells.
+type Events interface {
+	Notify(m *mcp.Message)
+	Request(ctx context.Context, m *mcp.Message) (result []byte, err *mcp.Error)
+}
+
+// New checks the options and builds a target. Nothing is started or contacted before Run or Connect.
+func New(o Options) (*Target, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	o.setDefaults()
+	t := &Target{opt: o}
+	switch {
+	case o.HTTP != nil:
+		t.dial = newHTTPDialer(t)
+	case o.Command != nil:
+		t.dial = newCommandDialer(t)
+	default:
+		t.dial = demoDialer{t}
+	}
+	t.catalog = newCatalog(t)
+	return t, nil
+}
+
+func (o *Options) check() error {
+	kinds := 0
+	for _, on := range []bool{o.HTTP != nil, o.Command != nil, o.Demo} {
+		if on {
+			kinds++
+		}
+	}
+	switch {
+	case !mcp.ValidTargetName(o.Name):
+		return fmt.Errorf("target %q: a name has up to 48 letters, digits, dots, dashes and underscores, begins and ends with a letter or digit, and holds no %q", o.Name, mcp.NameSeparator)
+	case kinds != 1:
+		return fmt.Errorf("target %s: exactly one of url, command and demo is needed", o.Name)
+	case o.Command != nil && (len(o.Command.Args) == 0 || o.Command.Args[0] == ""):
+		return fmt.Errorf("target %s: command is empty; name the program to start and its arguments", o.Name)
+	case o.HTTP != nil:
+		u, err := url.Parse(o.HTTP.URL)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return fmt.Errorf("target %s: url is not an absolute http or https URL", o.Name)
+		}
+		if u.User != nil {
+			return fmt.Errorf("target %s: url holds a user name or password; put credentials in headers, from a secret", o.Name)
+		}
+		for name := range o.HTTP.Headers {
+			if slices.Contains(ownHeaders, http.CanonicalHeaderKey(name)) {
+				return fmt.Errorf("target %s: header %s is set by Gatehouse itself; remove it", o.Name, name)
+			}
+		}
+	}
+	return nil
+}
+
+func (o *Options) setDefaults() {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.Log = o.Log.With("target", o.Name)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Client == nil {
+		o.Client = NewHTTPClient()
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	setDefault(&o.Timeout, time.Minute)
+	setDefault(&o.MaxTimeout, 15*time.Minute)
+	setDefault(&o.CatalogTTL, 5*time.Minute)
+	setDefault(&o.CatalogWait, 5*time.Second)
+	setDefault(&o.MaxMessage, 16<<20)
+	if o.Command != nil {
+		c := *o.Command
+		setDefault(&c.IdleTimeout, 10*time.Minute)
+		setDefault(&c.StartTimeout, time.Minute)
+		o.Command = &c
+	}
+}
+
+func setDefault[T ~int | ~int64](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+// Name returns the target's name.
+func (t *Target) Name() string { return t.opt.Name }
+
+// Run keeps the catalogue fresh until ctx ends, then closes everything that the target started and waits for it.
+// Without Run, Catalog never has anything.
+func (t *Target) Run(ctx context.Context) error {
+	defer t.close()
+	return t.catalog.run(ctx)
+}
+
+// close ends the target: later connections are refused, processes are stopped.
+func (t *Target) close() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.dial.close()
+}
+
+func (t *Target) isClosed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
+}
+
+// Catalog returns what the target offers: the latest list that could be had, also while the target is down. When there
+// was none yet it waits for the first, but never longer than CatalogWait, and not at all when the target is known to
+// be down. The error is a *Trouble.
+func (t *Target) Catalog(ctx context.Context) (*Catalog, error) { return t.catalog.get(ctx) }
+
+// Health says how the target was when it was last tried.
+func (t *Target) Health() Health { return t.catalog.currentHealth() }
+
+// OnChange calls f after each refresh that changed a list ("tools", "prompts" or "resources") until stop is called.
+// f must not block.
+func (t *Target) OnChange(f func(kind string)) (stop func()) { return t.catalog.onChange(f) }
+
+// errClosed is the cause when a connection is used after its end.
+var errClosed = errors.New("closed")
