@@ -66,6 +66,12 @@ func (b *Box) Open(sealed, additional []byte) ([]byte, error) {
 	return nil, ErrOpen
 }
 
+// Current reports whether a value opens under the newest key, so that its holder need not seal it again.
+func (b *Box) Current(sealed, additional []byte) bool {
+	_, err := b.aeads[0].Open(nil, nil, sealed, additional)
+	return err == nil
+}
+
 // SealString is Seal in unpadded base64url, for URLs, headers and forms.
 func (b *Box) SealString(plain, additional []byte) string {
 	return base64.RawURLEncoding.EncodeToString(b.Seal(plain, additional))

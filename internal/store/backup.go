@@ -1,0 +1,178 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Backup writes a consistent copy of a SQLite database to a new file while Gatehouse runs. The copy holds what the
+// database holds: keep it as secret as the database. PostgreSQL has pg_dump for that.
+func (s *Store) Backup(ctx context.Context, path string) (err error) {
+	if s.read.postgres {
+		return errors.New("back up: the database is on PostgreSQL: use pg_dump; after pg_restore, run: gatehouse restore --after-pg-restore")
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("back up to %s: the file exists and is not overwritten; name another one", path)
+	}
+	if err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
+	defer f.Close()
+	if _, err = s.readers.ExecContext(ctx, `VACUUM INTO ?`, path); err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("back up to %s: %w", path, err), os.Remove(path))
+	}
+	return syncDir(path)
+}
+
+// Restore puts a backup in the place of the SQLite database that o names, and ends in it what AfterRestore ends. The
+// database that was there is kept beside it under a name with the time. Gatehouse must not be running on it.
+func Restore(ctx context.Context, backup string, o Options) error {
+	if isPostgres(o.DSN) {
+		return errors.New("restore: the database is on PostgreSQL: use pg_restore, then run: gatehouse restore --after-pg-restore")
+	}
+	path, err := filepath.Abs(o.DSN)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	prepared, err := prepareRestore(ctx, backup, path, o)
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", backup, err)
+	}
+	defer removeDatabase(prepared) // after the rename there is nothing left of it
+	kept, err := setAside(ctx, path, o.clock()())
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", backup, err)
+	}
+	if err := os.Rename(prepared, path); err != nil {
+		return fmt.Errorf("restore %s: %w; the previous database is %s", backup, err, kept)
+	}
+	o.logger().InfoContext(ctx, "database restored", "backup", backup, "database", path, "previous_database", kept)
+	return syncDir(path)
+}
+
+// AfterRestore ends what may have been used since the backup was made: codes, browser sessions, grants with their
+// refresh tokens, and every access token issued until now. Users, passkeys, keys and revocations stay. It is for a
+// database that another program brought back; Restore does it by itself.
+func (s *Store) AfterRestore(ctx context.Context) error {
+	const reason = "database restored from a backup"
+	return wrap("end what the backup would revive", s.revoke(ctx, func(tx conn) ([]Revocation, error) {
+		for _, query := range []string{`DELETE FROM codes`, `DELETE FROM browser_sessions`, `DELETE FROM refresh_tokens`} {
+			if _, err := tx.exec(ctx, query); err != nil {
+				return nil, err
+			}
+		}
+		if _, err := tx.exec(ctx, `UPDATE grants SET revoked_at = ?, revoked_reason = ? WHERE revoked_at = 0`, micros(s.now()), reason); err != nil {
+			return nil, err
+		}
+		// Copies that still run have seen numbers that the backup does not know: go past them all.
+		return []Revocation{{Seq: s.now().UnixMicro(), Kind: KindAll, Expires: s.now().Add(revocationLife), Reason: reason}}, nil
+	}))
+}
+
+// prepareRestore makes a checked, upgraded and purged copy of the backup beside the database.
+func prepareRestore(ctx context.Context, backup, path string, o Options) (prepared string, err error) {
+	if err := checkHeader(backup); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", err
+	}
+	prepared, err = copyFile(backup, path+".restoring-*")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			removeDatabase(prepared)
+		}
+	}()
+	o.DSN = prepared
+	s, err := connect(ctx, o)
+	if err != nil {
+		return "", err
+	}
+	if v, err := schemaVersion(ctx, s.read); err != nil || v == 0 {
+		return "", errors.Join(fmt.Errorf("%w: it is not a backup of Gatehouse", ErrBroken), err, s.Close())
+	}
+	if err := s.Close(); err != nil {
+		return "", err
+	}
+	if s, err = Open(ctx, o); err != nil {
+		return "", err
+	}
+	return prepared, errors.Join(s.AfterRestore(ctx), s.Close())
+}
+
+func copyFile(from, pattern string) (string, error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	out, err := os.CreateTemp(filepath.Dir(pattern), filepath.Base(pattern)) // with mode 0600
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(out, in)
+	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(out.Name()))
+	}
+	return out.Name(), nil
+}
+
+// setAside renames the database with its log, if there is one, and returns its new name.
+func setAside(ctx context.Context, path string, now time.Time) (kept string, err error) {
+	if err := checkUnused(ctx, path); err != nil {
+		return "", err
+	}
+	kept = path + ".before-restore-" + now.UTC().Format("20060102T150405.000000Z")
+	for _, suffix := range []string{"-wal", "-shm", ""} {
+		if err := os.Rename(path+suffix, kept+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("set the present database aside: %w", err)
+		}
+	}
+	return kept, nil
+}
+
+// checkUnused makes sure that no process has the database open. A broken or missing one cannot be in use.
+func checkUnused(ctx context.Context, path string) error {
+	if checkHeader(path) != nil {
+		return nil
+	}
+	db, err := openFile(path, "locking_mode(EXCLUSIVE)")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	_, err = db.ExecContext(ctx, `BEGIN EXCLUSIVE`)
+	if isBusy(err) {
+		return fmt.Errorf("the database %s is in use: stop Gatehouse first", path)
+	}
+	return ctx.Err() // any other error is what the restore is for
+}
+
+func removeDatabase(path string) {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		os.Remove(path + suffix)
+	}
+}
+
+// syncDir makes a new name in a directory durable.
+func syncDir(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,40 @@
+-- Who can sign in here. Times are microseconds since 1970 in UTC, 0 for none. BLOB becomes BYTEA on PostgreSQL.
+
+CREATE TABLE users (
+  id             TEXT PRIMARY KEY,
+  username       TEXT NOT NULL,
+  username_key   TEXT NOT NULL UNIQUE, -- lower case
+  name           TEXT NOT NULL,
+  email          TEXT NOT NULL,
+  email_verified BOOLEAN NOT NULL,
+  groups_json    TEXT NOT NULL,
+  claims_json    TEXT NOT NULL,
+  password_hash  TEXT NOT NULL,
+  disabled       BOOLEAN NOT NULL,
+  created_at     BIGINT NOT NULL,
+  updated_at     BIGINT NOT NULL
+);
+
+CREATE TABLE passkeys (
+  credential_id BLOB PRIMARY KEY,
+  user_id       TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  name          TEXT NOT NULL,
+  data          BLOB NOT NULL,
+  created_at    BIGINT NOT NULL,
+  last_used     BIGINT NOT NULL
+);
+CREATE INDEX passkeys_user ON passkeys (user_id);
+
+CREATE TABLE browser_sessions (
+  token_hash   BLOB PRIMARY KEY,
+  id           TEXT NOT NULL UNIQUE,
+  user_id      TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  auth_time    BIGINT NOT NULL,
+  created_at   BIGINT NOT NULL,
+  last_seen    BIGINT NOT NULL,
+  expires      BIGINT NOT NULL,
+  methods_json TEXT NOT NULL,
+  user_agent   TEXT NOT NULL
+);
+CREATE INDEX browser_sessions_user ON browser_sessions (user_id);
+CREATE INDEX browser_sessions_expires ON browser_sessions (expires);
