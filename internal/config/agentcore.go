@@ -133,7 +133,7 @@ func (d *decoder) agentCoreFile(at *node, file string) (*AgentCoreJWT, *node) {
 		d.fault(at, fmt.Sprintf("cannot read %s: %v", file, err), "Check that the file exists and that Gatehouse may read it.")
 		return nil, nil
 	}
-	root := parseDocument(file, data, d.report)
+	root := parseDocument(file, at.path, data, d.report)
 	if root == nil {
 		return nil, nil
 	}

@@ -18,7 +18,6 @@ import (
 // decoder turns nodes into the typed configuration. It notes faults and goes on, so that all are found at once.
 type decoder struct {
 	*report
-	dir    string                           // what relative paths are relative to
 	getenv func(name string) (string, bool) // as os.LookupEnv
 }
 
@@ -167,9 +166,9 @@ func (d *decoder) slice(n *node, v reflect.Value, f field) {
 		one := reflect.New(elem).Elem()
 		if item.isNull() {
 			d.fault(item, "has no value", "Give it a value, or remove it from the list.")
-			continue
+		} else {
+			d.decode(item, one, f)
 		}
-		d.decode(item, one, f)
 		v.Set(reflect.Append(v, one))
 	}
 }

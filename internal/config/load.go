@@ -41,15 +41,15 @@ func Parse(data []byte, o Options) (*Config, error) {
 	if o.Getenv == nil {
 		o.Getenv = os.LookupEnv
 	}
-	r := &report{index: map[string]*node{}}
-	root := parseDocument(o.File, data, r)
+	r := &report{dir: o.Dir, index: map[string]*node{}}
+	root := parseDocument(o.File, "", data, r)
 	if root == nil {
 		return nil, finish(r.faults)
 	}
 	r.add(root)
 	c := &Config{}
 	setDefaults(c)
-	d := &decoder{report: r, dir: o.Dir, getenv: o.Getenv}
+	d := &decoder{report: r, getenv: o.Getenv}
 	d.structure(root, reflect.ValueOf(c).Elem())
 	c.StateDir = d.stateDir(c.StateDir)
 	derive(c)

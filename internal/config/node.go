@@ -94,10 +94,11 @@ type builder struct {
 	report *report
 }
 
-// parseDocument reads one YAML (or JSON) file. It returns nil after a fault that leaves nothing to go on with.
-func parseDocument(file string, data []byte, r *report) *node {
+// parseDocument reads one YAML (or JSON) file whose root has the given path. It returns nil after a fault that leaves
+// nothing to go on with.
+func parseDocument(file, path string, data []byte, r *report) *node {
 	doc := &document{file: file, lines: strings.Split(string(data), "\n"), hide: map[int]int{}}
-	root := &node{doc: doc}
+	root := &node{doc: doc, path: path}
 	if len(data) > maxFile {
 		r.fault(root, fmt.Sprintf("is larger than %d bytes", maxFile), "Is this the right file?")
 		return nil
@@ -123,13 +124,13 @@ func parseDocument(file string, data []byte, r *report) *node {
 	}
 	switch len(bodies) {
 	case 0:
-		return &node{doc: doc, line: 1, column: 1, kind: mapping}
+		return &node{doc: doc, path: path, line: 1, column: 1, kind: mapping}
 	case 1:
-		n := b.build(bodies[0], "")
+		n := b.build(bodies[0], path)
 		n.line, n.column = 1, 1
 		return n
 	}
-	second := b.build(bodies[1], "")
+	second := b.build(bodies[1], path)
 	r.fault(second, "a second YAML document begins here", "Keep the configuration in one document, without a --- line in between.")
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-
 )
 
 // QuickstartOptions are what the command line may change without a configuration file.
@@ -50,7 +49,7 @@ func Quickstart(o QuickstartOptions) (*Config, error) {
 	if o.PublicURL == "" {
 		c.PublicURL = loopbackOrigin(false, port)
 	} else if c.PublicURL, err = parseOrigin(o.PublicURL); err != nil {
-		return nil, fmt.Errorf("quickstart: public URL %q %w", o.PublicURL, err)
+		return nil, fmt.Errorf("quickstart: the public URL %w", err)
 	}
 	if u := c.PublicURL.URL(); !loopbackHost(u.Hostname()) || u.Scheme != "http" {
 		return nil, fmt.Errorf("quickstart: %s is not an http address of this machine: %s", c.PublicURL, quickstartHint)

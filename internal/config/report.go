@@ -8,9 +8,12 @@ import (
 
 // report collects what is wrong, and knows where in the file each path stands.
 type report struct {
+	dir      string           // what relative paths are relative to
 	index    map[string]*node // path → node, for checks that run on the finished Config
 	faults   []placed
 	warnings []placed
+	checking bool // reading is over
+	decoded  int  // how many faults come from it
 }
 
 type placed struct {
@@ -62,12 +65,19 @@ func parent(path string) string {
 	return path[:max(strings.LastIndexAny(path, ".["), 0)]
 }
 
-// broken reports whether a fault is known at the path or below: the checks then have nothing sound to look at.
+// broken reports whether reading found a fault at the path, below or above: there is nothing sound to check then.
 func (r *report) broken(path string) bool {
-	return slices.ContainsFunc(r.faults, func(f placed) bool {
-		rest, ok := strings.CutPrefix(f.at.path, path)
-		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[' || path == "")
-	})
+	faults := r.faults
+	if r.checking {
+		faults = faults[:r.decoded]
+	}
+	return slices.ContainsFunc(faults, func(f placed) bool { return within(f.at.path, path) || within(path, f.at.path) })
+}
+
+// within reports whether inner is outer or a part of it.
+func within(inner, outer string) bool {
+	rest, ok := strings.CutPrefix(inner, outer)
+	return ok && outer != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // finish sorts by place and cuts secrets out of the lines that are shown.

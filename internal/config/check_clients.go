@@ -1,0 +1,107 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"gatehouse/internal/identity"
+)
+
+func (k *checker) clients() {
+	ids := make([]identity.ClientID, 0, len(k.cfg.Clients))
+	for i := range k.cfg.Clients {
+		k.client(fmt.Sprintf("clients[%d]", i), &k.cfg.Clients[i])
+		ids = append(ids, k.cfg.Clients[i].ClientID)
+	}
+	for _, i := range repeated(ids) {
+		k.bad(fmt.Sprintf("clients[%d].client_id", i), fmt.Sprintf("%q is taken by a client above", ids[i]), "Give each client its own client_id.")
+	}
+}
+
+func (k *checker) client(path string, c *Client) {
+	if c.ClientID == "" || strings.ContainsFunc(string(c.ClientID), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		k.bad(path+".client_id", "is not a client identifier", "Use printable ASCII characters without spaces.")
+	}
+	if !slices.Contains(c.GrantTypes, "authorization_code") {
+		k.bad(path+".grant_types", "lacks authorization_code, without which the client never gets a token", "Add it, or leave grant_types out.")
+	}
+	if len(c.RedirectURIs) == 0 {
+		k.bad(path+".redirect_uris", "names no redirect URI", "Name the address at which the client takes the code.")
+	}
+	for i, uri := range c.RedirectURIs {
+		k.redirectURI(fmt.Sprintf("%s.redirect_uris[%d]", path, i), uri, c.Consent)
+	}
+	switch {
+	case c.AuthMethod == AuthNone && !c.Secret.IsZero():
+		k.bad(path+".client_secret", "is never used, because token_endpoint_auth_method is none", "Set token_endpoint_auth_method: client_secret_basic, or remove the secret.")
+	case c.AuthMethod != AuthNone && c.Secret.IsZero():
+		k.bad(path+".client_secret", "is missing, but token_endpoint_auth_method is "+c.AuthMethod, "Add client_secret: {file: path} or {env: NAME}, or set token_endpoint_auth_method: none.")
+	}
+	k.scopeList(path+".scopes", c.Scopes)
+	k.noneEmpty(path+".audience", c.Audience)
+	for name := range c.AccessTokenClaims {
+		if why := reservedClaim(name); why != "" {
+			k.bad(join(path+".access_token_claims", name), "cannot be set here: "+why, "Choose another name, such as cid for the client.")
+		}
+	}
+	k.lifetimes(path, c.Lifetimes)
+}
+
+// redirectURI admits https, http on loopback, and listed private-use schemes (RFC 9700 §2.1, RFC 8252 §7).
+func (k *checker) redirectURI(path, uri, consent string) {
+	u, err := url.Parse(uri)
+	switch {
+	case err != nil || u.Scheme == "" || strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }):
+		k.bad(path, "is not an absolute URI", "Write it as the client sends it, such as http://localhost:3334/oauth/callback.")
+	case strings.Contains(uri, "#"):
+		k.bad(path, "has a fragment", "Remove the # and what follows.")
+	case u.User != nil:
+		k.bad(path, "has a user name or password in it", "Remove it.")
+	case strings.Contains(uri, "*"):
+		k.bad(path, "has a wildcard; redirect URIs are compared exactly", "Name each redirect URI in full.")
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() == "":
+		k.bad(path, "has no host", "Write it as the client sends it.")
+	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+		k.bad(path, "is plain http on another host than the person's own machine", "Use https, or http on localhost, 127.0.0.1 or [::1].")
+	case u.Scheme != "http" && u.Scheme != "https" && !slices.Contains(k.cfg.Registration.PrivateRedirectSchemes, u.Scheme):
+		k.bad(path, fmt.Sprintf("has the scheme %q, which is not allowed", u.Scheme), "Add it to registration.private_redirect_schemes, if an application of yours owns it.")
+	case u.Scheme != "https" && consent == ConsentSkip:
+		k.bad(path, "does not go with consent: skip, because any program on the person's machine could ask in the client's name", "Use an https redirect URI, or consent: always.")
+	}
+}
+
+// reservedClaim says why a claim of an access token cannot be fixed by configuration.
+func reservedClaim(name string) string {
+	switch name {
+	case "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "azp", "typ", "token_use", "cnf", "act",
+		"may_act", "nonce", "at_hash", "c_hash", "auth_time", "acr", "amr", "sid", "gid", "grant", "grant_id", "authorization_details":
+		return "Gatehouse sets it itself"
+	case "name", "username", "preferred_username", "email", "email_verified", "groups":
+		return "it says who the person is"
+	}
+	return ""
+}
+
+// scopeList checks the values of a list of scopes.
+func (k *checker) scopeList(path string, scopes identity.Scopes) {
+	for i, s := range scopes {
+		if !identity.ValidScope(s) {
+			k.bad(fmt.Sprintf("%s[%d]", path, i), fmt.Sprintf("%q is not a scope", s), "A scope has no spaces, quotes or backslashes; write several as a list.")
+		}
+	}
+}
+
+// noneEmpty refuses empty members.
+func (k *checker) noneEmpty(path string, values []string) {
+	for i, v := range values {
+		if v == "" {
+			one := path
+			if k.at(path).kind == list {
+				one = fmt.Sprintf("%s[%d]", path, i)
+			}
+			k.bad(one, "is empty", "Give it a value, or remove it.")
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatehouse/internal/identity"
+)
+
+func (k *checker) endpoints() {
+	if len(k.cfg.Endpoints) == 0 {
+		k.bad("endpoints", "is missing: Gatehouse would serve nothing", "Add one: endpoints: {/mcp: {issuers: [gatehouse], access: any_signed_in, targets: [name]}}.")
+	}
+	issuers, targets := []string{Gatehouse}, []string{}
+	for i := range k.cfg.Authorizers {
+		issuers = append(issuers, k.cfg.Authorizers[i].Name)
+	}
+	for i := range k.cfg.Targets {
+		targets = append(targets, k.cfg.Targets[i].Name)
+	}
+	for i := range k.cfg.Endpoints {
+		e := &k.cfg.Endpoints[i]
+		path := join("endpoints", e.Path)
+		k.endpointPath(path, e.Path)
+		k.references(path+".issuers", e.Issuers, issuers, "an authorizer")
+		k.references(path+".targets", e.Targets, targets, "a target")
+		if i := slices.Index(e.Issuers, Gatehouse); i >= 0 && !k.cfg.SignIn.Users {
+			k.bad(fmt.Sprintf("%s.issuers[%d]", path, i), "nobody can sign in for it, because sign_in.users is false", "Set sign_in.users: true, or name an authorizer instead.")
+		}
+		k.endpointScopes(path+".scopes", e, targets)
+	}
+}
+
+func (k *checker) endpointPath(at, path string) {
+	segment := func(s string) bool {
+		return s != "" && s != "." && s != ".." && !strings.ContainsFunc(s, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.~-", r)
+		})
+	}
+	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	switch {
+	case !strings.HasPrefix(path, "/"):
+		k.bad(at, fmt.Sprintf("%q does not begin with a slash", path), "Write the path of the URL: /mcp")
+	case slices.ContainsFunc(segments, func(s string) bool { return !segment(s) }):
+		k.bad(at, fmt.Sprintf("%q is not a path that Gatehouse can serve", path), "Use letters, digits, dots, dashes and underscores between single slashes, without one at the end: /finance/mcp")
+	case slices.Contains(ReservedPaths(), "/"+strings.ToLower(segments[0])):
+		k.bad(at, fmt.Sprintf("/%s is taken by Gatehouse's own pages", segments[0]), "Choose another beginning, such as /mcp.")
+	}
+}
+
+// references checks a list of names against what they may name.
+func (k *checker) references(path string, names, known []string, what string) {
+	if len(names) == 0 {
+		k.bad(path, "names nothing", "Name at least "+what+".")
+	}
+	for i, name := range names {
+		if slices.Contains(known, name) {
+			continue
+		}
+		hint := "Nothing of the kind is configured."
+		if guess := closest(name, known); guess != "" {
+			hint = fmt.Sprintf("Did you mean %s?", guess)
+		} else if len(known) > 0 {
+			hint = "Known: " + strings.Join(known, ", ") + "."
+		}
+		k.bad(fmt.Sprintf("%s[%d]", path, i), fmt.Sprintf("%q is not the name of %s", name, what), hint)
+	}
+	for _, i := range repeated(names) {
+		k.bad(fmt.Sprintf("%s[%d]", path, i), fmt.Sprintf("%q is named twice", names[i]), "Remove one.")
+	}
+}
+
+func (k *checker) endpointScopes(path string, e *Endpoint, targets []string) {
+	k.scopeList(path+".default", e.Scopes.Default)
+	for name, scopes := range e.Scopes.Tools {
+		at := join(path+".tools", name)
+		k.scopeList(at, scopes)
+		target, tool, ok := strings.Cut(name, "___")
+		switch {
+		case name == "":
+			k.bad(at, "is not the name of a tool", "Write the name as clients see it.")
+		case e.Prefix && (!ok || tool == ""):
+			k.bad(at, "no tool here has that name", "Write the name as clients see it: target___tool.")
+		case e.Prefix && slices.Contains(targets, target) && !slices.Contains(e.Targets, target):
+			k.bad(at, fmt.Sprintf("%s is not a target of this endpoint", target), "Add it to targets, or remove the scope.")
+		case e.Prefix && !slices.Contains(targets, target):
+			k.bad(at, fmt.Sprintf("%q is not the name of a target", target), "Write the name as clients see it: target___tool.")
+		}
+	}
+	for method, scopes := range e.Scopes.Methods {
+		at := join(path+".methods", method)
+		k.scopeList(at, scopes)
+		if slices.Contains(methods(), method) {
+			continue
+		}
+		hint := "Check the name."
+		if guess := closest(method, methods()); guess != "" {
+			hint = fmt.Sprintf("Did you mean %s?", guess)
+		}
+		k.doubtful(at, "is not a method of MCP", hint)
+	}
+}
+
+// methods are the requests that a client sends, over all revisions of the protocol.
+func methods() []string {
+	return []string{
+		"completion/complete", "initialize", "logging/setLevel", "ping", "prompts/get", "prompts/list", "resources/list",
+		"resources/read", "resources/subscribe", "resources/templates/list", "resources/unsubscribe", "server/discover",
+		"subscriptions/listen", "tasks/cancel", "tasks/get", "tasks/list", "tasks/result", "tools/call", "tools/list",
+	}
+}
+
+// unused warns of what nothing refers to.
+func (k *checker) unused() {
+	var issuers, targets []string
+	for i := range k.cfg.Endpoints {
+		issuers = append(issuers, k.cfg.Endpoints[i].Issuers...)
+		targets = append(targets, k.cfg.Endpoints[i].Targets...)
+	}
+	const message, hint = "is not used by any endpoint", "Name it at an endpoint, or remove it."
+	for i := range k.cfg.Authorizers {
+		if !slices.Contains(issuers, k.cfg.Authorizers[i].Name) {
+			k.doubtful(fmt.Sprintf("authorizers[%d]", i), message, hint)
+		}
+	}
+	for i := range k.cfg.Targets {
+		if !slices.Contains(targets, k.cfg.Targets[i].Name) {
+			k.doubtful(join("targets", k.cfg.Targets[i].Name), message, hint)
+		}
+	}
+}
+
+func validScopes(s string) bool {
+	scopes := identity.ParseScopes(s)
+	return len(scopes) > 0 && !slices.ContainsFunc(scopes, func(v string) bool { return !identity.ValidScope(v) })
+}

@@ -1,0 +1,170 @@
+package config
+
+import (
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gatehouse/internal/secret"
+)
+
+// masterKeySize is the size of a master key in bytes.
+const masterKeySize = 32
+
+// server checks where Gatehouse listens against where it says it is reached.
+func (k *checker) server() {
+	c := k.cfg
+	loopback := k.listen()
+	for i, p := range c.TrustedProxies {
+		if p.IsValid() && p.Bits() == 0 {
+			k.bad(fmt.Sprintf("trusted_proxies[%d]", i), "trusts every address, so that anybody may claim to be anybody", "Name the proxies' own addresses.")
+		}
+	}
+	if c.BehindTLSProxy && len(c.TrustedProxies) == 0 {
+		k.bad("behind_tls_proxy", "names no proxy", "Add trusted_proxies with the addresses of the proxy that terminates TLS.")
+	}
+	if !loopback && c.TLS == nil && !c.BehindTLSProxy {
+		k.bad("listen", fmt.Sprintf("%s would serve plain http to other machines", c.Listen),
+			"Add tls with cert_file and key_file; or, when a proxy terminates TLS, behind_tls_proxy: true and trusted_proxies; or listen on 127.0.0.1.")
+	}
+	k.publicURL()
+	if c.TLS != nil && !k.broken("tls") {
+		if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
+			k.bad("tls", fmt.Sprintf("cannot use the certificate: %v", err), "Check that both files exist, are PEM, belong together, and that Gatehouse may read them.")
+		}
+	}
+}
+
+// listen checks the address to listen on, and reports whether only this machine reaches it.
+func (k *checker) listen() (loopback bool) {
+	host, port, err := splitListen(k.cfg.Listen)
+	if err != nil {
+		k.bad("listen", err.Error(), "Write an IP address and a port: 127.0.0.1:8080, or :8443 for all addresses.")
+		return true
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+		k.bad("listen", fmt.Sprintf("%q is a name, not an address", host), "Write an IP address, localhost, or nothing before the colon for all addresses.")
+		return true
+	}
+	if port == 0 && k.cfg.PublicURL == "" {
+		k.bad("listen", "port 0 leaves the public URL open", "Choose a port, or set public_url.")
+		return true
+	}
+	return loopbackHost(host)
+}
+
+func (k *checker) publicURL() {
+	c := k.cfg
+	if c.PublicURL == "" {
+		if !k.broken("listen") {
+			k.bad("public_url", "is missing", "Say at which address clients reach Gatehouse, such as https://tools.example.com.")
+		}
+		return
+	}
+	switch u := c.PublicURL.URL(); {
+	case c.TLS != nil && !c.PublicURL.isHTTPS():
+		k.bad("public_url", "begins with http, but tls is set, so that https is served", "Write https.")
+	case !c.PublicURL.isHTTPS() && c.BehindTLSProxy:
+		k.bad("public_url", "begins with http, but clients speak https to the proxy", "Write https.")
+	case !c.PublicURL.isHTTPS() && !loopbackHost(u.Hostname()):
+		k.bad("public_url", "is plain http on another host than this machine; clients refuse that, and tokens could be read on the way", "Write https.")
+	case c.PublicURL.isHTTPS() && c.TLS == nil && !c.BehindTLSProxy:
+		k.bad("public_url", "begins with https, but nothing here speaks TLS", "Add tls with cert_file and key_file, or behind_tls_proxy: true and trusted_proxies when a proxy does.")
+	}
+}
+
+// database checks where data is kept, and makes a file path absolute.
+func (k *checker) database() {
+	dsn := k.cfg.Database.Reveal()
+	scheme, _, isURL := strings.Cut(dsn, "://")
+	const hint = "Write a file path for SQLite, or postgres://user@host/database; a password is best kept out of this file: {env: NAME} or {file: path}."
+	switch {
+	case !isURL && strings.Contains(dsn, "host="):
+		k.bad("database", "is not a file path and not a URL", hint)
+	case !isURL:
+		if at := k.index["database"]; at != nil && at.doc != nil && dsn != "" && !filepath.IsAbs(dsn) {
+			k.cfg.Database = secret.New(filepath.Join(k.dir, dsn))
+		}
+	case scheme != "postgres" && scheme != "postgresql":
+		k.bad("database", fmt.Sprintf("%q is not a kind of database that Gatehouse knows", scheme), hint)
+	default:
+		u, err := url.Parse(dsn)
+		if err != nil || u.Hostname() == "" && u.Query().Get("host") == "" {
+			k.bad("database", "is not a proper postgres:// address", hint)
+			return
+		}
+		_, hasPassword := u.User.Password()
+		if at := k.at("database"); hasPassword && at.kind == scalar {
+			k.warn(at, "has its password in the configuration file, readable by all who may read the file", hint)
+		}
+	}
+}
+
+const masterKeyHint = "Make one with: openssl rand -base64 32. Keep it in a file that only Gatehouse may read, and write master_key: {file: path}; or {env: NAME}."
+
+// masterKeys turns the text of each master key into its bytes.
+func (k *checker) masterKeys() {
+	if len(k.cfg.MasterKeys) == 0 {
+		k.bad("master_key", "is missing", masterKeyHint)
+		return
+	}
+	for i, text := range k.cfg.MasterKeys {
+		path := "master_key"
+		if k.at(path).kind == list {
+			path = fmt.Sprintf("master_key[%d]", i)
+		}
+		raw, ok := parseMasterKey(text.Reveal())
+		if !ok {
+			k.bad(path, fmt.Sprintf("is not %d bytes in base64 or hex", masterKeySize), masterKeyHint)
+			continue
+		}
+		k.cfg.MasterKeys[i] = secret.New(string(raw))
+	}
+}
+
+func parseMasterKey(s string) ([]byte, bool) {
+	s = strings.TrimSpace(s)
+	if raw, err := hex.DecodeString(s); err == nil && len(raw) == masterKeySize {
+		return raw, true
+	}
+	s = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(s, "="))
+	raw, err := base64.RawStdEncoding.DecodeString(s)
+	return raw, err == nil && len(raw) == masterKeySize
+}
+
+// registration checks what clients may register.
+func (k *checker) registration() {
+	r := k.cfg.Registration
+	if r.RatePerMinute < 1 {
+		k.bad("registration.rate_per_minute", "lets nobody register", "Give a number above 0, or dynamic: false.")
+	}
+	for i, s := range r.PrivateRedirectSchemes {
+		path := fmt.Sprintf("registration.private_redirect_schemes[%d]", i)
+		if !validScheme(s) {
+			k.bad(path, fmt.Sprintf("%q is not a URI scheme", s), "Write the part before the colon, in lower case: cursor.")
+		} else if slices.Contains(webSchemes(), s) {
+			k.bad(path, fmt.Sprintf("%q is not a private-use scheme", s), "Name a scheme that one application owns.")
+		}
+	}
+}
+
+func validScheme(s string) bool {
+	for i, r := range s {
+		letter := r >= 'a' && r <= 'z'
+		if !letter && (i == 0 || !strings.ContainsRune("0123456789+-.", r)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// webSchemes are those that a browser or the system handles itself.
+func webSchemes() []string {
+	return []string{"about", "blob", "data", "file", "filesystem", "ftp", "http", "https", "javascript", "mailto", "vbscript", "view-source", "ws", "wss"}
+}
