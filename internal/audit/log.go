@@ -48,7 +48,7 @@ type Log struct {
 	fault   error      // why the last write did not succeed; nil when it did
 }
 
-// Open prepares the directory and the newest segment: a record that a crash left unfinished is cut off and set aside.
+// Open prepares the directory: a record that a crash left unfinished is cut off and set aside.
 func Open(o Options) (*Log, error) {
 	if o.Mode == "" {
 		o.Mode = Strict

@@ -1,19 +1,18 @@
 package audit
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// segment writes the newest of the files audit-YYYYMMDD-N.jsonl in a directory. A new one begins when the day changes
-// (UTC) or the file is full.
+// segment writes one file audit-YYYYMMDD-N.jsonl after the other: a new one begins with each start of the program, when
+// the day changes (UTC), and when the file is full. No two processes write to one file.
 type segment struct {
 	dir      string
 	maxBytes int64
@@ -21,7 +20,6 @@ type segment struct {
 
 	file  file   // nil before the first write
 	day   string // YYYYMMDD
-	n     int
 	size  int64
 	dirty bool // a write failed halfway: cut back to size before the next one
 }
@@ -37,35 +35,31 @@ func openSegments(dir string, maxBytes int64, log *slog.Logger) (*segment, error
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &segment{dir: dir, maxBytes: maxBytes, open: openFile}
-	day, n, err := newest(dir)
-	if err != nil || n == 0 {
-		return s, err
-	}
-	s.day, s.n = day, n
-	size, cut, err := repair(s.path())
+	day, _, err := newest(dir)
 	if err != nil {
-		return nil, fmt.Errorf("check last record of %s: %w", s.path(), err)
-	}
-	if cut > 0 {
-		log.Warn("unfinished audit record set aside", "file", s.path()+".partial", "bytes", cut)
-	}
-	if s.file, err = s.open(s.path()); err != nil {
 		return nil, err
 	}
-	s.size = size
-	return s, nil
+	if day != "" {
+		if err := repairDay(dir, day, log); err != nil {
+			return nil, err
+		}
+	}
+	return &segment{dir: dir, maxBytes: maxBytes, open: openFile}, nil
 }
 
+// openFile makes a new file, and locks it for as long as it is open so that no other process repairs it.
 func openFile(path string) (file, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tryLock(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	return f, nil
 }
 
-func (s *segment) path() string {
-	return filepath.Join(s.dir, fmt.Sprintf("audit-%s-%d.jsonl", s.day, s.n))
-}
-
-// newest returns day and number of the newest segment; n is 0 when there is none.
+// newest returns the last day that has segments, and the highest number on that day; "" and 0 when there are none.
 func newest(dir string) (day string, n int, err error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "audit-*.jsonl"))
 	for _, p := range paths {
@@ -83,7 +77,7 @@ func newest(dir string) (day string, n int, err error) {
 
 // write appends whole lines and syncs them. When it fails, nothing of them counts.
 func (s *segment) write(lines []byte, now time.Time) error {
-	if err := s.prepare(now); err != nil {
+	if err := s.prepare(now.UTC().Format("20060102")); err != nil {
 		return err
 	}
 	s.dirty = true
@@ -99,39 +93,50 @@ func (s *segment) write(lines []byte, now time.Time) error {
 }
 
 // prepare makes file the one to append to: cut back after a failure, and the next one when it is time for it.
-func (s *segment) prepare(now time.Time) error {
+func (s *segment) prepare(today string) error {
 	if s.dirty {
 		if err := s.file.Truncate(s.size); err != nil {
 			return err
 		}
 		s.dirty = false
 	}
-	day := now.UTC().Format("20060102")
-	switch {
-	case s.file != nil && day <= s.day && s.size < s.maxBytes:
+	if s.file != nil && today == s.day && s.size < s.maxBytes {
 		return nil
-	case day > s.day:
-		return s.begin(day, 1)
 	}
-	return s.begin(s.day, s.n+1) // full, or the clock went back
+	return s.begin(today)
 }
 
-func (s *segment) begin(day string, n int) error {
-	next := &segment{dir: s.dir, day: day, n: n}
-	f, err := s.open(next.path())
+func (s *segment) begin(today string) error {
+	day, n, err := newest(s.dir)
+	if err != nil {
+		return err
+	}
+	if day != today {
+		n = 0
+	}
+	f, err := s.create(today, n+1)
 	if err != nil {
 		return err
 	}
 	if err := syncDir(s.dir); err != nil {
-		_ = f.Close()
-		return err
+		return errors.Join(err, f.Close())
 	}
 	old := s.file
-	s.file, s.day, s.n, s.size = f, day, n, 0
+	s.file, s.day, s.size = f, today, 0
 	if old != nil {
 		return old.Close()
 	}
 	return nil
+}
+
+// create makes the first file from number n on that does not exist: another process may have been faster.
+func (s *segment) create(day string, n int) (file, error) {
+	for ; ; n++ {
+		f, err := s.open(filepath.Join(s.dir, fmt.Sprintf("audit-%s-%d.jsonl", day, n)))
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+	}
 }
 
 func (s *segment) close() error {
@@ -147,52 +152,5 @@ func syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// maxTail is how much of a segment's end repair looks at: more than the longest batch.
-const maxTail = 16 << 20
-
-// repair cuts a file back to its last whole record, and keeps what it cut in a file beside it.
-func repair(path string) (size, cut int64, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer f.Close()
-	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return 0, 0, err
-	}
-	start := max(0, end-maxTail)
-	tail := make([]byte, end-start)
-	if _, err := f.ReadAt(tail, start); err != nil && !errors.Is(err, io.EOF) {
-		return 0, 0, err
-	}
-	good := wholeRecords(tail)
-	if good == len(tail) {
-		return end, 0, nil
-	}
-	if err := os.WriteFile(path+".partial", tail[good:], 0o600); err != nil {
-		return 0, 0, err
-	}
-	size = start + int64(good)
-	if err := f.Truncate(size); err != nil {
-		return 0, 0, err
-	}
-	return size, int64(len(tail) - good), f.Sync()
-}
-
-// wholeRecords returns the length of b up to its last line that is ended and valid JSON.
-func wholeRecords(b []byte) int {
-	end := bytes.LastIndexByte(b, '\n') + 1
-	for end > 0 {
-		begin := bytes.LastIndexByte(b[:end-1], '\n') + 1
-		if json.Valid(b[begin:end]) {
-			return end
-		}
-		end = begin
-	}
-	return 0
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -1,0 +1,410 @@
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"gatehouse/internal/identity"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func open(t *testing.T, o Options) *Log {
+	t.Helper()
+	if o.Log == nil {
+		o.Log = quiet()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// run starts l and returns what stops it.
+func run(t *testing.T, l *Log) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	return func() error { cancel(); return <-done }
+}
+
+// lines reads every record of every segment in a directory.
+func lines(t *testing.T, dir string) []map[string]any {
+	t.Helper()
+	paths, _ := filepath.Glob(filepath.Join(dir, "audit-*.jsonl"))
+	var all []map[string]any
+	for _, p := range paths {
+		f, err := os.Open(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for sc := bufio.NewScanner(f); sc.Scan(); {
+			var m map[string]any
+			if err := json.Unmarshal(sc.Bytes(), &m); err != nil {
+				t.Fatalf("%s: %q: %v", p, sc.Text(), err)
+			}
+			all = append(all, m)
+		}
+		f.Close()
+	}
+	return all
+}
+
+func TestRecordsReachTheFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	at := time.Date(2026, 11, 23, 8, 0, 0, 123e6, time.UTC)
+	l := open(t, Options{Dir: dir, Now: func() time.Time { return at }})
+	stop := run(t, l)
+	err := l.Record(t.Context(), Event{
+		Kind: KindCall, RequestID: "r1", Address: netip.MustParseAddr("192.0.2.7"), Person: identity.PersonKey{Issuer: "https://i.example", Subject: "s"},
+		Client: "c", Endpoint: "/mcp", Target: "demo", Method: "tools/call", Name: "who\nami", Decision: Allow, Outcome: "ok", Duration: 1500 * time.Microsecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	want := []map[string]any{{
+		"v": 1.0, "time": "2026-11-23T08:00:00.123Z", "kind": "call", "request_id": "r1", "address": "192.0.2.7", "issuer": "https://i.example", "subject": "s",
+		"client": "c", "endpoint": "/mcp", "target": "demo", "method": "tools/call", "name": "who\nami", "decision": "allow", "outcome": "ok", "duration_ms": 1.5,
+	}}
+	if got := lines(t, dir); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v\nwant %v", got, want)
+	}
+	info, err := os.Stat(filepath.Join(dir, "audit-20261123-1.jsonl"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("segment: %v %v", info, err)
+	}
+}
+
+func TestNilLogKeepsNothing(t *testing.T) {
+	t.Parallel()
+	var l *Log
+	if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil || l.Dropped() != 0 || l.Fault() != nil {
+		t.Error(err)
+	}
+	if err := run(t, l)(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParallelRecordsAreAllKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l := open(t, Options{Dir: dir, MaxBytes: 20_000})
+	stop := run(t, l)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 250 {
+				if err := l.Record(context.Background(), Event{Kind: KindCall, RequestID: fmt.Sprintf("%d-%d", g, i)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[any]bool{}
+	for _, m := range lines(t, dir) {
+		seen[m["request_id"]] = true
+	}
+	if len(seen) != 2000 {
+		t.Errorf("%d of 2000 events kept", len(seen))
+	}
+}
+
+func TestSegmentsRotate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l := open(t, Options{Dir: dir, MaxBytes: 100}) // one event of this test has about 75 bytes
+		stop := run(t, l)
+		record := func() {
+			if err := l.Record(t.Context(), Event{Kind: KindSignIn}); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Second)
+		}
+		for range 4 {
+			record()
+		}
+		time.Sleep(24 * time.Hour)
+		record()
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		paths, _ := filepath.Glob(filepath.Join(dir, "*"))
+		for i := range paths {
+			paths[i] = filepath.Base(paths[i])
+		}
+		want := []string{"audit-20000101-1.jsonl", "audit-20000101-2.jsonl", "audit-20000102-1.jsonl"}
+		if !reflect.DeepEqual(paths, want) {
+			t.Errorf("segments %v, want %v", paths, want)
+		}
+	})
+}
+
+func TestARestartBeginsANewSegment(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for range 3 {
+		l := open(t, Options{Dir: dir})
+		stop := run(t, l)
+		if err := l.Record(t.Context(), Event{Kind: KindStarted}); err != nil {
+			t.Fatal(err)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	paths, _ := filepath.Glob(filepath.Join(dir, "*-3.jsonl"))
+	if len(paths) != 1 || len(lines(t, dir)) != 3 {
+		t.Errorf("segments %v, %d records", paths, len(lines(t, dir)))
+	}
+}
+
+func TestUnfinishedRecordIsSetAside(t *testing.T) {
+	t.Parallel()
+	whole := `{"v":1,"kind":"call"}` + "\n"
+	for name, tc := range map[string]struct{ content, keep, aside string }{
+		"whole":                 {whole + whole, whole + whole, ""},
+		"empty":                 {"", "", ""},
+		"cut":                   {whole + `{"v":1,"ki`, whole, `{"v":1,"ki`},
+		"cut at the first":      {`{"v":1`, "", `{"v":1`},
+		"zeros":                 {whole + "\x00\x00\x00", whole, "\x00\x00\x00"},
+		"ended but not a value": {whole + "\x00\x00\n", whole, "\x00\x00\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, "audit-20261123-7.jsonl")
+			if err := os.WriteFile(path, []byte(tc.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			stop := run(t, open(t, Options{Dir: dir}))
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			got, _ := os.ReadFile(path)
+			if string(got) != tc.keep {
+				t.Errorf("kept %q, want %q", got, tc.keep)
+			}
+			aside, _ := os.ReadFile(fmt.Sprintf("%s.%d.partial", path, len(tc.keep)))
+			if string(aside) != tc.aside {
+				t.Errorf("set aside %q, want %q", aside, tc.aside)
+			}
+		})
+	}
+}
+
+func FuzzWholeRecords(f *testing.F) {
+	f.Add([]byte("{}\n{"))
+	f.Add([]byte("\n\n"))
+	f.Add([]byte("{}\n\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n := wholeRecords(b)
+		if n < 0 || n > len(b) || n > 0 && b[n-1] != '\n' || wholeRecords(b[:n]) != n {
+			t.Errorf("%q: %d", b, n)
+		}
+	})
+}
+
+func TestAnotherProcessIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := open(t, Options{Dir: dir})
+	stopFirst := run(t, first)
+	if err := first.segment.write([]byte(`{"half`), time.Now()); err != nil { // Run is idle: nothing was recorded
+		t.Fatal(err)
+	}
+	second := open(t, Options{Dir: dir}) // must not take the half line for the remains of a crash
+	stopSecond := run(t, second)
+	if err := second.Record(t.Context(), Event{Kind: KindUserAdded}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(stopSecond(), stopFirst()); err != nil {
+		t.Fatal(err)
+	}
+	aside, _ := filepath.Glob(filepath.Join(dir, "*.partial"))
+	all, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+	if len(aside) != 0 || len(all) != 2 {
+		t.Errorf("set aside %v, segments %v", aside, all)
+	}
+}
+
+// fullDisk is a file that can run out of space in the middle of a write.
+type fullDisk struct {
+	*os.File
+	full *sync.Mutex // held while there is no space
+}
+
+func (d fullDisk) Write(b []byte) (int, error) {
+	if !d.full.TryLock() {
+		n, _ := d.File.Write(b[:len(b)/2])
+		return n, syscall.ENOSPC
+	}
+	defer d.full.Unlock()
+	return d.File.Write(b)
+}
+
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []Mode{Strict, BestEffort} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { fullDiskScenario(t, mode) })
+		})
+	}
+}
+
+func fullDiskScenario(t *testing.T, mode Mode) {
+	var logged bytes.Buffer
+	dir := t.TempDir()
+	l := open(t, Options{Dir: dir, Mode: mode, MaxBuffer: 400, Log: slog.New(slog.NewTextHandler(&logged, nil))})
+	var full sync.Mutex
+	create := l.segment.open
+	l.segment.open = func(path string) (file, error) {
+		f, err := create(path)
+		if err != nil {
+			return nil, err
+		}
+		return fullDisk{f.(*os.File), &full}, nil
+	}
+	stop := run(t, l)
+	record := func(id string) error {
+		err := l.Record(t.Context(), Event{Kind: KindCall, RequestID: id})
+		time.Sleep(20 * time.Millisecond)
+		return err
+	}
+	if err := record("before"); err != nil {
+		t.Fatal(err)
+	}
+	full.Lock()
+	if err := record("waits"); err != nil { // taken: the fault shows when the disk is asked
+		t.Fatal(err)
+	}
+	for range 10 {
+		err := record("refused")
+		if refused := errors.Is(err, ErrUnavailable); refused != (mode == Strict) {
+			t.Errorf("record on a full disk: %v", err)
+		}
+	}
+	if l.Fault() == nil || mode == BestEffort && l.Dropped() == 0 {
+		t.Errorf("fault %v, dropped %d", l.Fault(), l.Dropped())
+	}
+	full.Unlock()
+	time.Sleep(2 * time.Second)
+	if err := record("after"); err != nil {
+		t.Errorf("record after space came back: %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, m := range lines(t, dir) { // fails when half a line stayed
+		ids = append(ids, fmt.Sprint(m["request_id"]))
+	}
+	text := strings.Join(ids, " ")
+	if !strings.HasPrefix(text, "before waits ") || !strings.HasSuffix(text, " after") {
+		t.Errorf("records: %s", text)
+	}
+	if n := strings.Count(logged.String(), "cannot be written"); n != 1 {
+		t.Errorf("the fault was logged %d times:\n%s", n, logged.String())
+	}
+}
+
+func TestBufferIsBounded(t *testing.T) {
+	t.Parallel()
+	l := open(t, Options{Dir: t.TempDir(), MaxBuffer: 1000}) // Run is not started: the slowest of disks
+	var err error
+	n := 0
+	for ; err == nil && n < 100; n++ {
+		err = l.Record(t.Context(), Event{Kind: KindCall})
+	}
+	if !errors.Is(err, ErrUnavailable) || n > 20 {
+		t.Errorf("after %d events: %v", n, err)
+	}
+}
+
+func TestChecklist64_NoFieldForSecrets(t *testing.T) {
+	t.Parallel()
+	// Whatever is put into the named fields, nothing else can be: no map, no any, no raw JSON.
+	for f := range reflect.TypeFor[Event]().Fields() {
+		switch f.Type.Kind() {
+		case reflect.Map, reflect.Interface, reflect.Func, reflect.Pointer:
+			t.Errorf("field %s has the open type %s", f.Name, f.Type)
+		}
+		for _, word := range []string{"token", "secret", "password", "argument", "cookie", "code", "hash"} {
+			if strings.Contains(strings.ToLower(f.Name), word) {
+				t.Errorf("field %s looks like a place for a secret", f.Name)
+			}
+		}
+	}
+}
+
+func TestLongFieldsAreCut(t *testing.T) {
+	t.Parallel()
+	a, err := encode(Event{Kind: KindCall, Name: strings.Repeat("ä", 5000) + "1"})
+	b, err2 := encode(Event{Kind: KindCall, Name: strings.Repeat("ä", 5000) + "2"})
+	if err != nil || err2 != nil || len(a) > 1000 || bytes.Equal(a, b) || !json.Valid(a) {
+		t.Errorf("%d bytes, %v %v", len(a), err, err2)
+	}
+}
+
+func TestOpenSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(Options{Dir: path, Log: quiet(), Now: time.Now})
+	if err == nil || !strings.Contains(err.Error(), "check that the directory") {
+		t.Error(err)
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	l, err := Open(Options{Dir: b.TempDir(), MaxBuffer: 1 << 30, Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = l.Run(ctx) }()
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = l.Record(ctx, Event{Kind: KindCall, Target: "demo", Name: "whoami", Decision: Allow})
+	}
+	cancel()
+	<-done
+}
