@@ -1,0 +1,33 @@
+package portal
+
+import (
+	"html/template"
+	"net/http"
+
+	"gatehouse/internal/page"
+)
+
+// homePage is the data of the "home" page.
+type homePage struct {
+	Username  string // empty when nobody is signed in
+	Endpoints []Endpoint
+	Guides    []guide
+}
+
+// guide carries its link as one that may have a scheme of the client's own, such as cursor://, which the template
+// would take out of a plain string. Links are ours; nobody outside can add one.
+type guide struct {
+	Guide
+	Link template.URL
+}
+
+func (p *Portal) home(w http.ResponseWriter, r *http.Request) error {
+	h := homePage{Endpoints: p.Endpoints}
+	for _, g := range p.Guides {
+		h.Guides = append(h.Guides, guide{g, template.URL(g.Link)})
+	}
+	if signedIn, ok := p.SignIn.Current(r); ok {
+		h.Username = signedIn.Person.Username
+	}
+	return page.Render(w, r, http.StatusOK, "home", h)
+}

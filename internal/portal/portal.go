@@ -1,0 +1,114 @@
+// Package portal owns the pages for people: the home page, which says what this is and how to connect, and the
+// account page, where a person sees and disconnects the clients they allowed, keeps passkeys, changes the password
+// and signs out. It holds no state; signing in belongs to signin, the look to page.
+package portal
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"gatehouse/internal/audit"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/page"
+	"gatehouse/internal/signin"
+	"gatehouse/internal/store"
+)
+
+// AccountPath is where the account page is; its forms post to paths below.
+const AccountPath = "/account"
+
+// Endpoint is one MCP URL that people can connect to.
+type Endpoint struct {
+	URL     string
+	Targets []string // names of what is behind it
+}
+
+// Guide says how one client is connected to the first endpoint.
+type Guide struct {
+	Client string // "Kiro", "VS Code", …
+	Where  string // the file that Text goes into
+	Text   string // what to put there
+	Link   string // opens the client with everything filled in; empty when it has no such link
+}
+
+// Options are what the pages need; all are required but Audit and Now.
+type Options struct {
+	SignIn    *signin.Service
+	Store     *store.Store
+	Endpoints []Endpoint
+	Guides    []Guide
+	Log       *slog.Logger
+	Audit     *audit.Log
+	Now       func() time.Time // default time.Now
+}
+
+func (o *Options) validate() error {
+	if o.SignIn == nil || o.Store == nil || o.Log == nil {
+		return errors.New("portal: sign-in, store and log are required")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return nil
+}
+
+// Route is one address and who answers it.
+type Route struct {
+	Pattern string
+	Handler http.Handler
+}
+
+// Portal answers with the pages.
+type Portal struct{ Options }
+
+// New builds the portal.
+func New(o Options) (*Portal, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	return &Portal{o}, nil
+}
+
+// Routes returns the portal's addresses. Every one but the home page is for somebody who is signed in, and every
+// form is checked to be theirs, before its handler runs.
+func (p *Portal) Routes() []Route {
+	post := func(path string, h action) Route {
+		return Route{"POST " + AccountPath + path, page.Handler(p.Log, p.submitted(h))}
+	}
+	return []Route{
+		{"GET /{$}", page.Handler(p.Log, p.home)},
+		{"GET " + AccountPath, page.Handler(p.Log, p.showAccount)},
+		post("/clients/disconnect", p.disconnect),
+		post("/passkeys/add", p.addPasskey),
+		post("/passkeys/remove", p.removePasskey),
+		post("/password", p.changePassword),
+		post("/confirm", p.confirm),
+		post("/signout", p.signOut),
+		post("/signout-everywhere", p.signOutEverywhere),
+	}
+}
+
+// action is what a form of the account page does.
+type action func(w http.ResponseWriter, r *http.Request, signedIn *identity.SignedIn) error
+
+// submitted runs an action for the person whose form it is.
+func (p *Portal) submitted(do action) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		signedIn, ok := p.SignIn.Current(r)
+		if !ok {
+			p.SignIn.Start(w, r, identity.SignInStart{ReturnTo: AccountPath})
+			return nil
+		}
+		if err := p.SignIn.CheckForm(w, r, signedIn); err != nil {
+			return &page.Failure{
+				Status: http.StatusForbidden,
+				Title:  "Nothing was changed",
+				Text:   "This form was not sent from your account page, or that page is from an earlier sign-in. Open your account and try again.",
+				Cause:  err,
+			}
+		}
+		return do(w, r, signedIn)
+	}
+}
