@@ -1,0 +1,230 @@
+package authserver
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"gatehouse/internal/audit"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/page"
+	"gatehouse/internal/store"
+	"gatehouse/internal/web"
+)
+
+// codeLifetime is how long a client may take to redeem a code; the browser goes straight there.
+const codeLifetime = time.Minute
+
+// consentPage is the data of templates/consent.html.
+type consentPage struct {
+	Client       string
+	ClientID     string // shown for clients that an administrator wrote down, whose ids people may know
+	Verified     bool   // an administrator vouches for the client
+	RedirectHost string
+	Loopback     bool   // the answer goes to a program on this device, whoever it is
+	App          bool   // the answer goes to an application by its private scheme
+	Resource     string // URL of the endpoint; empty when only the person's identity is asked for
+	ResourceName string
+	Scopes       []scopeText
+	StayDays     int // how long access may last without another sign-in; 0 for no longer than one access token
+	Person       string
+	PersonDetail string
+
+	Transaction, Token string // hidden fields
+}
+
+// scopeText is a scope and what it means.
+type scopeText struct{ Scope, Text string }
+
+// consent shows what a client asks for and takes the person's decision. Consent is asked for every time: a remembered
+// one could be ridden by whoever can make the browser open an address (checklist 25, 30).
+func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
+	params, err := readParams(w, r)
+	if err != nil {
+		return err
+	}
+	t, err := s.openTransaction(params.Get("tx"))
+	if err != nil {
+		return err
+	}
+	client, err := s.lookup(r.Context(), t.Client) // it may have been revoked in the meantime
+	if err != nil {
+		return err
+	}
+	who, ok := s.SignIn.Current(r)
+	if !ok || t.needsSignIn(who.AuthTime) {
+		if t.Silent {
+			s.answerError(w, r, t, refuse(codeLoginRequired, "nobody is signed in, or not recently enough"))
+			return nil
+		}
+		s.SignIn.Start(w, r, identity.SignInStart{ReturnTo: consentPath(params.Get("tx")), LoginHint: t.LoginHint, ClientName: client.Name, Reauthenticate: ok})
+		return nil
+	}
+	switch {
+	case r.Method == http.MethodPost:
+		return s.decide(w, r, t, client, who, params)
+	case client.SkipConsent && !t.Ask:
+		if r.Method == http.MethodHead {
+			return nil
+		}
+		return s.finish(w, r, t, func() error { return s.allow(w, r, t, client, who) })
+	case t.Silent:
+		s.answerError(w, r, t, refuse(codeConsentRequired, "this client needs the person's consent"))
+		return nil
+	}
+	data := s.consentData(t, client, who)
+	data.Transaction, data.Token = params.Get("tx"), s.consentToken(t, who)
+	return page.Render(w, r, http.StatusOK, "consent", data)
+}
+
+// consentToken proves that a form was made for this transaction in this browser session (checklist 26).
+func (s *Server) consentToken(t *transaction, who *identity.SignedIn) string {
+	return base64.RawURLEncoding.EncodeToString(s.consentForms.Sum(consentSubject(t, who)))
+}
+
+func consentSubject(t *transaction, who *identity.SignedIn) []byte {
+	return []byte(t.ID + "\x00" + who.SessionID + "\x00" + who.Person.Key.String())
+}
+
+// decide acts on the consent form.
+func (s *Server) decide(w http.ResponseWriter, r *http.Request, t *transaction, client *Client, who *identity.SignedIn, form url.Values) error {
+	if err := s.checkSameOrigin(r); err != nil {
+		return err
+	}
+	tag, err := decodeExact(form.Get("token"))
+	if err != nil || !s.consentForms.Check(consentSubject(t, who), tag) {
+		return &web.Error{Status: http.StatusForbidden, Code: codeInvalidRequest,
+			Message: "this form belongs to another sign-in; go back to the application and start again"}
+	}
+	switch form.Get("decision") {
+	case "allow":
+		return s.finish(w, r, t, func() error { return s.allow(w, r, t, client, who) })
+	case "deny":
+		return s.finish(w, r, t, func() error {
+			event := audit.Event{Kind: audit.KindDeny, Person: who.Person.Key, Client: t.Client, Endpoint: t.Resource, Decision: audit.Deny}
+			if err := s.record(r, event); err != nil {
+				return err
+			}
+			s.answerError(w, r, t, refuse(codeAccessDenied, "the person did not allow it"))
+			return nil
+		})
+	case "switch":
+		if err := s.SignIn.End(w, r); err != nil {
+			return unavailable(err)
+		}
+		w.Header().Set("Location", consentPath(form.Get("tx")))
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
+	}
+	return refuse(codeInvalidRequest, "the form has no decision")
+}
+
+// checkSameOrigin refuses forms that another site sent. A browser that is told to hide where a form comes from says
+// Origin: null; then Sec-Fetch-Site decides, and without that the form is refused.
+func (s *Server) checkSameOrigin(r *http.Request) error {
+	if err := s.crossOrigin.Check(r); err != nil {
+		return &web.Error{Status: http.StatusForbidden, Code: codeInvalidRequest, Cause: err,
+			Message: "this form was sent from another site; go back to the application and start again"}
+	}
+	return nil
+}
+
+// finish ends the transaction, which happens once.
+func (s *Server) finish(w http.ResponseWriter, r *http.Request, t *transaction, answer func() error) error {
+	first, err := s.Store.UseOnce(r.Context(), "authorization transaction", t.ID, time.Unix(t.Expires, 0))
+	if err != nil {
+		return unavailable(err)
+	}
+	if !first {
+		return refuse(codeInvalidRequest, "this request has been answered already; go back to the application and start again")
+	}
+	return answer()
+}
+
+// allow saves a code and sends it to the client.
+func (s *Server) allow(w http.ResponseWriter, r *http.Request, t *transaction, client *Client, who *identity.SignedIn) error {
+	code := newToken()
+	saved := store.Code{
+		Hash: hash(code), Grant: identity.GrantID(rand.Text()), Person: who.Person.Key, Client: t.Client, ClientName: client.Name,
+		RedirectURI: t.RedirectURI, Challenge: t.Challenge, Resource: t.Resource, Nonce: t.Nonce, Scopes: t.Scopes,
+		AuthTime: who.AuthTime, Expires: s.Now().Add(codeLifetime), SessionID: who.SessionID, Methods: who.Methods,
+	}
+	event := audit.Event{Kind: audit.KindConsent, Person: saved.Person, Client: t.Client, Grant: saved.Grant, Scopes: t.Scopes,
+		Endpoint: t.Resource, Decision: audit.Allow}
+	if err := s.record(r, event); err != nil {
+		return err
+	}
+	if err := s.Store.SaveCode(r.Context(), saved); err != nil {
+		s.answerError(w, r, t, unavailable(err))
+		return nil
+	}
+	s.answer(w, t, url.Values{"code": {code}})
+	return nil
+}
+
+// newToken returns 256 random bits as text.
+func newToken() string {
+	var raw [32]byte
+	_, _ = rand.Read(raw[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+func (s *Server) consentData(t *transaction, client *Client, who *identity.SignedIn) *consentPage {
+	data := &consentPage{
+		Client: client.Name, Verified: !client.registered,
+		RedirectHost: redirectHost(t.RedirectURI), Loopback: isLoopback(t.RedirectURI),
+		Resource: t.Resource, Person: who.Person.Username,
+	}
+	data.App = strings.HasSuffix(data.RedirectHost, ":")
+	if client.registered && data.Client == "" {
+		data.Client = "An application without a name"
+	}
+	if data.Verified {
+		data.ClientID = string(client.ID)
+	}
+	for _, r := range s.current.Load().resources {
+		if r.URL == t.Resource {
+			data.ResourceName = r.Name
+		}
+	}
+	for _, scope := range t.Scopes {
+		data.Scopes = append(data.Scopes, scopeText{scope, describeScope(scope)})
+	}
+	if client.allows(GrantRefresh) {
+		data.StayDays = int(client.Lifetimes.Refresh / (24 * time.Hour))
+	}
+	if data.Person == "" {
+		data.Person = who.Person.Name
+	}
+	if data.PersonDetail = who.Person.Name; data.PersonDetail == data.Person || data.PersonDetail == "" {
+		data.PersonDetail = who.Person.Email
+	}
+	return data
+}
+
+// describeScope says a standard scope in words. What an endpoint's own scope means only its name can tell.
+func describeScope(scope string) string {
+	switch scope {
+	case scopeOpenID:
+		return "Know that it is you"
+	case scopeProfile:
+		return "See your name, user name and groups"
+	case scopeEmail:
+		return "See your e-mail address"
+	case scopeOffline:
+		return "Stay connected while you are away"
+	}
+	return ""
+}
+
+// record adds when, where from and in which request to an audit event.
+func (s *Server) record(r *http.Request, e audit.Event) error {
+	e.Time, e.RequestID, e.Address = s.Now(), web.RequestID(r.Context()), web.ClientIP(r)
+	if err := s.Audit.Record(r.Context(), e); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}

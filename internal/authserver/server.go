@@ -1,0 +1,191 @@
+// Package authserver is the authorization server: OAuth 2.1 and OpenID Connect for the clients of this installation.
+// It owns clients and their registration, the authorization transaction, consent, codes, tokens, revocation, userinfo
+// and the metadata about all of that. It does not own how a person signs in (SignIn does), keys (jose does),
+// storage (store does) or what a token allows at an endpoint (authn and policy do).
+//
+// The path of a sign-in: authorize.go validates and seals the request into a transaction without writing anything,
+// consent.go shows who asks for what and turns a decision into a code, token.go turns codes and refresh tokens into
+// tokens (grant_code.go, grant_refresh.go), which tokens.go mints.
+//
+// Specifications: OAuth 2.1 (draft 13), RFC 6749, 7009, 7591, 7636, 8414, 8707, 9068, 9207, OpenID Connect Core,
+// Discovery and RP-Initiated Logout 1.0.
+package authserver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/internal/audit"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/jose"
+	"gatehouse/internal/seal"
+	"gatehouse/internal/store"
+	"gatehouse/internal/web"
+)
+
+// SignIn is the back end that knows the persons and their browser sessions.
+type SignIn interface {
+	// Current says who sits at this browser.
+	Current(r *http.Request) (*identity.SignedIn, bool)
+	// Start sends the browser to sign in. It comes back to the local path of the request's ReturnTo.
+	Start(w http.ResponseWriter, r *http.Request, o identity.SignInStart)
+	// Person returns the current record, or identity.ErrGone when the person may no longer have access.
+	Person(ctx context.Context, key identity.PersonKey) (identity.Person, error)
+	// End signs this browser out.
+	End(w http.ResponseWriter, r *http.Request) error
+}
+
+// Audit takes the security events of checklist item 64. When it cannot keep one, nothing is issued.
+type Audit interface {
+	Record(ctx context.Context, e audit.Event) error
+}
+
+// Options are what a Server needs. Audit, Limits, Log and Now may be left out.
+type Options struct {
+	Issuer   identity.Issuer
+	Store    *store.Store
+	Signing  *jose.SigningKeys
+	SignIn   SignIn
+	Keys     *seal.Keyring
+	Snapshot Snapshot
+
+	Audit  Audit
+	Limits Limits
+	Log    *slog.Logger
+	Now    func() time.Time
+}
+
+// Limits bound anonymous work. Zero means the default.
+type Limits struct {
+	RegistrationsPerAddress int // a minute; default 30
+	Registrations           int // a minute, from everywhere; default 600
+}
+
+func (o *Options) validate() error {
+	switch {
+	case o.Issuer == "" || strings.HasSuffix(string(o.Issuer), "/"):
+		return fmt.Errorf("authorization server: issuer %q must be the public URL without a slash at its end", o.Issuer)
+	case o.Store == nil || o.Signing == nil || o.SignIn == nil || o.Keys == nil:
+		return errors.New("authorization server: store, signing keys, sign-in and keyring are all needed")
+	case o.Limits.RegistrationsPerAddress < 0 || o.Limits.Registrations < 0:
+		return errors.New("authorization server: registration limits must not be negative")
+	}
+	if o.Audit == nil {
+		o.Audit = (*audit.Log)(nil)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Limits.RegistrationsPerAddress = cmp.Or(o.Limits.RegistrationsPerAddress, 30)
+	o.Limits.Registrations = cmp.Or(o.Limits.Registrations, 600)
+	return nil
+}
+
+// Snapshot is the part of the settings that a reload may change. It is immutable once it was handed over.
+type Snapshot struct {
+	Clients         []Client
+	Resources       []Resource
+	RedirectSchemes []string // private-use schemes that dynamic registration accepts, such as cursor
+}
+
+// Resource is one endpoint for which tokens are issued (RFC 8707).
+type Resource struct {
+	URL           string // exactly as in the endpoint's metadata
+	Name          string // for the consent page
+	DefaultScopes identity.Scopes
+	Scopes        identity.Scopes // every scope of the endpoint; the default ones need not be repeated
+
+	canonical string
+}
+
+// Server is the authorization server. It is safe for concurrent use.
+type Server struct {
+	Options
+	current atomic.Pointer[settings]
+
+	crossOrigin  *http.CrossOriginProtection
+	transactions *seal.Box
+	consentForms *seal.MAC
+	signOutForms *seal.MAC
+	clientIDs    *seal.MAC
+	clientSecret *seal.MAC
+
+	registrations       *web.RateLimiter // of everybody together
+	registrationsByAddr *web.RateLimiter
+}
+
+// New checks the options and builds the server. It starts nothing.
+func New(o Options) (*Server, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		Options:      o,
+		crossOrigin:  http.NewCrossOriginProtection(),
+		transactions: o.Keys.Box("authorization transaction"),
+		consentForms: o.Keys.MAC("consent form"),
+		signOutForms: o.Keys.MAC("sign-out form"),
+		clientIDs:    o.Keys.MAC("registered client id"),
+		clientSecret: o.Keys.MAC("registered client secret"),
+
+		registrations:       perMinute(o.Limits.Registrations, o.Now),
+		registrationsByAddr: perMinute(o.Limits.RegistrationsPerAddress, o.Now),
+	}
+	if err := s.Swap(o.Snapshot); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func perMinute(n int, now func() time.Time) *web.RateLimiter {
+	return web.NewRateLimiter(web.RateOptions{Every: time.Minute / time.Duration(n), Burst: n, Now: now})
+}
+
+// Swap replaces the snapshot. When it returns an error nothing has changed.
+func (s *Server) Swap(snapshot Snapshot) error {
+	next, err := newSettings(s.Issuer, snapshot)
+	if err != nil {
+		return fmt.Errorf("authorization server settings: %w", err)
+	}
+	s.current.Store(next)
+	return nil
+}
+
+// Route is one pattern of http.ServeMux and what answers it.
+type Route struct {
+	Pattern string
+	Handler http.Handler
+}
+
+// APIRoutes are for programs: JSON in and out, any origin without credentials, no cookies. The list names the
+// endpoints of the present snapshot, so build the mux anew after Swap.
+func (s *Server) APIRoutes() []Route {
+	routes := []Route{
+		{"/token", s.api(s.token, http.MethodPost)},
+		{"/register", s.api(s.register, http.MethodPost)},
+		{"/revoke", s.api(s.revoke, http.MethodPost)},
+		{"/userinfo", s.api(s.userinfo, http.MethodGet, http.MethodPost)},
+	}
+	return append(routes, s.metadataRoutes()...)
+}
+
+// BrowserRoutes are for people: pages and cookies. Forms of ours are refused when they come from another site; the
+// authorization and the sign-out endpoint take cross-site requests too, as their specifications ask, and change
+// nothing then. So no check of the origin may stand in front of these routes.
+func (s *Server) BrowserRoutes() []Route {
+	return []Route{
+		{"/authorize", s.browser(s.authorize, http.MethodGet, http.MethodPost)},
+		{"/consent", s.browser(s.consent, http.MethodGet, http.MethodPost)},
+		{"/signout", s.browser(s.signOut, http.MethodGet, http.MethodPost)},
+	}
+}
