@@ -21,6 +21,13 @@ const (
 // Header is what a JWS header says about the token (RFC 7515 §4.1).
 type Header struct{ Alg, Kid, Typ string }
 
+// IsType reports whether the header's typ is the media type application/typ. The prefix may be left out and case does
+// not count (RFC 7515 §4.1.9).
+func (h Header) IsType(typ string) bool {
+	got := strings.ToLower(h.Typ)
+	return strings.TrimPrefix(got, "application/") == typ
+}
+
 // Token is a compact JWS that was read, and not yet believed.
 type Token struct {
 	Header Header

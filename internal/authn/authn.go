@@ -1,0 +1,158 @@
+// Package authn turns the bearer token of a request into a principal (RFC 6750, RFC 9068), says no in the way that
+// MCP clients understand (WWW-Authenticate with resource_metadata and scope), and serves the metadata that tells
+// clients where to get a token (RFC 9728).
+//
+// It owns the rules of a token: issuer, type, times, audience, client, claims, scopes, revocation. It does not own
+// signatures and keys (jose), how tokens come about (authserver), or what a principal may do (policy). It never passes
+// a token on: what leaves here is the principal.
+package authn
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/jose"
+	"gatehouse/internal/web"
+)
+
+// Revocations is what is known about ended access. It must answer from memory.
+type Revocations interface {
+	// Revoked reports whether what was issued then to this person, under this grant, for this client has ended.
+	Revoked(key identity.PersonKey, grant identity.GrantID, client identity.ClientID, issued time.Time) bool
+	// Current reports whether the answer can be relied upon. While it cannot, nobody gets in.
+	Current() bool
+}
+
+// Options configures an Authenticator.
+type Options struct {
+	Revocations Revocations
+	Now         func() time.Time
+	CacheSize   int // verified tokens kept; default 16,384, a few KiB each
+}
+
+// Authenticator checks bearer tokens. Accepted tokens are remembered by their SHA-256 until they expire, so that a
+// signature is checked once; the endpoint's rules and the revocations have their say on every request. It is safe for
+// concurrent use.
+type Authenticator struct {
+	revocations Revocations
+	now         func() time.Time
+	cache       *cache
+}
+
+// New checks the options.
+func New(o Options) (*Authenticator, error) {
+	if o.Revocations == nil || o.Now == nil {
+		return nil, errors.New("authenticator: revocations and clock are required")
+	}
+	if o.CacheSize <= 0 {
+		o.CacheSize = 16 << 10
+	}
+	return &Authenticator{revocations: o.Revocations, now: o.Now, cache: newCache(o.CacheSize)}, nil
+}
+
+// Authenticate returns who stands behind the request. The principal is shared with other requests and must not be
+// changed. The error is always a *Refusal; its full text is noted in the request's log record.
+func (a *Authenticator) Authenticate(r *http.Request, e *Endpoint) (*identity.Principal, error) {
+	token, refusal := bearerToken(r)
+	if refusal == nil {
+		var p *identity.Principal
+		if p, refusal = a.check(r.Context(), token, e); refusal == nil {
+			return p, nil
+		}
+	}
+	web.Note(r.Context(), "auth_refused", string(refusal.Reason))
+	if refusal.Cause != nil {
+		web.Note(r.Context(), "auth_detail", refusal.Cause.Error())
+	}
+	return nil, refusal
+}
+
+func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*identity.Principal, *Refusal) {
+	if !a.revocations.Current() {
+		return nil, unavailable(RevocationsUnknown, "access cannot be checked at the moment; try again shortly",
+			errors.New("the list of revocations is too old; is the database reachable?"))
+	}
+	now := a.now()
+	key := digest(sha256.Sum256([]byte(token)))
+	v := a.cache.get(key)
+	switch {
+	case v == nil || v.generation != v.keys.Generation() || v.judge(e).refusal != nil:
+		var refusal *Refusal
+		if v, refusal = verify(ctx, token, e, now); refusal != nil {
+			return nil, refusal
+		}
+		a.cache.put(key, v, now)
+	case !now.Before(v.expires):
+		return nil, expired(v.expires)
+	}
+	p := v.judge(e).principal
+	if a.revocations.Revoked(p.Key, p.Grant, p.Client, p.IssuedAt) {
+		return nil, invalidToken(stepScope, TokenRevoked, "the access token was revoked; sign in again", nil)
+	}
+	return p, nil
+}
+
+// verify checks a token under each set of keys that the endpoint has for its issuer, until one of its authorizers
+// accepts the token.
+func verify(ctx context.Context, token string, e *Endpoint, now time.Time) (*verified, *Refusal) {
+	t, err := jose.Parse(token)
+	if err != nil {
+		return nil, fromJOSE(err)
+	}
+	iss, _ := t.Claims.String("iss")
+	refusal := invalidToken(stepIssuer, UnknownIssuer, "the issuer of the access token is not accepted here",
+		fmt.Errorf("iss is %.200q", iss))
+	for _, keys := range e.keysFor(identity.Issuer(iss)) {
+		v, trouble := verifyWith(ctx, t, keys, now)
+		if trouble == nil {
+			trouble = v.judge(e).refusal
+		}
+		if trouble == nil {
+			return v, nil
+		}
+		refusal = further(refusal, trouble)
+	}
+	return nil, refusal
+}
+
+func verifyWith(ctx context.Context, t *jose.Token, keys issuerKeys, now time.Time) (*verified, *Refusal) {
+	generation := keys.source.Generation()
+	if err := t.Verify(ctx, keys.source, keys.algorithms); err != nil {
+		return nil, fromJOSE(err)
+	}
+	v, refusal := readToken(t, now)
+	if refusal != nil {
+		return nil, refusal
+	}
+	v.keys, v.generation = keys.source, generation
+	return v, nil
+}
+
+// issuerKeys are the keys of one issuer and the algorithms that its authorizers allow between them; which of them
+// allows which is judged later.
+type issuerKeys struct {
+	source     jose.KeySource
+	algorithms []string
+}
+
+func (e *Endpoint) keysFor(iss identity.Issuer) []issuerKeys {
+	var out []issuerKeys
+	for _, z := range e.Authorizers {
+		if !z.accepts(iss) {
+			continue
+		}
+		i := slices.IndexFunc(out, func(k issuerKeys) bool { return k.source == z.Keys })
+		if i < 0 {
+			out = append(out, issuerKeys{z.Keys, z.algorithms()})
+			continue
+		}
+		out[i].algorithms = append(slices.Clip(out[i].algorithms), z.algorithms()...)
+	}
+	return out
+}

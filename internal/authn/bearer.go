@@ -1,0 +1,55 @@
+package authn
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strings"
+)
+
+// bearerToken takes the token from where RFC 6750 §2.1 puts it. The other two places of that RFC, URL and form body,
+// are refused even beside a good header: what stands in a URL ends up in logs.
+func bearerToken(r *http.Request) (string, *Refusal) {
+	if r.URL.RawQuery != "" && r.URL.Query().Has("access_token") {
+		return "", badRequest(TokenInQuery, "the access token belongs in the Authorization header, not in the URL")
+	}
+	if isForm(r) {
+		return "", badRequest(TokenInBody, "form bodies are not accepted; the access token belongs in the Authorization header")
+	}
+	values := r.Header["Authorization"]
+	switch {
+	case len(values) == 0 || len(values) == 1 && values[0] == "":
+		return "", noCredentials(TokenMissing, "an access token is needed", nil)
+	case len(values) > 1:
+		return "", badRequest(HeaderRepeated, "there is more than one Authorization header")
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", noCredentials(SchemeUnsupported, "the Authorization scheme must be Bearer", fmt.Errorf("scheme %.16q", scheme))
+	}
+	token = strings.Trim(token, " ")
+	if token == "" {
+		return "", invalidToken(stepRead, TokenMalformed, "the access token is empty", nil)
+	}
+	return token, nil
+}
+
+func isForm(r *http.Request) bool {
+	contentType := r.Header.Get("Content-Type")
+	if contentType == "" || contentType == "application/json" {
+		return false
+	}
+	kind, _, err := mime.ParseMediaType(contentType)
+	return (err == nil || errors.Is(err, mime.ErrInvalidMediaParameter)) &&
+		(kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data")
+}
+
+func badRequest(reason Reason, description string) *Refusal {
+	return &Refusal{Status: http.StatusBadRequest, Code: codeInvalidRequest, Reason: reason, Description: description}
+}
+
+// noCredentials carries no error code, as RFC 6750 §3.1 asks for a request without credentials that we understand.
+func noCredentials(reason Reason, description string, cause error) *Refusal {
+	return &Refusal{Status: http.StatusUnauthorized, Reason: reason, Description: description, Cause: cause}
+}

@@ -1,0 +1,78 @@
+package authn
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/web"
+)
+
+// WriteRefusal answers a request that Authenticate, or a check for scopes after it, refused. An error that is no
+// *Refusal is an internal error.
+func WriteRefusal(w http.ResponseWriter, r *http.Request, e *Endpoint, err error) {
+	refusal, ok := errors.AsType[*Refusal](err)
+	if !ok {
+		web.Note(r.Context(), "error", err.Error())
+		web.WriteError(w, r, web.AsError(err))
+		return
+	}
+	body := &web.Error{Status: refusal.Status, Code: refusal.Code, Message: refusal.message(), RetryAfter: refusal.RetryAfter}
+	if body.Code == "" {
+		body.Code = "unauthorized"
+	}
+	if refusal.Status != http.StatusServiceUnavailable {
+		w.Header().Set("WWW-Authenticate", challenge(e, refusal))
+	}
+	web.WriteError(w, r, body)
+}
+
+// message is the description followed by the stable reason, for people who look for it in a log or a manual.
+func (r *Refusal) message() string { return r.Description + " (" + string(r.Reason) + ")" }
+
+// challenge is one Bearer challenge (RFC 6750 §3, RFC 9728 §5.1). Clients read it with regular expressions: every
+// value is quoted and none contains anything that would need an escape.
+func challenge(e *Endpoint, refusal *Refusal) string {
+	scopes := refusal.Scopes
+	if refusal.Reason != InsufficientScope {
+		scopes = e.scopes()
+	}
+	var b strings.Builder
+	b.WriteString(`Bearer resource_metadata="`)
+	quotable(&b, e.MetadataURL())
+	b.WriteByte('"')
+	if list := validScopes(scopes).String(); list != "" {
+		b.WriteString(`, scope="` + list + `"`)
+	}
+	if refusal.Code != "" {
+		b.WriteString(`, error="`)
+		quotable(&b, refusal.Code)
+		b.WriteString(`", error_description="`)
+		quotable(&b, refusal.message())
+		b.WriteByte('"')
+	}
+	return b.String()
+}
+
+// quotable writes s without the characters that RFC 6750 §3 forbids in its values.
+func quotable(b *strings.Builder, s string) {
+	for _, c := range []byte(s) {
+		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			c = '?'
+		}
+		b.WriteByte(c)
+	}
+}
+
+// validScopes leaves out what cannot stand in a challenge, and offline_access, which is a matter between client and
+// authorization server (SEP-2207).
+func validScopes(scopes identity.Scopes) identity.Scopes {
+	var out identity.Scopes
+	for _, s := range scopes {
+		if identity.ValidScope(s) && s != "offline_access" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
