@@ -53,7 +53,7 @@ type fence struct {
 // fenceOf is the only list of pages that need more than the default.
 func fenceOf(name string) fence {
 	switch name {
-	case "consent":
+	case "consent", "signout":
 		return fence{flow: true}
 	case "signin":
 		return fence{flow: true, script: true}
