@@ -23,7 +23,7 @@ func (k *checker) endpoints() {
 		e := &k.cfg.Endpoints[i]
 		path := join("endpoints", e.Path)
 		k.endpointPath(path, e.Path)
-		k.references(path+".issuers", e.Issuers, issuers, "an authorizer")
+		k.references(path+".issuers", e.Issuers, issuers, "an issuer")
 		k.references(path+".targets", e.Targets, targets, "a target")
 		if i := slices.Index(e.Issuers, Gatehouse); i >= 0 && !k.cfg.SignIn.Users {
 			k.bad(fmt.Sprintf("%s.issuers[%d]", path, i), "nobody can sign in for it, because sign_in.users is false", "Set sign_in.users: true, or name an authorizer instead.")
@@ -52,7 +52,7 @@ func (k *checker) endpointPath(at, path string) {
 // references checks a list of names against what they may name.
 func (k *checker) references(path string, names, known []string, what string) {
 	if len(names) == 0 {
-		k.bad(path, "names nothing", "Name at least "+what+".")
+		k.bad(path, "names nothing", "Name at least one of: "+strings.Join(known, ", ")+".")
 	}
 	for i, name := range names {
 		if slices.Contains(known, name) {

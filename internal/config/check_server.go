@@ -48,7 +48,7 @@ func (k *checker) listen() (loopback bool) {
 		k.bad("listen", err.Error(), "Write an IP address and a port: 127.0.0.1:8080, or :8443 for all addresses.")
 		return true
 	}
-	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+	if !validHost(host) {
 		k.bad("listen", fmt.Sprintf("%q is a name, not an address", host), "Write an IP address, localhost, or nothing before the colon for all addresses.")
 		return true
 	}
@@ -59,10 +59,16 @@ func (k *checker) listen() (loopback bool) {
 	return loopbackHost(host)
 }
 
+// validHost reports whether a host to listen on is an address; what a name stands for could change.
+func validHost(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil || host == "" || host == "localhost"
+}
+
 func (k *checker) publicURL() {
 	c := k.cfg
 	if c.PublicURL == "" {
-		if !k.broken("listen") {
+		if host, port, err := splitListen(c.Listen); err == nil && port != 0 && validHost(host) && !k.broken("listen") {
 			k.bad("public_url", "is missing", "Say at which address clients reach Gatehouse, such as https://tools.example.com.")
 		}
 		return

@@ -116,9 +116,9 @@ const (
 
 // Client is one static OAuth client of the built-in authorization server.
 type Client struct {
-	ClientID          identity.ClientID `yaml:"client_id,required" doc:"Its identifier."`
+	ClientID          identity.ClientID `yaml:"client_id,required" doc:"Identifier that the client sends."`
 	Name              string            `yaml:"name" doc:"What the consent page calls it. Without it: client_id."`
-	RedirectURIs      []string          `yaml:"redirect_uris,required" doc:"Compared exactly; only the port of an http loopback URI is free."`
+	RedirectURIs      []string          `yaml:"redirect_uris,required" doc:"Where the client takes the code. Compared exactly; only the port of an http loopback URI is free."`
 	GrantTypes        []string          `yaml:"grant_types" enum:"authorization_code,refresh_token" doc:"Grants it may use."`
 	AuthMethod        string            `yaml:"token_endpoint_auth_method" enum:"none,client_secret_basic,client_secret_post" doc:"How it authenticates at the token endpoint."`
 	Secret            secret.Text       `yaml:"client_secret" doc:"Its secret, unless token_endpoint_auth_method is none."`
@@ -165,7 +165,7 @@ type Target struct {
 type Endpoint struct {
 	Path           string         `yaml:",key"`
 	Issuers        []string       `yaml:"issuers,required" doc:"Whose tokens it accepts: gatehouse, or names of authorizers. The first leads its metadata."`
-	Access         Access         `yaml:"access,required" doc:"Who may use it: any_signed_in, or a claim rule."`
+	Access         Access         `yaml:"access,required" doc:"Who may use it: any_signed_in, or a claim rule such as {claim: groups, operator: contains_any, value: [eng]}. There is no default."`
 	Scopes         EndpointScopes `yaml:"scopes" doc:"Scopes that its calls need."`
 	Targets        []string       `yaml:"targets,required" doc:"The targets that it offers."`
 	Prefix         bool           `yaml:"prefix" doc:"Names are target___tool. Without prefix they are the target's own."`

@@ -94,7 +94,9 @@ func (d *decoder) null(n *node, v reflect.Value) {
 			}
 		}
 	}
-	d.fault(n, "has no value", "Give it a value, or remove the key.")
+	if !d.broken(n.path) {
+		d.fault(n, "has no value", "Give it a value, or remove the key.")
+	}
 }
 
 func (d *decoder) structure(n *node, v reflect.Value) {
@@ -115,8 +117,7 @@ func (d *decoder) structure(n *node, v reflect.Value) {
 	}
 	for _, f := range fields {
 		if f.required && n.get(f.name) == nil && !guessed[f.name] {
-			at := &node{doc: n.doc, path: join(n.path, f.name), line: n.line, column: n.column}
-			d.fault(at, "is missing", f.doc)
+			d.fault(n.missing(join(n.path, f.name)), "is missing", f.doc)
 		}
 	}
 	if a, ok := v.Addr().Interface().(*Authorizer); ok {

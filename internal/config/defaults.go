@@ -62,6 +62,7 @@ func derive(c *Config) {
 	if c.Database.IsZero() && c.StateDir != "" {
 		c.Database = secret.New(filepath.Join(c.StateDir, "gatehouse.db"))
 	}
+	c.Tokens.inherit(c.Tokens)
 	for i := range c.Clients {
 		cl := &c.Clients[i]
 		if cl.Name == "" {

@@ -4,10 +4,7 @@ import "strings"
 
 // closest returns the candidate that was probably meant, or "".
 func closest(word string, candidates []string) string {
-	best, least := "", 3
-	if len(word) < 5 {
-		least = 2
-	}
+	best, least := "", min(len(word)/2, 2)+1
 	for _, c := range candidates {
 		if d := distance(normal(word), normal(c)); d < least {
 			best, least = c, d

@@ -46,6 +46,10 @@ func Parse(data []byte, o Options) (*Config, error) {
 	if root == nil {
 		return nil, finish(r.faults)
 	}
+	if root.kind != mapping {
+		r.fault(root, "is "+root.what()+", not a mapping", "Write keys with values: docs/config.md lists them.")
+		return nil, finish(r.faults)
+	}
 	r.add(root)
 	c := &Config{}
 	setDefaults(c)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -35,7 +36,8 @@ type node struct {
 	value        any     // of a scalar: nil, bool, string, int64, uint64 or float64
 	items        []*node // of a list
 	entries      []entry // of a mapping
-	height       int     // lines that a scalar covers
+	height       int     // lines that a scalar covers beyond its first
+	whole        bool    // the place is the file, not a line of it
 }
 
 type entry struct {
@@ -124,10 +126,10 @@ func parseDocument(file, path string, data []byte, r *report) *node {
 	}
 	switch len(bodies) {
 	case 0:
-		return &node{doc: doc, path: path, line: 1, column: 1, kind: mapping}
+		return &node{doc: doc, path: path, line: 1, column: 1, whole: true, kind: mapping}
 	case 1:
 		n := b.build(bodies[0], path)
-		n.line, n.column = 1, 1
+		n.line, n.column, n.whole = 1, 1, true
 		return n
 	}
 	second := b.build(bodies[1], path)
@@ -146,6 +148,11 @@ func (b *builder) build(from ast.Node, path string) *node {
 	place(n, from.GetToken())
 	switch y := from.(type) {
 	case *ast.MappingNode:
+		if text, at, ok := gluedText(y); ok {
+			n.value = text
+			place(n, at)
+			break
+		}
 		n.kind = mapping
 		b.entries(n, y.Values)
 	case *ast.MappingValueNode:
@@ -164,10 +171,32 @@ func (b *builder) build(from ast.Node, path string) *node {
 	case ast.ScalarNode:
 		n.value = y.GetValue()
 		n.height = strings.Count(strings.TrimSpace(y.GetToken().Origin), "\n")
+		if s, ok := n.value.(string); ok && strings.Contains(s, "://") && strings.Contains(s, "@") {
+			hideTree(n) // a URL with a password
+		}
 	default:
 		b.report.fault(n, "cannot be read", "Write plain keys, values and lists.")
 	}
 	return n
+}
+
+// gluedText undoes a fault of the YAML library: within braces it takes [mcp:tools] for a list of {mcp: tools}, though a
+// colon without a space behind it divides nothing (YAML 1.2 §7.3.3).
+func gluedText(m *ast.MappingNode) (string, *token.Token, bool) {
+	if len(m.Values) != 1 || m.Start.Type != token.MappingValueType {
+		return "", nil, false
+	}
+	pair := m.Values[0]
+	value, ok := pair.Value.(ast.ScalarNode)
+	if !ok {
+		return "", nil, false
+	}
+	left, colon, right := pair.Key.GetToken(), m.Start, value.GetToken()
+	plain := left.Indicator == token.NotIndicator && right.Indicator == token.NotIndicator && right.Value != ""
+	adjacent := left.Position.Line == right.Position.Line &&
+		left.Position.Column+utf8.RuneCountInString(left.Value) == colon.Position.Column &&
+		colon.Position.Column+1 == right.Position.Column
+	return left.Value + ":" + right.Value, left, plain && adjacent
 }
 
 func (b *builder) entries(n *node, values []*ast.MappingValueNode) {
@@ -175,7 +204,7 @@ func (b *builder) entries(n *node, values []*ast.MappingValueNode) {
 	for i, v := range values {
 		key := &node{doc: b.doc, path: n.path}
 		place(key, v.Key.GetToken())
-		if i == 0 && n.path != "" {
+		if i == 0 {
 			n.line, n.column = key.line, key.column
 		}
 		name, ok := keyText(v.Key)

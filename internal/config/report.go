@@ -49,12 +49,17 @@ func (r *report) at(path string) *node {
 			if p == path {
 				return n
 			}
-			return &node{doc: n.doc, path: path, line: n.line, column: n.column}
+			return n.missing(path)
 		}
 		if p == "" {
 			return &node{doc: &document{}, path: path}
 		}
 	}
+}
+
+// missing is the place of something that should be in n.
+func (n *node) missing(path string) *node {
+	return &node{doc: n.doc, path: path, line: n.line, column: n.column, whole: n.whole}
 }
 
 func parent(path string) string {
@@ -84,10 +89,11 @@ func within(inner, outer string) bool {
 func finish(all []placed) Faults {
 	out := make(Faults, 0, len(all))
 	for _, p := range all {
-		out = append(out, Fault{
-			File: p.at.doc.file, Path: p.at.path, Line: p.at.line, Column: p.at.column,
-			Source: p.at.doc.source(p.at.line), Message: p.message, Hint: p.hint,
-		})
+		f := Fault{File: p.at.doc.file, Path: p.at.path, Line: p.at.line, Column: p.at.column, Message: p.message, Hint: p.hint}
+		if !p.at.whole {
+			f.Source = p.at.doc.source(p.at.line)
+		}
+		out = append(out, f)
 	}
 	slices.SortStableFunc(out, func(a, b Fault) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))

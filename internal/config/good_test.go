@@ -1,0 +1,201 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/identity"
+)
+
+func TestMinimal(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/minimal.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) > 0 {
+		t.Errorf("warnings: %v", c.Warnings)
+	}
+	same(t, "public_url", c.PublicURL, "http://localhost:8080")
+	same(t, "listen", c.Listen, "127.0.0.1:8080")
+	same(t, "state_dir", c.StateDir, filepath.Join("testdata/good", "gatehouse-state"))
+	same(t, "database", c.Database.Reveal(), filepath.Join(c.StateDir, "gatehouse.db"))
+	same(t, "scopes", c.Endpoints[0].Scopes.Default, identity.Scopes{"mcp:tools"})
+	same(t, "prefix", c.Endpoints[0].Prefix, true)
+	same(t, "passkeys", c.SignIn.Passkeys, true)
+	same(t, "tokens", c.Tokens, Lifetimes{time.Hour, time.Hour, 90 * 24 * time.Hour, 30 * 24 * time.Hour})
+	same(t, "key", string(c.MasterKeyBytes()[0]), "0123456789abcdef0123456789abcdef")
+	same(t, "issuer", c.Issuer(), "http://localhost:8080")
+	same(t, "resource", c.Resource("/mcp"), "http://localhost:8080/mcp")
+	same(t, "own", c.IsOwn("http://localhost:8080/.well-known/openid-configuration"), true)
+	same(t, "foreign", c.IsOwn("http://localhost:8081/.well-known/openid-configuration"), false)
+}
+
+func TestFull(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/good/full.golden", Format(c.Warnings))
+	same(t, "public_url", c.PublicURL, "https://tools.example.com")
+	same(t, "proxies", c.TrustedProxies, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")})
+	same(t, "keys", len(c.MasterKeyBytes()), 2)
+	same(t, "log", c.Log, Log{Format: "text", Level: slog.LevelDebug})
+	same(t, "limits", c.Limits, Limits{1 << 20, 2048, 5, 10 * time.Minute, time.Hour})
+	same(t, "max_stale", c.MaxStale, 0)
+	same(t, "sign_in", c.SignIn, SignIn{Users: true, Session: BrowserSession{time.Hour, 36 * time.Hour}})
+	same(t, "registration", c.Registration, Registration{RatePerMinute: 5, PrivateRedirectSchemes: []string{"cursor"}})
+
+	web, trusted := c.Clients[0], c.Clients[1]
+	same(t, "secret", web.Secret.Reveal(), "hunter2")
+	same(t, "audience", web.Audience, []string{"api://default", "api://other"})
+	same(t, "claims", web.AccessTokenClaims, identity.Claims{"cid": "web", "level": 3.0, "beta": true, "tags": []any{"a", "b"}})
+	same(t, "lifetimes", web.Lifetimes, Lifetimes{30 * time.Minute, time.Hour, 10 * 24 * time.Hour, 10 * 24 * time.Hour})
+	same(t, "single audience", trusted.Audience, []string{"api://default"})
+	same(t, "name", trusted.Name, "trusted")
+	same(t, "consent", trusted.Consent, ConsentSkip)
+	same(t, "grants", trusted.GrantTypes, []string{"authorization_code", "refresh_token"})
+
+	okta := c.Authorizers[0]
+	same(t, "custom claims", okta.CustomClaims, []identity.ClaimRule{
+		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: []string{"eng", "sre"}},
+		{Claim: "cid", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"0oaz"}},
+		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"staff"}},
+	})
+	everything, github := c.Targets[0], c.Targets[1]
+	same(t, "order", everything.Name, "everything")
+	same(t, "dir", everything.Dir, filepath.Join("testdata/good", "servers"))
+	same(t, "env", everything.Env["LOG_LEVEL"].Reveal(), "debug")
+	same(t, "header", github.Headers["Authorization"].Reveal(), "Bearer Bearer-value-from-file")
+	same(t, "timeout", github.Timeout, time.Minute)
+	mcp := c.Endpoints[0]
+	same(t, "default scopes", mcp.Scopes.Default, identity.Scopes{})
+	same(t, "tool scopes", mcp.Scopes.Tools, map[string]identity.Scopes{"github___delete": {"mcp:admin"}})
+	same(t, "access", mcp.Access.Rule.Values, []string{"eng", "sre"})
+	same(t, "any", c.Endpoints[1].Access, Access{AnySignedIn: true})
+	same(t, "prefix", c.Endpoints[1].Prefix, false)
+	same(t, "administrators", c.Administrators.Operator, identity.OpContains)
+}
+
+// TestAgentCoreForms: the same authorizer in all the forms that it may be copied in.
+func TestAgentCoreForms(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := c.Authorizers[2]
+	same(t, "rules", want.CustomClaims, []identity.ClaimRule{
+		{Claim: "cid", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"0oaz"}},
+		{Claim: "org", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"acme"}},
+		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"eng"}},
+		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"x"}},
+		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"y"}},
+		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: []string{"p", "q"}},
+	})
+	same(t, "advertised", want.AdvertisedScopes, map[string]string{"a": "openid"})
+
+	whole, err := os.ReadFile("testdata/gateway.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, configuration, _ := strings.Cut(string(whole), `"authorizerConfiguration":`)
+	configuration = strings.TrimSuffix(strings.TrimSpace(configuration), "}")
+	_, jwt, _ := strings.Cut(configuration, `"customJWTAuthorizer":`)
+	jwt = strings.TrimSuffix(strings.TrimSpace(jwt), "}")
+	base, err := os.ReadFile("testdata/good/minimal.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, entry := range map[string]string{
+		"configuration": `{"name": "unused", "authorizerConfiguration": ` + configuration + `}`,
+		"jwt":           `{"name": "unused", "customJWTAuthorizer": ` + jwt + `}`,
+	} {
+		got, err := Parse([]byte(string(base)+"authorizers: ["+entry+"]\n"), Options{Getenv: testEnv})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		same(t, name, got.Authorizers[0], want)
+	}
+}
+
+// TestSecretsNeverPrinted formats a configuration in every way that logs and errors might.
+func TestSecretsNeverPrinted(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("configuration", "config", c)
+	out := fmt.Sprintf("%v %+v %#v %s", *c, *c, *c, c.Clients) + Format(c.Warnings) + c.Warnings.Error() + log.String()
+	for _, s := range []string{"hunter2", "Bearer-value", "0123456789abcdef", testKey} {
+		if strings.Contains(out, s) {
+			t.Errorf("shows %q", s)
+		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("key", testKey+"\n")
+	path := write("gatehouse.yaml", `
+master_key: {file: key}
+database: data.db
+targets: {demo: {demo: true}}
+endpoints: {/mcp: {issuers: [gatehouse], access: any_signed_in, targets: [demo]}}
+`)
+	c, warnings, err := Check(path)
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	same(t, "database", c.Database.Reveal(), filepath.Join(dir, "data.db"))
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("checking left something behind: %v %v", entries, err)
+	}
+	if _, err := Load(filepath.Join(dir, "no-such-file")); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestStateDirectoryOfSystemd(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("testdata/good/minimal.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse(data, Options{Getenv: func(name string) (string, bool) {
+		if name == "STATE_DIRECTORY" {
+			return "/var/lib/gatehouse", true
+		}
+		return testEnv(name)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "database", c.Database.Reveal(), "/var/lib/gatehouse/gatehouse.db")
+}
+
+func same[T any](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: got %#v, want %#v", what, got, want)
+	}
+}
