@@ -66,13 +66,13 @@ func Restore(ctx context.Context, backup string, o Options) error {
 func (s *Store) AfterRestore(ctx context.Context) error {
 	const reason = "database restored from a backup"
 	return wrap("end what the backup would revive", s.revoke(ctx, func(tx conn) ([]Revocation, error) {
+		if err := s.endGrants(ctx, tx, "1 = 1", reason); err != nil {
+			return nil, err
+		}
 		for _, query := range []string{`DELETE FROM codes`, `DELETE FROM browser_sessions`, `DELETE FROM refresh_tokens`} {
 			if _, err := tx.exec(ctx, query); err != nil {
 				return nil, err
 			}
-		}
-		if _, err := tx.exec(ctx, `UPDATE grants SET revoked_at = ?, revoked_reason = ? WHERE revoked_at = 0`, micros(s.now()), reason); err != nil {
-			return nil, err
 		}
 		// Copies that still run have seen numbers that the backup does not know: go past them all.
 		return []Revocation{{Seq: s.now().UnixMicro(), Kind: KindAll, Expires: s.now().Add(revocationLife), Reason: reason}}, nil
@@ -136,7 +136,7 @@ func setAside(ctx context.Context, path string, now time.Time) (kept string, err
 		return "", err
 	}
 	kept = path + ".before-restore-" + now.UTC().Format("20060102T150405.000000Z")
-	for _, suffix := range []string{"-wal", "-shm", ""} {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Rename(path+suffix, kept+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("set the present database aside: %w", err)
 		}
@@ -155,7 +155,7 @@ func checkUnused(ctx context.Context, path string) error {
 	}
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	_, err = db.ExecContext(ctx, `BEGIN EXCLUSIVE`)
+	_, err = db.ExecContext(ctx, `PRAGMA busy_timeout = 500; BEGIN EXCLUSIVE`)
 	if isBusy(err) {
 		return fmt.Errorf("the database %s is in use: stop Gatehouse first", path)
 	}

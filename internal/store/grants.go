@@ -25,7 +25,7 @@ type Grant struct {
 	Nonce       string
 }
 
-const grantColumns = `id, issuer, subject, client, client_name, resource, scopes, created_at, auth_time, last_used, expires, idle_timeout, session_id, methods_json, nonce`
+const grantColumns = `grant_id, issuer, subject, client, client_name, resource, scopes, created_at, auth_time, last_used, expires, idle_timeout, session_id, methods_json, nonce`
 
 // standing is the condition for a grant that is neither revoked nor expired; its argument is now, twice.
 const standing = `revoked_at = 0 AND (expires = 0 OR expires > ?) AND (idle_timeout = 0 OR last_used + idle_timeout > ?)`
@@ -107,7 +107,7 @@ func addRefreshToken(ctx context.Context, tx conn, grant identity.GrantID, hash 
 // GrantByID finds a grant that stands: neither revoked nor expired.
 func (s *Store) GrantByID(ctx context.Context, id identity.GrantID) (Grant, error) {
 	now := micros(s.now())
-	g, err := one(ctx, s.read, scanGrant, `SELECT `+grantColumns+` FROM grants WHERE id = ? AND `+standing, id, now, now)
+	g, err := one(ctx, s.read, scanGrant, `SELECT `+grantColumns+` FROM grants WHERE grant_id = ? AND `+standing, id, now, now)
 	return g, wrap("find grant", err)
 }
 
@@ -115,7 +115,7 @@ func (s *Store) GrantByID(ctx context.Context, id identity.GrantID) (Grant, erro
 func (s *Store) GrantByRefresh(ctx context.Context, hash []byte) (Grant, error) {
 	now := micros(s.now())
 	g, err := one(ctx, s.read, scanGrant, `SELECT `+grantColumns+` FROM grants
-		WHERE id = (SELECT grant_id FROM refresh_tokens WHERE hash = ?) AND `+standing, hash, now, now)
+		WHERE grant_id = (SELECT grant_id FROM refresh_tokens WHERE hash = ?) AND `+standing, hash, now, now)
 	return g, wrap("find grant by refresh token", err)
 }
 
@@ -123,6 +123,6 @@ func (s *Store) GrantByRefresh(ctx context.Context, hash []byte) (Grant, error) 
 func (s *Store) Grants(ctx context.Context, person identity.PersonKey) ([]Grant, error) {
 	now := micros(s.now())
 	all, err := many(ctx, s.read, scanGrant, `SELECT `+grantColumns+` FROM grants WHERE subject = ? AND issuer = ? AND `+standing+
-		` ORDER BY last_used DESC, id`, person.Subject, person.Issuer, now, now)
+		` ORDER BY last_used DESC, grant_id`, person.Subject, person.Issuer, now, now)
 	return all, wrap("list grants", err)
 }

@@ -114,7 +114,7 @@ func lockFamily(ctx context.Context, tx conn, hash []byte) (family, error) {
 		return f, err
 	}
 	return one(ctx, tx, scan, `SELECT `+grantColumns+`, revoked_at FROM grants
-		WHERE id = (SELECT grant_id FROM refresh_tokens WHERE hash = ?) FOR UPDATE`, hash)
+		WHERE grant_id = (SELECT grant_id FROM refresh_tokens WHERE hash = ?) FOR UPDATE`, hash)
 }
 
 type refreshToken struct {
@@ -131,7 +131,7 @@ func succeed(ctx context.Context, tx conn, grant identity.GrantID, r Rotation) e
 		micros(r.Now), r.SealedSuccessor, r.OldHash); err != nil {
 		return err
 	}
-	if err := tx.execOne(ctx, `UPDATE grants SET last_used = ? WHERE id = ?`, micros(r.Now), grant); err != nil {
+	if err := tx.execOne(ctx, `UPDATE grants SET last_used = ? WHERE grant_id = ?`, micros(r.Now), grant); err != nil {
 		return err
 	}
 	return addRefreshToken(ctx, tx, grant, r.NewHash, r.Now)

@@ -47,7 +47,7 @@ func (s *Store) RevocationsSince(ctx context.Context, seq int64) ([]Revocation, 
 // RevokeGrant ends a grant, with its code and its tokens. The grant need not exist yet: then it never will.
 func (s *Store) RevokeGrant(ctx context.Context, id identity.GrantID, reason string) error {
 	return wrap("revoke grant", s.revoke(ctx, func(tx conn) ([]Revocation, error) {
-		if err := s.endGrants(ctx, tx, "id = ?", reason, string(id)); err != nil {
+		if err := s.endGrants(ctx, tx, "grant_id = ?", reason, string(id)); err != nil {
 			return nil, err
 		}
 		return s.unlessStanding(ctx, tx, Revocation{Kind: KindGrant, Subject: string(id), Expires: s.now().Add(revocationLife), Reason: reason})
@@ -57,10 +57,7 @@ func (s *Store) RevokeGrant(ctx context.Context, id identity.GrantID, reason str
 // RevokePerson ends everything that a person has here: browser sessions, codes, grants and tokens.
 func (s *Store) RevokePerson(ctx context.Context, key identity.PersonKey, reason string) error {
 	return wrap("revoke person", s.revoke(ctx, func(tx conn) ([]Revocation, error) {
-		if err := s.endPerson(ctx, tx, "subject = ? AND issuer = ?", reason, key.Subject, string(key.Issuer)); err != nil {
-			return nil, err
-		}
-		return []Revocation{s.personRevocation(key, reason)}, nil
+		return s.endPerson(ctx, tx, key, reason)
 	}))
 }
 
@@ -86,28 +83,30 @@ func (s *Store) ClientRevoked(ctx context.Context, id identity.ClientID) (bool, 
 // revoke runs f in a transaction and writes the revocations that it returns. It holds the sequence row from the
 // first moment: so no grant is created meanwhile, numbers become visible in order, and locks have one order.
 func (s *Store) revoke(ctx context.Context, f func(tx conn) ([]Revocation, error)) error {
+	var revocations []Revocation
 	err := s.change(ctx, func(tx conn) error {
 		last, err := one(ctx, tx, scanValue[int64], `SELECT last FROM revocation_seq FOR UPDATE`)
 		if err != nil {
 			return err
 		}
-		revocations, err := f(tx)
-		if err != nil {
+		if revocations, err = f(tx); err != nil {
 			return err
 		}
-		for _, r := range revocations {
+		for i := range revocations {
+			r := &revocations[i]
 			last = max(last+1, r.Seq)
+			r.Before = s.now().Truncate(time.Microsecond)
 			if _, err := tx.exec(ctx, `INSERT INTO revocations (`+revocationColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-				last, r.Kind, r.Issuer, r.Subject, micros(s.now()), micros(r.Expires), forDisplay(r.Reason)); err != nil {
+				last, r.Kind, r.Issuer, r.Subject, micros(r.Before), micros(r.Expires), forDisplay(r.Reason)); err != nil {
 				return err
 			}
 		}
 		return tx.execOne(ctx, `UPDATE revocation_seq SET last = ?`, last)
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		s.revoked.add(revocations)
 	}
-	return s.LoadRevocations(ctx)
+	return err
 }
 
 // unlessStanding keeps a stranger who repeats a used code from filling the table.
@@ -123,21 +122,30 @@ func (s *Store) personRevocation(key identity.PersonKey, reason string) Revocati
 	return Revocation{Kind: KindPerson, Issuer: key.Issuer, Subject: key.Subject, Expires: s.now().Add(revocationLife), Reason: reason}
 }
 
-// endPerson ends the browser sessions, codes and grants of the person that the condition names, subject first.
-func (s *Store) endPerson(ctx context.Context, tx conn, who, reason string, args ...any) error {
-	if _, err := tx.exec(ctx, `DELETE FROM browser_sessions WHERE user_id = ?`, args[0]); err != nil {
-		return err
+// endPerson ends browser sessions, codes and grants. It returns a revocation for each grant besides the person's own,
+// because a token of such a grant may be in the making and come out with a later time. An empty issuer is any.
+func (s *Store) endPerson(ctx context.Context, tx conn, key identity.PersonKey, reason string) ([]Revocation, error) {
+	if _, err := tx.exec(ctx, `DELETE FROM browser_sessions WHERE user_id = ?`, key.Subject); err != nil {
+		return nil, err
 	}
-	return s.endGrants(ctx, tx, who, reason, args...)
+	who, args := `subject = ?`, []any{key.Subject}
+	if key.Issuer != "" {
+		who, args = `subject = ? AND issuer = ?`, append(args, key.Issuer)
+	}
+	ended, err := many(ctx, tx, scanValue[string], `SELECT grant_id FROM grants WHERE revoked_at = 0 AND `+who, args...)
+	if err != nil {
+		return nil, err
+	}
+	revocations := []Revocation{s.personRevocation(key, reason)}
+	for _, id := range ended {
+		revocations = append(revocations, Revocation{Kind: KindGrant, Subject: id, Expires: s.now().Add(revocationLife), Reason: reason})
+	}
+	return revocations, s.endGrants(ctx, tx, who, reason, args...)
 }
 
 // endGrants ends the grants that the condition names, and the codes that would become such grants.
 func (s *Store) endGrants(ctx context.Context, tx conn, which, reason string, args ...any) error {
-	codes := which
-	if which == "id = ?" {
-		codes = "grant_id = ?"
-	}
-	if _, err := tx.exec(ctx, `UPDATE codes SET revoked = TRUE WHERE `+codes, args...); err != nil {
+	if _, err := tx.exec(ctx, `UPDATE codes SET revoked = TRUE WHERE `+which, args...); err != nil {
 		return err
 	}
 	_, err := tx.exec(ctx, `UPDATE grants SET revoked_at = ?, revoked_reason = ? WHERE revoked_at = 0 AND `+which,

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -13,22 +14,33 @@ const watchInterval = time.Second
 
 // revokedView is the revocations in memory, so that no request waits for the database.
 type revokedView struct {
-	loading sync.Mutex // one load at a time; taken before mu
+	loading sync.Mutex // guards seq; one load at a time; taken before mu
+	seq     int64
 
 	mu       sync.RWMutex // guards all below
-	seq      int64
 	loadedAt time.Time
 	swept    time.Time
 	all      time.Time
-	persons  map[identity.PersonKey]Revocation
-	grants   map[identity.GrantID]Revocation
-	clients  map[identity.ClientID]Revocation
+	persons  map[identity.PersonKey]epoch
+	grants   map[identity.GrantID]time.Time // when the revocation expires
+	clients  map[identity.ClientID]struct{}
 }
+
+func newRevokedView() *revokedView {
+	return &revokedView{
+		persons: map[identity.PersonKey]epoch{},
+		grants:  map[identity.GrantID]time.Time{},
+		clients: map[identity.ClientID]struct{}{},
+	}
+}
+
+// epoch is the moment before which a person's tokens are dead.
+type epoch struct{ before, expires time.Time }
 
 // Revoked reports whether a token of that person, grant and client, issued then, is dead. It asks memory only; see
 // RevocationsLoaded for how old that is.
 func (s *Store) Revoked(person identity.PersonKey, grant identity.GrantID, client identity.ClientID, issued time.Time) bool {
-	v := &s.revoked
+	v := s.revoked
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if _, dead := v.grants[grant]; dead {
@@ -37,8 +49,8 @@ func (s *Store) Revoked(person identity.PersonKey, grant identity.GrantID, clien
 	if _, dead := v.clients[client]; dead {
 		return true
 	}
-	return issued.Before(v.all) || issued.Before(v.persons[person].Before) ||
-		issued.Before(v.persons[identity.PersonKey{Subject: person.Subject}].Before)
+	return issued.Before(v.all) || issued.Before(v.persons[person].before) ||
+		issued.Before(v.persons[identity.PersonKey{Subject: person.Subject}].before)
 }
 
 // RevocationsLoaded returns when the revocations in memory were last known to be complete.
@@ -48,9 +60,10 @@ func (s *Store) RevocationsLoaded() time.Time {
 	return s.revoked.loadedAt
 }
 
-// LoadRevocations brings the revocations in memory up to date. Every revocation made through this Store does it.
+// LoadRevocations brings the revocations in memory up to date with what other processes wrote. Those made through
+// this Store are known at once.
 func (s *Store) LoadRevocations(ctx context.Context) error {
-	v := &s.revoked
+	v := s.revoked
 	v.loading.Lock()
 	defer v.loading.Unlock()
 	now := s.now()
@@ -58,53 +71,43 @@ func (s *Store) LoadRevocations(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.loadedAt = now
-	for _, r := range fresh {
-		v.add(r)
+	v.add(fresh)
+	v.loaded(now)
+	if len(fresh) > 0 {
+		v.seq = fresh[len(fresh)-1].Seq
 	}
-	v.sweep(now)
 	return nil
 }
 
-func (v *revokedView) add(r Revocation) {
-	if v.persons == nil {
-		v.persons = map[identity.PersonKey]Revocation{}
-		v.grants = map[identity.GrantID]Revocation{}
-		v.clients = map[identity.ClientID]Revocation{}
-	}
-	v.seq = r.Seq
-	switch r.Kind {
-	case KindAll:
-		v.all = later(v.all, r.Before)
-	case KindPerson:
-		key := identity.PersonKey{Issuer: r.Issuer, Subject: r.Subject}
-		r.Before = later(v.persons[key].Before, r.Before)
-		v.persons[key] = r
-	case KindGrant:
-		v.grants[identity.GrantID(r.Subject)] = r
-	case KindClient:
-		v.clients[identity.ClientID(r.Subject)] = r
+func (v *revokedView) add(revocations []Revocation) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, r := range revocations {
+		switch r.Kind {
+		case KindAll:
+			v.all = later(v.all, r.Before)
+		case KindPerson:
+			key := identity.PersonKey{Issuer: r.Issuer, Subject: r.Subject}
+			v.persons[key] = epoch{before: later(v.persons[key].before, r.Before), expires: later(v.persons[key].expires, r.Expires)}
+		case KindGrant:
+			v.grants[identity.GrantID(r.Subject)] = r.Expires
+		case KindClient:
+			v.clients[identity.ClientID(r.Subject)] = struct{}{}
+		}
 	}
 }
 
-// sweep forgets what has expired, now and then.
-func (v *revokedView) sweep(now time.Time) {
+// loaded notes the time, and now and then forgets what has expired.
+func (v *revokedView) loaded(now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.loadedAt = now
 	if now.Sub(v.swept) < time.Hour {
 		return
 	}
 	v.swept = now
-	for k, r := range v.persons {
-		if now.After(r.Expires) {
-			delete(v.persons, k)
-		}
-	}
-	for k, r := range v.grants {
-		if now.After(r.Expires) {
-			delete(v.grants, k)
-		}
-	}
+	maps.DeleteFunc(v.persons, func(_ identity.PersonKey, e epoch) bool { return now.After(e.expires) })
+	maps.DeleteFunc(v.grants, func(_ identity.GrantID, expires time.Time) bool { return now.After(expires) })
 }
 
 func later(a, b time.Time) time.Time {

@@ -66,7 +66,7 @@ type Store struct {
 	file    string // SQLite only
 	now     func() time.Time
 	log     *slog.Logger
-	revoked revokedView
+	revoked *revokedView
 }
 
 // Open opens the database, creates it when there is none, and upgrades an older schema.
@@ -88,7 +88,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func connect(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{now: o.clock(), log: o.logger()}
+	s := &Store{now: o.clock(), log: o.logger(), revoked: newRevokedView()}
 	switch {
 	case o.DSN == "":
 		return nil, errors.New("open database: no file or postgres:// URL given")

@@ -138,12 +138,11 @@ func (s *Store) changeUser(ctx context.Context, c userChange, assignments string
 		if err := tx.execOne(ctx, `UPDATE users SET `+assignments+`, updated_at = ? WHERE id = ?`, args...); err != nil {
 			return nil, err
 		}
+		key := identity.PersonKey{Subject: c.id}
 		if c.ends {
-			if err := s.endPerson(ctx, tx, `subject = ?`, c.reason, c.id); err != nil {
-				return nil, err
-			}
+			return s.endPerson(ctx, tx, key, c.reason)
 		}
-		return []Revocation{s.personRevocation(identity.PersonKey{Subject: c.id}, c.reason)}, nil
+		return []Revocation{s.personRevocation(key, c.reason)}, nil
 	})
 }
 

@@ -24,7 +24,7 @@ CREATE INDEX codes_client ON codes (client);
 CREATE INDEX codes_expires ON codes (expires);
 
 CREATE TABLE grants (
-  id             TEXT PRIMARY KEY,
+  grant_id       TEXT PRIMARY KEY,
   issuer         TEXT NOT NULL,
   subject        TEXT NOT NULL,
   client         TEXT NOT NULL,
@@ -49,7 +49,7 @@ CREATE INDEX grants_expires ON grants (expires);
 -- Every refresh token that a grant ever had, so that reuse is noticed. The successor is sealed under the old token.
 CREATE TABLE refresh_tokens (
   hash             BLOB PRIMARY KEY,
-  grant_id         TEXT NOT NULL REFERENCES grants (id) ON DELETE CASCADE,
+  grant_id         TEXT NOT NULL REFERENCES grants (grant_id) ON DELETE CASCADE,
   created_at       BIGINT NOT NULL,
   rotated_at       BIGINT NOT NULL DEFAULT 0,
   sealed_successor BLOB
