@@ -62,9 +62,6 @@ func (s *Server) checkRedirectTarget(r *http.Request, params url.Values) (*Clien
 	}
 	client, err := s.lookup(r.Context(), identity.ClientID(params.Get("client_id")))
 	if err != nil {
-		if e := web.AsError(err); e.Code == codeInvalidClient {
-			return nil, "", refuse(codeInvalidClient, e.Message) // 401 is for requests that carry credentials
-		}
 		return nil, "", err
 	}
 	if len(params["redirect_uri"]) != 1 || params.Get("redirect_uri") == "" {

@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/secret"
+	"gatehouse/internal/web"
 )
 
 // Client authentication methods (RFC 7591 §2) and grant types (RFC 6749, RFC 7591).
@@ -67,6 +68,9 @@ func (l Lifetimes) withDefaults() (Lifetimes, error) {
 	}
 	if shortest := min(l.Access, l.ID, l.Refresh, l.RefreshIdle); shortest < minLifetime {
 		return l, fmt.Errorf("lifetime %s is too short: no lifetime may be under %s", shortest, minLifetime)
+	}
+	if longest := max(l.Access, l.ID); longest > day {
+		return l, fmt.Errorf("lifetime %s is too long: access and ID tokens live for %s at most; refresh tokens may live longer", longest, day)
 	}
 	return l, nil
 }
@@ -170,7 +174,7 @@ func newSettings(issuer identity.Issuer, snapshot Snapshot) (*settings, error) {
 
 // lookup finds a client that may act. Clients that an administrator revoked are as unknown as those that never were.
 func (s *Server) lookup(ctx context.Context, id identity.ClientID) (*Client, error) {
-	unknown := refuseClient("this client is not known here, or no longer allowed", nil)
+	unknown := refuse(codeInvalidClient, "this client is not known here, or no longer allowed")
 	client := s.current.Load().clients[id]
 	if client == nil {
 		var err error
@@ -208,7 +212,11 @@ func (s *Server) authenticate(r *http.Request, form url.Values) (*Client, error)
 		client, err = s.lookup(r.Context(), given.ids[1])
 	}
 	if err != nil {
-		return nil, err
+		e := web.AsError(err)
+		if e.Code == codeInvalidClient {
+			return nil, refuseClient(e.Message, e.Cause)
+		}
+		return nil, e
 	}
 	if client.AuthMethod != given.method {
 		return nil, refuseClient("this client is registered for the authentication method "+client.AuthMethod, nil)

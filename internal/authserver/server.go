@@ -98,6 +98,12 @@ type Snapshot struct {
 	RedirectSchemes []string // private-use schemes that dynamic registration accepts, such as cursor
 }
 
+// Check reports every fault that would make Swap refuse the snapshot.
+func (s Snapshot) Check() error {
+	_, err := newSettings("", s)
+	return err
+}
+
 // Resource is one endpoint for which tokens are issued (RFC 8707).
 type Resource struct {
 	URL           string // exactly as in the endpoint's metadata
@@ -140,6 +146,9 @@ func New(o Options) (*Server, error) {
 
 		registrations:       perMinute(o.Limits.Registrations, o.Now),
 		registrationsByAddr: perMinute(o.Limits.RegistrationsPerAddress, o.Now),
+	}
+	if err := s.crossOrigin.AddTrustedOrigin(string(o.Issuer)); err != nil {
+		return nil, fmt.Errorf("authorization server: trust the issuer %s as a form's origin: %w", o.Issuer, err)
 	}
 	if err := s.Swap(o.Snapshot); err != nil {
 		return nil, err
