@@ -32,16 +32,22 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// sameHostOnly follows a redirect only to where the request was sent in the first place.
-func sameHostOnly(req *http.Request, via []*http.Request) error {
-	first := via[0].URL
-	if req.URL.Scheme != first.Scheme || req.URL.Host != first.Host {
-		return fmt.Errorf("redirect to another host (%s) refused", req.URL.Host)
+// sameHostOnly follows a redirect only to where the request was sent in the first place, and only if the client's own
+// rule allows it too.
+func sameHostOnly(own func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
+	return func(req *http.Request, via []*http.Request) error {
+		first := via[0].URL
+		if req.URL.Scheme != first.Scheme || req.URL.Host != first.Host {
+			return fmt.Errorf("redirect to another host (%s) refused", req.URL.Host)
+		}
+		if len(via) >= 3 {
+			return errors.New("too many redirects")
+		}
+		if own != nil {
+			return own(req, via)
+		}
+		return nil
 	}
-	if len(via) >= 3 {
-		return errors.New("too many redirects")
-	}
-	return nil
 }
 
 // fetch gets a small document.

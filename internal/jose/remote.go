@@ -36,7 +36,7 @@ type RemoteOptions struct {
 	JWKSURL string
 	// Issuer pins the issuer. Without it the discovery document must name the one that its URL was built from.
 	Issuer identity.Issuer
-	Client *http.Client // its redirects are limited to the same host
+	Client *http.Client // redirects to another host are refused, whatever it allows
 	Now    func() time.Time
 	Log    *slog.Logger
 }
@@ -104,7 +104,7 @@ func NewRemoteKeys(o RemoteOptions) (*RemoteKeys, error) {
 		return nil, err
 	}
 	client := *o.Client
-	client.CheckRedirect = sameHostOnly
+	client.CheckRedirect = sameHostOnly(o.Client.CheckRedirect)
 	return &RemoteKeys{
 		o: o, client: &client, issuers: issuers,
 		ration:  rate.NewLimiter(rate.Every(demandEvery), demandBurst),

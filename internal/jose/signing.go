@@ -254,9 +254,9 @@ func generate() (*ecdsa.PrivateKey, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("generate signing key: %w", err)
 	}
-	print, err := (&jose.JSONWebKey{Key: &private.PublicKey}).Thumbprint(crypto.SHA256)
+	thumbprint, err := (&jose.JSONWebKey{Key: &private.PublicKey}).Thumbprint(crypto.SHA256)
 	if err != nil {
 		return nil, "", fmt.Errorf("generate signing key: %w", err)
 	}
-	return private, base64.RawURLEncoding.EncodeToString(print), nil
+	return private, base64.RawURLEncoding.EncodeToString(thumbprint), nil
 }
