@@ -1,37 +1,413 @@
 package target
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"mime"
 	"net/http"
+	"net/url"
+	"sync/atomic"
 	"time"
+
+	"gatehouse/internal/mcp"
 )
 
-// NewHTTPClient returns a client with room for many idle connections to few hosts: the default keeps two a host and
-// opens a new one for most calls under load.
-func NewHTTPClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		MaxIdleConnsPerHost:    2048,
-		IdleConnTimeout:        90 * time.Second,
-		TLSHandshakeTimeout:    10 * time.Second,
-		ForceAttemptHTTP2:      true,
-		DisableCompression:     true, // answers are read strictly bounded, and never from a small bomb
-		MaxResponseHeaderBytes: 64 << 10,
-	}}
+// httpDialer opens sessions with a server over streamable HTTP (2025-11-25 basic/transports).
+type httpDialer struct {
+	t      *Target
+	client *http.Client
+	url    *url.URL
+	fixed  http.Header // the static credential and what every request has
 }
 
-var ownHeaders = []string{"Accept"}
+func newHTTPDialer(t *Target) (*httpDialer, error) {
+	u, err := url.Parse(t.opt.HTTP.URL)
+	if err != nil {
+		return nil, fmt.Errorf("target %s: url: %w", t.opt.Name, err)
+	}
+	client := *t.opt.Client
+	client.Jar = nil
+	client.Timeout = 0 // calls have their own clock, streams have none
+	// A redirect would carry the credential to somewhere that the administrator did not name.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	fixed := http.Header{"User-Agent": {"gatehouse/" + t.opt.Version}}
+	for name, value := range t.opt.HTTP.Headers {
+		fixed.Set(name, value.Reveal())
+	}
+	return &httpDialer{t: t, client: &client, url: u, fixed: fixed}, nil
+}
 
-type httpDialer struct{}
+func (d *httpDialer) close() { d.client.CloseIdleConnections() }
 
-func newHTTPDialer(*Target) dialer                           { return httpDialer{} }
-func (httpDialer) dial(context.Context, *Conn) (link, error) { return nil, errors.New("later") }
-func (httpDialer) close()                                    {}
+func (d *httpDialer) dial(ctx context.Context, c *Conn) (link, error) {
+	l := &httpLink{d: d, c: c}
+	err := c.handshake(ctx, []byte("0"), l.exchange, func(s Server) {
+		l.revision = s.Revision
+		c.setServer(s)
+	}, l.send)
+	if err != nil {
+		l.sayGoodbye(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.stop, l.stopped = stop, make(chan struct{})
+	go func() {
+		defer close(l.stopped)
+		l.listen(listening)
+	}()
+	return l, nil
+}
 
-func newCommandDialer(*Target) dialer { return httpDialer{} }
+// httpLink is one session over streamable HTTP.
+type httpLink struct {
+	d        *httpDialer
+	c        *Conn
+	session  string       // Mcp-Session-Id, empty for servers without; set by the answer to initialize
+	revision mcp.Revision // empty until agreed
+	ids      atomic.Int64
+	stop     context.CancelFunc // ends the listening stream
+	stopped  chan struct{}      // closed when it has ended
+}
 
-type demoDialer struct{ t *Target }
+func (l *httpLink) nextID() int64 { return l.ids.Add(1) }
 
-func (demoDialer) dial(context.Context, *Conn) (link, error) { return nil, errors.New("later") }
-func (demoDialer) close()                                    {}
+// end closes the listening stream and deletes the session.
+func (l *httpLink) end(ctx context.Context) {
+	l.stop()
+	<-l.stopped
+	l.sayGoodbye(ctx)
+}
+
+func (l *httpLink) sayGoodbye(ctx context.Context) {
+	if l.session == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, endGrace)
+	defer cancel()
+	resp, err := l.do(ctx, http.MethodDelete, nil, "")
+	if err != nil {
+		l.d.t.opt.Log.Debug("target session not deleted", "error", err)
+		return
+	}
+	drain(resp)
+}
+
+// do sends one HTTP request, built afresh. For GET, lastEvent says where to resume.
+func (l *httpLink) do(ctx context.Context, method string, body []byte, lastEvent string) (*http.Response, error) {
+	h := make(http.Header, len(l.d.fixed)+5)
+	for name, values := range l.d.fixed {
+		h[name] = values
+	}
+	r := (&http.Request{Method: method, URL: l.d.url, Host: l.d.url.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+	switch method {
+	case http.MethodPost:
+		h["Content-Type"] = []string{"application/json"}
+		h["Accept"] = []string{"application/json, text/event-stream"}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	case http.MethodGet:
+		h["Accept"] = []string{"text/event-stream"}
+		if lastEvent != "" {
+			h["Last-Event-Id"] = []string{lastEvent}
+		}
+	}
+	if l.session != "" {
+		h["Mcp-Session-Id"] = []string{l.session}
+	}
+	if l.revision >= mcp.Rev20250618 {
+		h["Mcp-Protocol-Version"] = []string{string(l.revision)}
+	}
+	return l.d.client.Do(r)
+}
+
+// drain reads a little of what is left, so that the connection can be used again, and closes the body.
+func drain(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+	_ = resp.Body.Close()
+}
+
+func (l *httpLink) send(ctx context.Context, body []byte) error {
+	resp, err := l.do(ctx, http.MethodPost, body, "")
+	if err != nil {
+		return err
+	}
+	defer drain(resp)
+	if resp.StatusCode/100 != 2 {
+		return l.refused(resp, nil)
+	}
+	return nil
+}
+
+func (l *httpLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+	resp, err := l.do(ctx, http.MethodPost, r.body, "")
+	if err != nil {
+		return mcp.Message{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer drain(resp)
+		return mcp.Message{}, l.refused(resp, r.id)
+	}
+	if l.revision == "" {
+		if err := l.adopt(resp.Header.Get("Mcp-Session-Id")); err != nil {
+			drain(resp)
+			return mcp.Message{}, err
+		}
+	}
+	switch mediaType(resp) {
+	case "application/json":
+		defer drain(resp)
+		return l.readJSON(resp, r.id)
+	case "text/event-stream":
+		return l.readStream(ctx, resp, r)
+	}
+	defer drain(resp)
+	return mcp.Message{}, l.d.t.trouble(Rubbish, fmt.Errorf("content type %.100q", resp.Header.Get("Content-Type")))
+}
+
+// adopt takes over the session id of the answer to initialize: visible ASCII only (2025-11-25 basic/transports).
+func (l *httpLink) adopt(session string) error {
+	for _, c := range []byte(session) {
+		if c < 0x21 || c > 0x7e {
+			return l.d.t.trouble(Rubbish, errors.New("the session id holds other than visible ASCII characters"))
+		}
+	}
+	l.session = session
+	return nil
+}
+
+func mediaType(resp *http.Response) string {
+	v := resp.Header.Get("Content-Type")
+	if v == "application/json" || v == "text/event-stream" {
+		return v
+	}
+	t, _, _ := mime.ParseMediaType(v)
+	return t
+}
+
+// refused explains an HTTP status that is not success. Id is that of the request, nil for notifications.
+func (l *httpLink) refused(resp *http.Response, id []byte) error {
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
+		return l.d.t.trouble(CredentialRefused, fmt.Errorf("HTTP status %d", resp.StatusCode))
+	case resp.StatusCode == http.StatusNotFound && l.session != "":
+		return errSessionGone
+	case resp.StatusCode/100 == 3:
+		return l.d.t.trouble(Down, fmt.Errorf("HTTP status %d; redirects are not followed, name the final URL", resp.StatusCode))
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if m, err := mcp.Decode(body, mcp.Limits{}); err == nil && m.Error != nil && (m.ID == nil || bytes.Equal(m.ID, id)) {
+		if said, err := mcp.ParseError(m.Error); err == nil {
+			return said
+		}
+	}
+	return l.d.t.trouble(Down, fmt.Errorf("HTTP status %d: %.200q", resp.StatusCode, body))
+}
+
+func (l *httpLink) readJSON(resp *http.Response, id []byte) (mcp.Message, error) {
+	limit := l.d.t.opt.MaxMessage
+	if resp.ContentLength > int64(limit) {
+		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of %d bytes", resp.ContentLength))
+	}
+	var buf bytes.Buffer
+	if resp.ContentLength > 0 {
+		buf.Grow(int(resp.ContentLength) + bytes.MinRead)
+	}
+	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, int64(limit)+1)); err != nil {
+		return mcp.Message{}, fmt.Errorf("read answer: %w", err)
+	}
+	if buf.Len() > limit {
+		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of more than %d bytes", limit))
+	}
+	m, err := mcp.Decode(buf.Bytes(), mcp.Limits{})
+	if err != nil {
+		return mcp.Message{}, l.d.t.trouble(Rubbish, err)
+	}
+	if !answers(&m, id) {
+		return mcp.Message{}, l.d.t.trouble(Rubbish, fmt.Errorf("the answer is not the response to request %s", id))
+	}
+	return m, nil
+}
+
+// answers reports whether m is the response to a request. An error without id says that the server could not read the
+// request's id.
+func answers(m *mcp.Message, id []byte) bool {
+	return m.Kind == mcp.KindResponse && (bytes.Equal(m.ID, id) || m.ID == nil && m.Error != nil)
+}
+
+// Bounds of reconnecting.
+const (
+	resumeTries   = 5
+	firstWait     = 500 * time.Millisecond
+	shortestWait  = 100 * time.Millisecond
+	longestWait   = time.Minute
+	steadyEnough  = 10 * time.Second
+	defaultListen = time.Second
+)
+
+// readStream reads events until the response comes. A stream that ends before it is resumed when the server gave its
+// events ids (2025-11-25 basic/transports, resumability).
+func (l *httpLink) readStream(ctx context.Context, resp *http.Response, r *request) (mcp.Message, error) {
+	cur := cursor{wait: firstWait}
+	for tries := 0; ; tries++ {
+		before := cur.id
+		m, err := l.readUntil(ctx, resp, r, &cur)
+		if m.Kind != 0 || !errors.Is(err, errStreamEnded) {
+			return m, err
+		}
+		if cur.id != before {
+			tries = 0
+		}
+		if cur.id == "" || tries == resumeTries {
+			return mcp.Message{}, l.d.t.trouble(Down, err)
+		}
+		if resp, err = l.resume(ctx, cur); err != nil {
+			return mcp.Message{}, err
+		}
+	}
+}
+
+// cursor is where a stream stands.
+type cursor struct {
+	id   string
+	wait time.Duration
+}
+
+func (c *cursor) note(e mcp.Event) {
+	if e.ID != "" {
+		c.id = e.ID
+	}
+	if e.Retry > 0 {
+		c.wait = min(max(e.Retry, shortestWait), longestWait)
+	}
+}
+
+// errStreamEnded means that a stream broke off before the response.
+var errStreamEnded = errors.New("the stream ended without an answer")
+
+func (l *httpLink) readUntil(ctx context.Context, resp *http.Response, r *request, cur *cursor) (mcp.Message, error) {
+	defer func() { _ = resp.Body.Close() }()
+	events := mcp.NewSSEReader(resp.Body, l.d.t.opt.MaxMessage)
+	for {
+		e, err := events.Next()
+		if errors.Is(err, mcp.ErrEventTooLarge) {
+			return mcp.Message{}, l.d.t.trouble(TooLarge, err)
+		}
+		if err != nil {
+			return mcp.Message{}, fmt.Errorf("%w: %w", errStreamEnded, err)
+		}
+		cur.note(e)
+		if len(e.Data) == 0 {
+			continue
+		}
+		m, err := mcp.Decode(e.Data, mcp.Limits{})
+		switch {
+		case err != nil:
+			return mcp.Message{}, l.d.t.trouble(Rubbish, err)
+		case answers(&m, r.id):
+			// The reader ends here, so the message may keep its buffer.
+			l.finish(resp)
+			return m, nil
+		case m.Kind == mcp.KindResponse:
+			l.d.t.opt.Log.Warn("target answered a request that was not asked here")
+		default:
+			r.came(&m)
+		}
+		if ctx.Err() != nil {
+			return mcp.Message{}, ctx.Err()
+		}
+	}
+}
+
+// finish gives the end of a stream a moment to arrive, so that its connection can be used again.
+func (l *httpLink) finish(resp *http.Response) {
+	late := time.AfterFunc(20*time.Millisecond, func() { _ = resp.Body.Close() })
+	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
+	late.Stop()
+}
+
+// resume opens a GET stream behind the last event.
+func (l *httpLink) resume(ctx context.Context, cur cursor) (*http.Response, error) {
+	if err := sleep(ctx, cur.wait); err != nil {
+		return nil, err
+	}
+	resp, err := l.do(ctx, http.MethodGet, nil, cur.id)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK && mediaType(resp) == "text/event-stream" {
+		return resp, nil
+	}
+	defer drain(resp)
+	// Not errSessionGone: the request may have been executed.
+	return nil, l.d.t.trouble(Down, fmt.Errorf("the stream ended without an answer and could not be resumed: HTTP status %d", resp.StatusCode))
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// listen keeps a GET stream open for what the server sends outside any call, until ctx ends or the server has no such
+// stream (405) or no such session.
+func (l *httpLink) listen(ctx context.Context) {
+	cur := cursor{}
+	backoff := defaultListen
+	for {
+		began := time.Now()
+		resp, err := l.do(ctx, http.MethodGet, nil, cur.id)
+		if err == nil {
+			if resp.StatusCode/100 == 4 {
+				drain(resp)
+				return
+			}
+			if resp.StatusCode == http.StatusOK && mediaType(resp) == "text/event-stream" {
+				l.listenTo(ctx, resp, &cur)
+			} else {
+				drain(resp)
+			}
+		}
+		if time.Since(began) > steadyEnough {
+			backoff = defaultListen
+		}
+		wait := backoff
+		backoff = min(backoff*2, longestWait)
+		if cur.wait > 0 {
+			wait = max(cur.wait, wait/2)
+		}
+		if sleep(ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+func (l *httpLink) listenTo(ctx context.Context, resp *http.Response, cur *cursor) {
+	defer func() { _ = resp.Body.Close() }()
+	events := mcp.NewSSEReader(resp.Body, l.d.t.opt.MaxMessage)
+	for {
+		e, err := events.Next()
+		if err != nil {
+			return
+		}
+		cur.note(e)
+		if len(e.Data) == 0 {
+			continue
+		}
+		m, err := mcp.Decode(e.Data, mcp.Limits{})
+		if err != nil {
+			l.d.t.opt.Log.Warn("target sent rubbish on its stream", "error", err)
+			continue
+		}
+		if m.Kind != mcp.KindResponse {
+			l.c.came(ctx, nil, l, &m, nil)
+		}
+	}
+}

@@ -14,9 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/identity"
@@ -64,7 +62,6 @@ type Target struct {
 	opt     Options
 	dial    dialer
 	catalog *catalog
-	demand  atomic.Uint64 // orders connections by their latest call
 
 	mu     sync.Mutex // guards what follows
 	closed bool
@@ -101,11 +98,15 @@ func New(o Options) (*Target, error) {
 	t := &Target{opt: o}
 	switch {
 	case o.HTTP != nil:
-		t.dial = newHTTPDialer(t)
+		d, err := newHTTPDialer(t)
+		if err != nil {
+			return nil, err
+		}
+		t.dial = d
 	case o.Command != nil:
 		t.dial = newCommandDialer(t)
 	default:
-		t.dial = demoDialer{t}
+		t.dial = &demoDialer{t}
 	}
 	t.catalog = newCatalog(t)
 	return t, nil
@@ -134,7 +135,7 @@ func (o *Options) check() error {
 			return fmt.Errorf("target %s: url holds a user name or password; put credentials in headers, from a secret", o.Name)
 		}
 		for name := range o.HTTP.Headers {
-			if slices.Contains(ownHeaders, http.CanonicalHeaderKey(name)) {
+			if isOwnHeader(http.CanonicalHeaderKey(name)) {
 				return fmt.Errorf("target %s: header %s is set by Gatehouse itself; remove it", o.Name, name)
 			}
 		}

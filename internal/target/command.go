@@ -1,0 +1,273 @@
+package target
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+	"time"
+
+	"gatehouse/internal/mcp"
+)
+
+// commandDialer keeps the processes of a target that is a command: one for each person and set of client
+// capabilities, shared by that person's sessions, and one for the target's own catalogue, which belongs to nobody.
+type commandDialer struct {
+	t *Target
+
+	mu     sync.Mutex // guards what follows and the fields of slots
+	slots  map[slotKey]*slot
+	closed bool
+	work   sync.WaitGroup // starts and stops on their way; Add only under mu, before closed
+}
+
+// slotKey says who shares a process.
+type slotKey struct {
+	person       string // empty: the target's own
+	capabilities [sha256.Size]byte
+}
+
+// slot is the place of one process, also while there is none.
+type slot struct {
+	key      slotKey
+	process  *process
+	starting *start
+	links    int
+	idle     *time.Timer // runs while there are no links
+
+	failures  int       // in a row
+	notBefore time.Time // when the next start may be tried
+}
+
+// start is one attempt that several connections may wait for.
+type start struct {
+	done    chan struct{}
+	process *process
+	err     error
+}
+
+func newCommandDialer(t *Target) *commandDialer {
+	return &commandDialer{t: t, slots: map[slotKey]*slot{}}
+}
+
+func (d *commandDialer) key(c *Conn) slotKey {
+	k := slotKey{capabilities: sha256.Sum256(mcp.RelayedClientCapabilities(c.caller.Capabilities))}
+	if c.caller.Principal != nil {
+		k.person = c.caller.Principal.Key.String()
+	}
+	return k
+}
+
+func (d *commandDialer) dial(ctx context.Context, c *Conn) (link, error) {
+	s, st, err := d.claim(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-st.done:
+	case <-ctx.Done():
+		d.release(s)
+		return nil, ctx.Err()
+	}
+	if st.err != nil {
+		d.release(s)
+		return nil, st.err
+	}
+	l := &commandLink{d: d, c: c, slot: s, process: st.process}
+	c.setServer(st.process.server)
+	st.process.attach(l)
+	return l, nil
+}
+
+// claim takes a place at the process that a connection belongs to, and starts the process when there is none.
+func (d *commandDialer) claim(ctx context.Context, c *Conn) (*slot, *start, error) {
+	key := d.key(c)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, nil, d.t.trouble(Down, errClosed)
+	}
+	s := d.slots[key]
+	if s == nil {
+		d.forgetEmpty()
+		s = &slot{key: key}
+		d.slots[key] = s
+	}
+	if s.process != nil && s.process.ended() {
+		s.process = nil
+	}
+	if s.process == nil && s.starting == nil {
+		if wait := time.Until(s.notBefore); wait > 0 {
+			return nil, nil, d.t.trouble(Down, fmt.Errorf("the command failed %d times in a row; the next start is tried in %s", s.failures, wait.Round(time.Millisecond)))
+		}
+		st := &start{done: make(chan struct{})}
+		s.starting = st
+		d.work.Go(func() { d.start(context.WithoutCancel(ctx), s, st, c) })
+	}
+	s.links++
+	if s.idle != nil {
+		s.idle.Stop()
+		s.idle = nil
+	}
+	if s.starting != nil {
+		return s, s.starting, nil
+	}
+	ready := &start{done: make(chan struct{}), process: s.process}
+	close(ready.done)
+	return s, ready, nil
+}
+
+func (d *commandDialer) start(ctx context.Context, s *slot, st *start, c *Conn) {
+	ctx, cancel := context.WithTimeoutCause(ctx, d.t.opt.Command.StartTimeout, errTimeout)
+	defer cancel()
+	p, err := d.launch(ctx, c)
+	if err != nil {
+		err = d.t.explain(ctx, err)
+	}
+	d.mu.Lock()
+	s.starting = nil
+	if err != nil {
+		s.failed()
+	} else {
+		s.process = p
+		d.work.Go(func() { d.watch(s, p) })
+		if s.links == 0 && s.idle == nil {
+			d.retire(s) // all who waited have gone
+		}
+	}
+	d.mu.Unlock()
+	st.process, st.err = p, err
+	close(st.done)
+}
+
+// launch starts the command and initialises the session.
+func (d *commandDialer) launch(ctx context.Context, c *Conn) (*process, error) {
+	p, err := startProcess(context.WithoutCancel(ctx), d.t)
+	if err != nil {
+		return nil, err
+	}
+	id := fmt.Appendf(nil, "%d", p.ids.Add(1))
+	err = c.handshake(ctx, id, p.exchange, func(s Server) { p.server = s }, p.send)
+	if err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// steadyProcess is how long a process has to live for its end to count as the first failure.
+const steadyProcess = time.Minute
+
+// watch notes the end of a process that nobody asked to stop.
+func (d *commandDialer) watch(s *slot, p *process) {
+	<-p.gone
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s.process != p {
+		return
+	}
+	s.process = nil
+	if time.Since(p.started) > steadyProcess {
+		s.failures = 0
+	}
+	s.failed()
+	d.t.opt.Log.Warn("target process ended", "error", p.reason())
+}
+
+// failed counts a failure: the first may be tried again at once, the next ones later and later.
+func (s *slot) failed() {
+	s.failures++
+	if s.failures > 1 {
+		s.notBefore = time.Now().Add(min(time.Second<<min(s.failures-2, 10), longestWait))
+	}
+}
+
+// release gives a place back. The last one to go starts the idle timer; the target's own process stops at once.
+func (d *commandDialer) release(s *slot) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.links--
+	if s.links > 0 || d.closed {
+		return
+	}
+	if s.key.person == "" {
+		d.retire(s)
+		return
+	}
+	s.idle = time.AfterFunc(d.t.opt.Command.IdleTimeout, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		s.idle = nil
+		if s.links == 0 && !d.closed {
+			d.retire(s)
+		}
+	})
+}
+
+// retire stops the process of a slot that nobody uses. The slot stays when it has to remember failures. It is called
+// with the lock held.
+func (d *commandDialer) retire(s *slot) {
+	p := s.process
+	s.process = nil
+	if s.failures == 0 && s.starting == nil && d.slots[s.key] == s {
+		delete(d.slots, s.key)
+	}
+	if p != nil {
+		d.work.Go(p.stop)
+	}
+}
+
+// forgetEmpty drops slots that have nothing left to remember. It is called with the lock held.
+func (d *commandDialer) forgetEmpty() {
+	for key, s := range d.slots {
+		if s.process == nil && s.starting == nil && s.links == 0 && time.Now().After(s.notBefore) {
+			delete(d.slots, key)
+		}
+	}
+}
+
+// close stops all processes and waits for them.
+func (d *commandDialer) close() {
+	d.mu.Lock()
+	d.closed = true
+	var pending []*start
+	for _, s := range d.slots {
+		if s.idle != nil {
+			s.idle.Stop()
+		}
+		if s.starting != nil {
+			pending = append(pending, s.starting)
+		}
+		d.retire(s)
+	}
+	d.mu.Unlock()
+	for _, st := range pending {
+		<-st.done
+		if st.process != nil {
+			st.process.stop()
+		}
+	}
+	d.work.Wait()
+}
+
+// commandLink is one connection's place at a process.
+type commandLink struct {
+	d       *commandDialer
+	c       *Conn
+	slot    *slot
+	process *process
+}
+
+func (l *commandLink) nextID() int64 { return l.process.ids.Add(1) }
+
+func (l *commandLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+	l.process.touch(l)
+	return l.process.exchange(ctx, r)
+}
+
+func (l *commandLink) send(ctx context.Context, body []byte) error { return l.process.send(ctx, body) }
+
+func (l *commandLink) end(context.Context) {
+	l.process.detach(l)
+	l.d.release(l.slot)
+}

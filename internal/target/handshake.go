@@ -1,0 +1,71 @@
+package target
+
+import (
+	"context"
+	"fmt"
+
+	"gatehouse/internal/mcp"
+)
+
+// handshake runs initialize and notifications/initialized (2025-11-25 basic/lifecycle) through the two functions of a
+// link that is being made. agreed is called between the two.
+func (c *Conn) handshake(ctx context.Context, id []byte, exchange func(context.Context, *request) (mcp.Message, error), agreed func(Server), send func(context.Context, []byte) error) error {
+	r := &request{id: id, body: mcp.AppendRequest(nil, id, mcp.MethodInitialize, c.initializeParams()), came: func(*mcp.Message) {}}
+	reply, err := exchange(ctx, r)
+	if err != nil {
+		return err
+	}
+	if reply.Error != nil {
+		said, err := mcp.ParseError(reply.Error)
+		if err != nil {
+			return c.t.trouble(Rubbish, err)
+		}
+		return fmt.Errorf("initialize: %w", said)
+	}
+	server, err := parseServer(reply.Result)
+	if err != nil {
+		return c.t.trouble(Rubbish, err)
+	}
+	agreed(server)
+	return send(ctx, mcp.AppendNotification(nil, mcp.NoteInitialized, nil))
+}
+
+func (c *Conn) initializeParams() []byte {
+	p := mcp.AppendString([]byte(`{"protocolVersion":`), string(mcp.Latest))
+	p = append(p, `,"capabilities":`...)
+	p = append(p, mcp.RelayedClientCapabilities(c.caller.Capabilities)...)
+	p = append(p, `,"clientInfo":`...)
+	if len(c.caller.ClientInfo) > 0 {
+		p = append(p, c.caller.ClientInfo...)
+	} else {
+		p = append(p, `{"name":"gatehouse","title":"Gatehouse","version":`...)
+		p = append(mcp.AppendString(p, c.t.opt.Version), '}')
+	}
+	return append(p, '}')
+}
+
+// parseServer reads the result of initialize. Servers may answer with an older revision that they speak; all of the
+// session era are understood.
+func parseServer(result []byte) (Server, error) {
+	revision, _ := mcp.LookupString(result, "protocolVersion")
+	s := Server{Revision: mcp.Revision(revision)}
+	switch s.Revision {
+	case mcp.Rev20241105, mcp.Rev20250326, mcp.Rev20250618, mcp.Rev20251125:
+	default:
+		return Server{}, fmt.Errorf("initialize: the server speaks revision %q, which is not one of the session era", revision)
+	}
+	var ok bool
+	if s.Capabilities, ok = mcp.Lookup(result, "capabilities"); !ok {
+		return Server{}, fmt.Errorf("initialize: the server named no capabilities")
+	}
+	s.Info, _ = mcp.Lookup(result, "serverInfo")
+	s.Instructions, _ = mcp.LookupString(result, "instructions")
+	return s, nil
+}
+
+// setServer remembers what the upstream said.
+func (c *Conn) setServer(s Server) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.server = s
+}
