@@ -29,9 +29,13 @@ type Facts struct {
 
 // Errors of the calls of one session.
 var (
-	ErrDuplicateID = errors.New("a request with this id is in flight in this session")
-	ErrCancelled   = errors.New("the client cancelled the request")
+	ErrDuplicateID  = errors.New("a request with this id is in flight in this session")
+	ErrTooManyCalls = errors.New("too many requests are in flight in this session")
+	ErrCancelled    = errors.New("the client cancelled the request")
 )
+
+// maxCalls bounds the calls in flight of one session.
+const maxCalls = 256
 
 // Session is the live part of one session. It is safe for concurrent use.
 type Session struct {
@@ -52,7 +56,7 @@ type Session struct {
 	mu        sync.Mutex
 	closed    bool
 	calls     map[string]context.CancelCauseFunc // by the client's request id
-	asks      map[string]chan answer             // by our request id
+	asks      map[string]*ask                    // by our request id
 	lastAsk   uint64
 	upstreams map[any]*upstream
 	settings  []Setting
@@ -64,7 +68,7 @@ func newSession(id string, k key, f Facts, now time.Time) *Session {
 	f.ClientInfo, f.Capabilities = bytes.Clone(f.ClientInfo), bytes.Clone(f.Capabilities)
 	s := &Session{
 		Facts: f, ID: id, Created: now, key: k, can: mcp.ParseClientCapabilities(f.Capabilities), done: make(chan struct{}),
-		calls: make(map[string]context.CancelCauseFunc), asks: make(map[string]chan answer),
+		calls: make(map[string]context.CancelCauseFunc), asks: make(map[string]*ask),
 		upstreams: make(map[any]*upstream), streams: make(map[uint64]*Stream, 1),
 	}
 	s.streams[0] = &Stream{tag: s.tag(0, nil)}
@@ -86,6 +90,9 @@ func (s *Session) Begin(id mcp.ID, cancel context.CancelCauseFunc) error {
 	}
 	if _, taken := s.calls[string(id)]; taken {
 		return ErrDuplicateID
+	}
+	if len(s.calls) >= maxCalls {
+		return ErrTooManyCalls
 	}
 	s.calls[string(id)] = cancel
 	return nil

@@ -31,11 +31,30 @@ func (f *fakeUpstream) open(ctx context.Context) (Upstream, error) {
 	return f, nil
 }
 
+func (f *fakeUpstream) Forward(context.Context, *mcp.Message, string, func(*mcp.Message)) ([]byte, error) {
+	return nil, nil
+}
 func (f *fakeUpstream) Call(context.Context, string, []byte, func(*mcp.Message)) ([]byte, error) {
 	return nil, nil
 }
 func (f *fakeUpstream) Notify(context.Context, string, []byte) error { return nil }
 func (f *fakeUpstream) Close()                                       { f.closed.Add(1) }
+
+func countOpen(s *Session) int {
+	var n atomic.Int32
+	s.EachUpstream(func(Upstream) { n.Add(1) })
+	return int(n.Load())
+}
+
+// question asks over the standalone stream.
+func question(t testing.TB, s *Session, method, params string) Question {
+	t.Helper()
+	m, err := mcp.NewRequest(method, []byte(params))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Question{Message: &m, Send: s.Standalone().Send}
+}
 
 func TestUpstreamIsOpenedOnce(t *testing.T) {
 	t.Parallel()
@@ -57,8 +76,8 @@ func TestUpstreamIsOpenedOnce(t *testing.T) {
 		if n := up.opened.Load(); n != 1 {
 			t.Errorf("opened %d times", n)
 		}
-		if got := s.Opened(); len(got) != 1 {
-			t.Errorf("%d upstream sessions open", len(got))
+		if n := countOpen(s); n != 1 {
+			t.Errorf("%d upstream sessions open", n)
 		}
 		s.Drop("files", &fakeUpstream{}) // somebody else's
 		s.Drop("files", up)
@@ -70,7 +89,7 @@ func TestUpstreamIsOpenedOnce(t *testing.T) {
 			t.Error("a kept upstream session was closed")
 		}
 		s.Retain(func(any) bool { return false })
-		if up.closed.Load() != 1 || len(s.Opened()) != 0 {
+		if up.closed.Load() != 1 || countOpen(s) != 0 {
 			t.Error("an upstream session that is not kept stays open")
 		}
 	})
@@ -137,7 +156,7 @@ func TestEndReachesEverything(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			if _, _, err := s.Ask(t.Context(), s.Standalone(), mcp.MethodRootsList, nil); err != ErrEnded {
+			if _, _, err := s.Ask(t.Context(), question(t, s, mcp.MethodRootsList, "{}")); err != ErrEnded {
 				t.Errorf("question: %v, want ErrEnded", err)
 			}
 		})
@@ -157,7 +176,7 @@ func TestEndReachesEverything(t *testing.T) {
 		if _, err := s.Upstream(t.Context(), "files", up.open); err != ErrEnded {
 			t.Errorf("Upstream after the end: %v", err)
 		}
-		if _, _, err := s.Ask(t.Context(), s.Standalone(), mcp.MethodRootsList, nil); err != ErrEnded {
+		if _, _, err := s.Ask(t.Context(), question(t, s, mcp.MethodRootsList, "{}")); err != ErrEnded {
 			t.Errorf("Ask after the end: %v", err)
 		}
 	})
@@ -212,13 +231,13 @@ func TestAsk(t *testing.T) {
 		}
 		done := make(chan outcome, 1)
 		ask := func(ctx context.Context) {
-			result, rpc, err := s.Ask(ctx, s.Standalone(), mcp.MethodSampling, []byte(`{"n":1}`))
+			result, rpc, err := s.Ask(ctx, question(t, s, mcp.MethodSampling, `{"n":1,"_meta":{"progressToken":"up"}}`))
 			done <- outcome{string(result), rpc, err}
 		}
 
 		go ask(t.Context())
 		synctest.Wait()
-		if got := take(r); got != `{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{"n":1}}` {
+		if got := take(r); got != `{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{"n":1,"_meta":{"progressToken":1}}}` {
 			t.Errorf("sent %s", got)
 		}
 		if respond(s, `{"jsonrpc":"2.0","id":2,"result":{}}`) || respond(s, `{"jsonrpc":"2.0","id":"1","result":{}}`) {
@@ -255,10 +274,10 @@ func TestAsk(t *testing.T) {
 		asking, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for range maxAsks {
-			wg.Go(func() { _, _, _ = s.Ask(asking, s.Standalone(), mcp.MethodSampling, nil) })
+			wg.Go(func() { _, _, _ = s.Ask(asking, question(t, s, mcp.MethodSampling, "{}")) })
 		}
 		synctest.Wait()
-		if _, _, err := s.Ask(t.Context(), s.Standalone(), mcp.MethodSampling, nil); err != ErrTooManyAsks {
+		if _, _, err := s.Ask(t.Context(), question(t, s, mcp.MethodSampling, "{}")); err != ErrTooManyAsks {
 			t.Errorf("one question too many: %v", err)
 		}
 		stop()

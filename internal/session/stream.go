@@ -35,9 +35,6 @@ type Stream struct {
 	reader   *Reader
 }
 
-// Start is the event id from which a client can resume the whole stream.
-func (st *Stream) Start() string { return st.tag + "0" }
-
 // Send appends an event, pushing old ones out of a full ring. The stream keeps data: nobody may change it afterwards.
 func (st *Stream) Send(data []byte) {
 	st.mu.Lock()
@@ -93,6 +90,13 @@ func (st *Stream) attach(after uint64) *Reader {
 	return st.reader
 }
 
+// Watched reports whether somebody reads the stream.
+func (st *Stream) Watched() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.reader != nil
+}
+
 // wake tells the reader to look again. It needs st.mu.
 func (st *Stream) wake() {
 	if st.reader == nil {
@@ -113,6 +117,29 @@ type Reader struct {
 
 // Ready receives when Take may have something new to say.
 func (r *Reader) Ready() <-chan struct{} { return r.ready }
+
+// Close ends the reading; the stream goes on without a reader.
+func (r *Reader) Close() {
+	r.st.mu.Lock()
+	defer r.st.mu.Unlock()
+	if r.st.reader == r {
+		r.st.reader = nil
+	}
+}
+
+// Current reports whether no other reader took over.
+func (r *Reader) Current() bool {
+	r.st.mu.Lock()
+	defer r.st.mu.Unlock()
+	return r.st.reader == r
+}
+
+// Position is the event id from which a client can go on after what was taken so far.
+func (r *Reader) Position() string {
+	r.st.mu.Lock()
+	defer r.st.mu.Unlock()
+	return r.st.tag + strconv.FormatUint(r.next-1, 10)
+}
 
 // Take returns the events since the last Take and whether there may be more: not when the stream has finished or
 // another reader took over.

@@ -54,7 +54,7 @@ func TestResume(t *testing.T) {
 
 	call := s.OpenStream(mcp.ID(`"call 7"`))
 	call.Send([]byte("progress"))
-	start := call.Start()
+	start := call.tag + "0"
 	call.Send([]byte("answer"))
 	s.CloseStream(call, false, c.Now())
 	back, ok = s.Resume(start)
@@ -99,7 +99,7 @@ func TestRingIsBounded(t *testing.T) {
 	if events, _ = r.Take(); len(events) != 1 {
 		t.Errorf("%d events kept of too many bytes, want the last", len(events))
 	}
-	if back, ok := s.Resume(st.Start()); !ok || len(take(back.Reader)) != ringBytes {
+	if back, ok := s.Resume(st.tag + "0"); !ok || len(take(back.Reader)) != ringBytes {
 		t.Error("resuming before the ring begins should give what is left")
 	}
 }
@@ -119,7 +119,7 @@ func TestHeldAnswersAreBounded(t *testing.T) {
 	big := s.OpenStream(mcp.ID("100"))
 	big.Send(make([]byte, heldBytes+1))
 	s.CloseStream(big, false, c.Now())
-	if back, ok := s.Resume(big.Start()); !ok || back.Reader != nil {
+	if back, ok := s.Resume(big.tag + "0"); !ok || back.Reader != nil {
 		t.Error("a big answer was held")
 	}
 	done := s.OpenStream(mcp.ID("101"))
@@ -134,7 +134,7 @@ func FuzzResume(f *testing.F) {
 	s := create(f, table, "ada")
 	st := s.OpenStream(mcp.ID("7"))
 	st.Send([]byte("x"))
-	f.Add(st.Start())
+	f.Add(st.tag + "0")
 	f.Add(s.tag(0, nil) + "18446744073709551615")
 	f.Add("....")
 	f.Add(s.tag(1, mcp.ID("8")) + "1")

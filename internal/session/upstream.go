@@ -11,6 +11,7 @@ import (
 
 // Upstream is one target's session that serves this session alone.
 type Upstream interface {
+	Forward(ctx context.Context, m *mcp.Message, name string, inflight func(*mcp.Message)) ([]byte, error)
 	Call(ctx context.Context, method string, params []byte, inflight func(*mcp.Message)) ([]byte, error)
 	Notify(ctx context.Context, method string, params []byte) error
 	Close()
@@ -65,21 +66,22 @@ func (s *Session) reserve(key any) (u *upstream, mine bool, err error) {
 	return u, true, nil
 }
 
-// Opened returns the upstream sessions that are open now.
-func (s *Session) Opened() []Upstream {
+// EachUpstream calls f side by side for the upstream sessions that are open now, and waits. What opens later is told
+// the settings then.
+func (s *Session) EachUpstream(f func(Upstream)) {
+	var wg sync.WaitGroup
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []Upstream
 	for _, u := range s.upstreams {
 		select {
 		case <-u.ready:
 			if u.conn != nil {
-				out = append(out, u.conn)
+				wg.Go(func() { f(u.conn) })
 			}
-		default: // what opens later is told the settings then
+		default:
 		}
 	}
-	return out
+	s.mu.Unlock()
+	wg.Wait()
 }
 
 // Drop forgets the upstream session that key names, if it is still conn, so that the next call opens another. The

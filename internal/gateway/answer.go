@@ -1,0 +1,204 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/session"
+	"gatehouse/internal/web"
+)
+
+// errVanished ends a call whose client went away and did not come back.
+var errVanished = errors.New("the client vanished")
+
+// retryAfter is how long a client waits before it comes back for the rest of a stream.
+const retryAfter = time.Second
+
+type answerKey struct{}
+
+// answer is the HTTP answer to one call. It is JSON when nothing comes before the result; else, and when the result is
+// long in coming, it turns into a stream of events. The stream belongs to the session, so that a client whose
+// connection broke can go on with it.
+type answer struct {
+	rq     *request
+	cancel context.CancelCauseFunc
+	unhook func() bool // stops watching the client's connection
+
+	// mu guards what follows, and the response writer.
+	mu     sync.Mutex
+	stream *session.Stream // nil as long as nothing was sent
+	reader *session.Reader
+	gone   bool // the client does not hear us on this connection
+	done   bool
+	timer  *time.Timer // heartbeat; after the client has gone: its last chance to come back
+}
+
+func (rq *request) newAnswer(cancel context.CancelCauseFunc) *answer {
+	a := &answer{rq: rq, cancel: cancel}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.timer = time.AfterFunc(rq.g.o.Heartbeat, a.tick)
+	a.unhook = context.AfterFunc(rq.r.Context(), a.lost)
+	return a
+}
+
+// notify passes on what the target sends along with the call.
+func (a *answer) notify(m *mcp.Message) {
+	switch m.Method {
+	case mcp.NoteProgress, mcp.NoteMessage, mcp.NoteResourceUpdated, mcp.NoteElicitationComplete:
+		a.send(mcp.AppendNotification(nil, m.Method, m.Params))
+	}
+}
+
+// send puts a message on the stream. It reports false when the client takes no events, or the answer is complete.
+func (a *answer) send(raw []byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.done || !a.rq.accept.events {
+		return false
+	}
+	a.open()
+	a.stream.Send(raw)
+	a.pump()
+	return true
+}
+
+// open turns the answer into a stream. It needs a.mu.
+func (a *answer) open() {
+	if a.stream != nil {
+		return
+	}
+	a.stream = a.rq.s.OpenStream(a.rq.m.ID)
+	a.reader = a.stream.Read()
+	if a.gone {
+		a.reader.Close()
+		return
+	}
+	beginEvents(a.rq.w)
+	if primed(a.rq.s.Revision) {
+		a.write(mcp.AppendPriming(nil, a.reader.Position(), retryAfter))
+	}
+}
+
+// pump writes the events that are new. It needs a.mu.
+func (a *answer) pump() {
+	events, _ := a.reader.Take()
+	for _, e := range events {
+		a.write(mcp.AppendEvent(nil, e.ID, e.Data))
+	}
+}
+
+// write sends bytes at once. The first failure is the last attempt. It needs a.mu.
+func (a *answer) write(b []byte) {
+	if a.gone {
+		return
+	}
+	if err := writeFlush(a.rq.w, b); err != nil {
+		a.gone = true
+	}
+}
+
+// tick keeps a quiet connection alive, or gives up on a client that did not come back.
+func (a *answer) tick() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.done:
+		return
+	case a.gone && (a.stream == nil || !a.stream.Watched()):
+		a.cancel(errVanished)
+		return
+	case a.gone:
+		a.timer.Reset(a.rq.g.o.Orphan)
+		return
+	case a.rq.accept.events:
+		a.open()
+		a.write(mcp.AppendComment(nil, "still working"))
+	}
+	a.timer.Reset(a.rq.g.o.Heartbeat)
+}
+
+// lost is called when the client's connection has ended.
+func (a *answer) lost() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.done {
+		return
+	}
+	a.gone = true
+	if a.reader != nil {
+		a.reader.Close()
+	}
+	a.timer.Reset(a.rq.g.o.Orphan)
+}
+
+func (a *answer) result(result []byte) {
+	a.finish(func(dst []byte) []byte { return mcp.AppendResult(dst, a.rq.m.ID, result) })
+}
+
+func (a *answer) error(e *mcp.Error) {
+	a.note("rpc_error", e.Code)
+	a.finish(func(dst []byte) []byte { return mcp.AppendError(dst, a.rq.m.ID, e) })
+}
+
+// finish writes the response.
+func (a *answer) finish(write func(dst []byte) []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stream == nil && a.rq.accept.json {
+		a.done = true
+		if !a.gone {
+			_ = a.rq.writeJSON(http.StatusOK, write)
+		}
+		return
+	}
+	a.open()
+	a.stream.Send(write(nil))
+	a.pump()
+	a.done = true
+}
+
+// close ends the answer: nothing touches the response writer afterwards.
+func (a *answer) close() {
+	a.unhook()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.done = true
+	a.timer.Stop()
+	if a.stream != nil {
+		delivered := !a.gone && a.reader.Current()
+		a.rq.s.CloseStream(a.stream, delivered, a.rq.g.o.Now())
+	}
+}
+
+func (a *answer) note(key string, value any) { web.Note(a.rq.r.Context(), key, value) }
+
+// writeEvent answers with one event, for clients that take no JSON.
+func (rq *request) writeEvent(raw []byte) error {
+	beginEvents(rq.w)
+	_ = writeFlush(rq.w, mcp.AppendEvent(nil, "", raw)) // a client that is gone gets nothing
+	return errAnswered
+}
+
+// primed reports whether streams of a revision begin with an event without data; older clients take it for a fault.
+func primed(r mcp.Revision) bool { return r >= mcp.Rev20251125 }
+
+// beginEvents writes the header of a stream; no proxy on the way may hold it back.
+func beginEvents(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
+}
+
+func writeFlush(w http.ResponseWriter, b []byte) error {
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	return http.NewResponseController(w).Flush()
+}

@@ -1,0 +1,212 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"gatehouse/internal/audit"
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/session"
+	"gatehouse/internal/target"
+	"gatehouse/internal/web"
+)
+
+// route is where a call goes: the target, and the name by which it knows the thing.
+type route struct {
+	to   *target.Target
+	name string
+}
+
+// call takes a request that names a tool, a prompt or a resource to the target that owns it.
+func (rq *request) call() error {
+	began := rq.g.o.Now()
+	to, found := rq.resolve()
+	event := audit.Event{Kind: audit.KindCall, Method: rq.m.Method, Name: rq.m.Name, Decision: audit.Deny, Reason: "unknown name"}
+	if found {
+		event.Target, event.Name = to.to.Name(), to.name
+		for _, method := range askedFor(&rq.m) {
+			d := rq.decide(event.Target, method, to.name)
+			event.Reason = d.Reason
+			if d.MissingScopes != nil {
+				_ = rq.record(event)
+				return rq.stepUp(d)
+			}
+			found = found && d.Allow
+		}
+	}
+	web.Note(rq.r.Context(), "target", event.Target)
+	web.Note(rq.r.Context(), "name", short(event.Name))
+	if !found {
+		_ = rq.record(event)
+		return rq.failure(unknown(&rq.m))
+	}
+	if err := rq.g.o.Audit.Ready(); err != nil {
+		return &web.Error{Status: http.StatusServiceUnavailable, Code: "audit_unavailable", Message: "calls cannot be recorded at the moment, so none is made", Cause: err}
+	}
+	event.Decision = audit.Allow
+	event.Outcome = rq.forward(to)
+	event.Duration = rq.g.o.Now().Sub(began)
+	web.Note(rq.r.Context(), "outcome", event.Outcome)
+	_ = rq.record(event) // noted in the request's log record; the call has been made
+	return errAnswered
+}
+
+// askedFor lists the methods that the policy is asked about: whoever may not use a thing may not explore it either.
+func askedFor(m *mcp.Message) []string {
+	switch m.Method {
+	case mcp.MethodComplete:
+		if m.Ref == mcp.RefPrompt {
+			return []string{mcp.MethodPromptsGet, m.Method}
+		}
+		return []string{mcp.MethodResourcesRead, m.Method}
+	case mcp.MethodSubscribe, mcp.MethodUnsubscribe:
+		return []string{mcp.MethodResourcesRead, m.Method}
+	}
+	return []string{m.Method}
+}
+
+// resolve finds the target. It looks at the view at hand first, and asks the targets again only for what is not there.
+func (rq *request) resolve() (route, bool) {
+	if v := rq.ep.latest(); v != nil {
+		if to, ok := rq.resolveIn(v); ok {
+			return to, true
+		}
+	}
+	return rq.resolveIn(rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait))
+}
+
+func (rq *request) resolveIn(v *view) (route, bool) {
+	by := rq.m.Method
+	if by == mcp.MethodComplete {
+		by = rq.m.Ref
+	}
+	owner, name, ok := v.table.Resolve(by, rq.m.Name)
+	if !ok {
+		return route{}, false
+	}
+	switch by {
+	case mcp.MethodToolsCall:
+		ok = !v.lacks(mcp.Tools, owner, name)
+	case mcp.MethodPromptsGet, mcp.RefPrompt:
+		ok = !v.lacks(mcp.Prompts, owner, name)
+	}
+	return route{rq.ep.targets[owner], name}, ok
+}
+
+// unknown is the error for a thing that does not exist, and for one that must look so.
+func unknown(m *mcp.Message) *mcp.Error {
+	switch {
+	case m.Method == mcp.MethodToolsCall:
+		return mcp.Errorf(mcp.CodeInvalidParams, "Unknown tool: %s", m.Name)
+	case m.Method == mcp.MethodPromptsGet || m.Ref == mcp.RefPrompt:
+		return mcp.Errorf(mcp.CodeInvalidParams, "Unknown prompt: %s", m.Name)
+	}
+	return mcp.Errorf(mcp.CodeInvalidParams, "Resource not found: %s", m.Name)
+}
+
+// short cuts a name that a client may have made up, for the log.
+func short(name string) string {
+	if len(name) > 128 {
+		return name[:128] + "…"
+	}
+	return name
+}
+
+// forward sends the call to its target and answers with what comes back. It returns the outcome for the record.
+//
+// The call does not end with the client's connection: in these revisions a client that disconnects has not cancelled,
+// and may come back for the answer. It ends when the client cancels, when the session ends, when the target's clock
+// runs out, or when nobody came back.
+func (rq *request) forward(to route) string {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(rq.r.Context()))
+	defer cancel(nil)
+	if err := rq.s.Begin(rq.m.ID, cancel); err != nil {
+		_ = rq.failure(mcp.Errorf(mcp.CodeInvalidRequest, "%v", err))
+		return "refused"
+	}
+	defer rq.s.Finish(rq.m.ID)
+	a := rq.newAnswer(cancel)
+	defer a.close()
+
+	up, err := rq.upstream(ctx, to.to)
+	if err != nil {
+		return a.trouble(ctx, to.to.Name(), err, false)
+	}
+	result, err := up.Forward(context.WithValue(ctx, answerKey{}, a), &rq.m, to.name, a.notify)
+	if err != nil {
+		return a.trouble(ctx, to.to.Name(), err, true)
+	}
+	rq.settle(to)
+	a.result(result)
+	return "ok"
+}
+
+// upstream returns this session's own connection to a target, opening it on first use.
+func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upstream, error) {
+	s := rq.s
+	return s.Upstream(ctx, t, func(ctx context.Context) (session.Upstream, error) {
+		e := &events{s: s}
+		conn, err := t.Connect(ctx, target.Caller{
+			Principal: rq.who, ClientInfo: s.ClientInfo, Capabilities: s.Capabilities, Revision: s.Revision,
+		}, e)
+		if err != nil {
+			return nil, err
+		}
+		e.up.Store(conn)
+		for _, set := range s.Settings(t) {
+			if _, err := conn.Call(ctx, set.Method, set.Params, nil); err != nil {
+				rq.g.o.Log.Warn("target did not take a setting of the session", "target", t.Name(), "method", set.Method, "error", err)
+			}
+		}
+		return conn, nil
+	})
+}
+
+// settle remembers what must be asked for again when the upstream session is opened anew.
+func (rq *request) settle(to route) {
+	name := "subscription " + to.name
+	switch rq.m.Method {
+	case mcp.MethodSubscribe:
+		if err := rq.s.Remember(session.Setting{Key: to.to, Name: name, Method: rq.m.Method, Params: rq.m.Params}); err != nil {
+			web.Note(rq.r.Context(), "session", err.Error())
+		}
+	case mcp.MethodUnsubscribe:
+		rq.s.Forget(to.to, name)
+	}
+}
+
+// levels are the log levels of the protocol (server/utilities/logging).
+var levels = [...]string{"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}
+
+// setLevel passes a log level to the upstream sessions that are open, and remembers it for the others.
+func (rq *request) setLevel() error {
+	level, _ := mcp.LookupString(rq.m.Params, "level")
+	valid := false
+	for _, l := range levels {
+		valid = valid || l == level
+	}
+	if !valid {
+		return rq.failure(mcp.Errorf(mcp.CodeInvalidParams, "Invalid log level"))
+	}
+	if err := rq.s.Remember(session.Setting{Name: "level", Method: rq.m.Method, Params: rq.m.Params}); err != nil {
+		return rq.failure(mcp.Errorf(mcp.CodeInternal, "%v", err))
+	}
+	ctx, cancel := context.WithTimeout(rq.r.Context(), 5*time.Second)
+	defer cancel()
+	rq.s.EachUpstream(func(u session.Upstream) {
+		// Not every target logs; those that refuse stay as they are.
+		_, _ = u.Call(ctx, rq.m.Method, rq.m.Params, nil)
+	})
+	return rq.result(nil)
+}
+
+// toUpstreams passes a notification to every upstream session that is open.
+func (rq *request) toUpstreams(ctx context.Context, method string, params []byte) {
+	rq.s.EachUpstream(func(u session.Upstream) {
+		if err := u.Notify(ctx, method, params); err != nil && !errors.Is(err, context.Canceled) {
+			rq.g.o.Log.Debug("target did not take a notification", "method", method, "error", err)
+		}
+	})
+}

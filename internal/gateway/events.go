@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/session"
+	"gatehouse/internal/target"
+)
+
+// askLimit bounds how long a target may wait for a person.
+const askLimit = 10 * time.Minute
+
+// events is what one target sends on its own to one session (target.Events).
+type events struct {
+	s  *session.Session
+	up atomic.Pointer[target.Conn] // nil until it is open: targets may ask before that
+}
+
+// Notify passes on what belongs to no call. Changed lists are told by Gatehouse itself, once its view has changed.
+func (e *events) Notify(m *mcp.Message) {
+	switch m.Method {
+	case mcp.NoteMessage, mcp.NoteResourceUpdated, mcp.NoteElicitationComplete:
+		e.s.Standalone().Send(mcp.AppendNotification(nil, m.Method, m.Params))
+	}
+}
+
+// Request asks the client: on the answer to the call that the question came along with, else on the standalone stream.
+func (e *events) Request(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Error) {
+	if !e.s.Can(m.Method) {
+		return nil, mcp.Errorf(mcp.CodeMethodNotFound, "the client does not support %s", m.Method)
+	}
+	send := e.s.Standalone().Send
+	if a, ok := ctx.Value(answerKey{}).(*answer); ok {
+		send = func(raw []byte) {
+			if !a.send(raw) {
+				e.s.Standalone().Send(raw)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	result, said, err := e.s.Ask(ctx, session.Question{Message: m, Send: send, Progress: func(p *mcp.Message) {
+		if up := e.up.Load(); up != nil {
+			_ = up.Notify(ctx, p.Method, p.Params) // progress that does not arrive is no loss
+		}
+	}})
+	if err != nil {
+		return nil, mcp.Errorf(mcp.CodeInternal, "the client did not answer: %v", err)
+	}
+	return result, said
+}
+
+// tellChanged tells the sessions of an endpoint that a list has changed.
+func (g *Gateway) tellChanged(path, kind string) {
+	method := mcp.NoteToolsChanged
+	switch kind {
+	case string(mcp.Prompts):
+		method = mcp.NotePromptsChanged
+	case string(mcp.Resources):
+		method = mcp.NoteResourcesChanged
+	}
+	raw := mcp.AppendNotification(nil, method, nil)
+	g.o.Sessions.Each(func(s *session.Session) {
+		if s.Endpoint == path {
+			s.Standalone().Send(raw)
+		}
+	})
+}
+
+func (g *Gateway) tellAllChanged(path string) {
+	for _, kind := range []mcp.ListKind{mcp.Tools, mcp.Prompts, mcp.Resources} {
+		g.tellChanged(path, string(kind))
+	}
+}

@@ -1,0 +1,177 @@
+// Package gateway is the MCP endpoint: it takes one HTTP request through the steps that every request goes through,
+// in one order. Authenticate, decode once, find the session, find the target, ask the policy, forward, answer, record.
+// It serves the session era (2025-06-18 and 2025-11-25).
+//
+// It owns the wire towards the client: status codes, JSON or server-sent events, the merging of lists. It does not own
+// tokens (authn), session state (session), upstream connections (target) or rules (policy).
+//
+// Where to look: serve.go is the way in, post.go and stream.go the HTTP methods, lifecycle.go, lists.go, call.go and
+// settings.go the MCP methods, answer.go how an answer is written, events.go what targets say on their own.
+//
+// Sources: MCP 2025-11-25 and 2025-06-18, basic/transports, basic/lifecycle, server/*.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/internal/audit"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/policy"
+	"gatehouse/internal/session"
+	"gatehouse/internal/target"
+)
+
+// Authenticator turns a request into a principal and answers those that it refuses.
+type Authenticator interface {
+	Authenticate(r *http.Request, endpoint string) (*identity.Principal, error)
+	Refuse(w http.ResponseWriter, r *http.Request, endpoint string, err error)
+	InsufficientScope(w http.ResponseWriter, r *http.Request, endpoint string, p *identity.Principal, needed identity.Scopes)
+}
+
+// Options are what a gateway is made of. Auth and Sessions are required.
+type Options struct {
+	Auth     Authenticator
+	Sessions *session.Table
+	Audit    *audit.Log // nil keeps no record
+	Log      *slog.Logger
+	Now      func() time.Time
+	Version  string // of Gatehouse, for serverInfo
+
+	CatalogWait time.Duration // how long lists wait for targets that are still being reached; default 2 s
+	Heartbeat   time.Duration // silence on a stream after which a comment is sent; default 15 s
+	Orphan      time.Duration // how long a call goes on after its client vanished; default 1 min
+	PageSize    int           // items on one page of a list; default 500
+}
+
+func (o *Options) validate() error {
+	switch {
+	case o.Auth == nil:
+		return errors.New("gateway: no authenticator given")
+	case o.Sessions == nil:
+		return errors.New("gateway: no session table given")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	setDefault(&o.CatalogWait, 2*time.Second)
+	setDefault(&o.Heartbeat, 15*time.Second)
+	setDefault(&o.Orphan, time.Minute)
+	setDefault(&o.PageSize, 500)
+	return nil
+}
+
+func setDefault[T ~int | ~int64](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+// Endpoint is one MCP URL as the configuration has it.
+type Endpoint struct {
+	Path    string
+	Targets []*target.Target // in the order in which lists show them
+	Prefix  bool             // names are target___tool
+	Policy  *policy.Policy   // nil lets nobody in
+}
+
+// Snapshot is everything that a reload replaces.
+type Snapshot struct{ Endpoints []Endpoint }
+
+// Gateway serves the endpoints of the current snapshot. It is safe for concurrent use.
+type Gateway struct {
+	o       Options
+	bodies  buffers
+	current atomic.Pointer[map[string]*endpoint] // by path; the map is never changed
+	retire  chan struct{}                        // asks Run to close what the last Swap left over; holds one
+
+	swapping sync.Mutex // one Swap at a time
+}
+
+// New makes a gateway without endpoints: Swap gives it some.
+func New(o Options) (*Gateway, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	g := &Gateway{o: o, retire: make(chan struct{}, 1)}
+	g.current.Store(&map[string]*endpoint{})
+	return g, nil
+}
+
+// Swap puts another snapshot in place. Requests under way end on the snapshot that they began on; sessions stay.
+func (g *Gateway) Swap(s Snapshot) error {
+	next := make(map[string]*endpoint, len(s.Endpoints))
+	for _, e := range s.Endpoints {
+		if _, twice := next[e.Path]; twice {
+			return fmt.Errorf("endpoint %s is named twice", e.Path)
+		}
+		made, err := newEndpoint(e)
+		if err != nil {
+			return err
+		}
+		next[e.Path] = made
+	}
+	g.swapping.Lock()
+	defer g.swapping.Unlock()
+	for _, e := range next {
+		e.watch(g.tellChanged)
+	}
+	old := *g.current.Swap(&next)
+	for _, e := range old {
+		e.unwatch()
+	}
+	for path := range next {
+		if old[path] != nil {
+			g.tellAllChanged(path)
+		}
+	}
+	select {
+	case g.retire <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Run closes upstream sessions of targets that a Swap removed, until ctx is done.
+func (g *Gateway) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.retire:
+			g.closeRetired()
+		}
+	}
+}
+
+// closeRetired says good-bye to many upstreams at a time: each good-bye may take a moment.
+func (g *Gateway) closeRetired() {
+	kept := make(map[any]bool)
+	for _, e := range *g.current.Load() {
+		for _, t := range e.Targets {
+			kept[t] = true
+		}
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 32)
+	g.o.Sessions.Each(func(s *session.Session) {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			s.Retain(func(key any) bool { return kept[key] })
+		})
+	})
+	wg.Wait()
+}

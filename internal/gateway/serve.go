@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"gatehouse/internal/audit"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/policy"
+	"gatehouse/internal/session"
+	"gatehouse/internal/web"
+)
+
+// The headers of the transport (2025-11-25 basic/transports).
+const (
+	headerSession  = "Mcp-Session-Id"
+	headerRevision = "Mcp-Protocol-Version"
+	headerLast     = "Last-Event-Id"
+)
+
+// request is one HTTP request on its way through the steps.
+type request struct {
+	g      *Gateway
+	ep     *endpoint
+	w      http.ResponseWriter
+	r      *http.Request
+	who    *identity.Principal
+	accept accepted
+
+	m mcp.Message      // of a POST
+	s *session.Session // nil for initialize
+}
+
+// errAnswered means that the request has been answered and no step may follow.
+var errAnswered = errors.New("answered")
+
+// Handler serves the endpoint that has this path at the time of each request.
+func (g *Gateway) Handler(path string) http.Handler {
+	return web.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		if err := g.serve(w, r, path); err != errAnswered {
+			return err
+		}
+		return nil
+	})
+}
+
+// serve authenticates before anything else is looked at.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) error {
+	ep := (*g.current.Load())[path]
+	if ep == nil {
+		return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: "there is no endpoint here"}
+	}
+	web.Note(r.Context(), "endpoint", path)
+	who, err := g.o.Auth.Authenticate(r, path)
+	if err != nil {
+		g.o.Auth.Refuse(w, r, path, err)
+		return errAnswered
+	}
+	web.Note(r.Context(), "subject", who.Key.Subject)
+	web.Note(r.Context(), "client", string(who.Client))
+	rq := &request{g: g, ep: ep, w: w, r: r, who: who, accept: parseAccept(r.Header)}
+	switch r.Method {
+	case http.MethodPost:
+		return rq.post()
+	case http.MethodGet:
+		return rq.get()
+	case http.MethodDelete:
+		return rq.delete()
+	}
+	w.Header().Set("Allow", "GET, POST, DELETE")
+	return &web.Error{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Message: "an MCP endpoint takes GET, POST and DELETE"}
+}
+
+// decide is the only place that asks the policy.
+func (rq *request) decide(target, method, name string) policy.Decision {
+	return rq.ep.Policy.Decide(&policy.Question{
+		Principal: rq.who, Endpoint: rq.ep.Path, Target: target, Method: method, Name: name,
+	})
+}
+
+// admit asks whether the principal may use the endpoint for a method that Gatehouse answers itself. When not, it has
+// answered, and returns errAnswered or the error to answer with.
+func (rq *request) admit(method string) error {
+	d := rq.decide("", method, "")
+	if d.Allow {
+		return nil
+	}
+	rq.record(audit.Event{Kind: audit.KindRefused, Method: method, Decision: audit.Deny, Reason: d.Reason})
+	if d.MissingScopes != nil {
+		return rq.stepUp(d)
+	}
+	return &web.Error{Status: http.StatusForbidden, Code: "access_denied", Message: "the access rule of this endpoint does not let you in; ask its administrator"}
+}
+
+// stepUp answers with the challenge that names the missing scopes.
+func (rq *request) stepUp(d policy.Decision) error {
+	rq.g.o.Auth.InsufficientScope(rq.w, rq.r, rq.ep.Path, rq.who, d.MissingScopes)
+	return errAnswered
+}
+
+// record completes an event with what is known about the request.
+func (rq *request) record(e audit.Event) error {
+	e.RequestID, e.Address = web.RequestID(rq.r.Context()), web.ClientIP(rq.r)
+	e.Person, e.Client, e.Grant, e.Scopes = rq.who.Key, rq.who.Client, rq.who.Grant, rq.who.Scopes
+	e.Endpoint = rq.ep.Path
+	err := rq.g.o.Audit.Record(rq.r.Context(), e)
+	if err != nil {
+		web.Note(rq.r.Context(), "audit_error", err.Error())
+	}
+	return err
+}
+
+// find puts the session of the request in place; the caller releases it. Whatever is wrong with a session looks the
+// same: 404, at which a client begins anew.
+func (rq *request) find() error {
+	id := rq.r.Header.Get(headerSession)
+	if id == "" {
+		return rq.fault(http.StatusBadRequest, mcp.Errorf(mcp.CodeInvalidRequest, "the header Mcp-Session-Id is missing; begin with initialize"))
+	}
+	s, err := rq.g.o.Sessions.Use(id, rq.who.Key, rq.ep.Path)
+	if err != nil {
+		web.Note(rq.r.Context(), "session", err.Error())
+		// Plain text, because some clients take a JSON-RPC error for the answer of a session that is alive.
+		http.Error(rq.w, "session not found", http.StatusNotFound)
+		return errAnswered
+	}
+	rq.s = s
+	return nil
+}
+
+func (rq *request) release() {
+	if rq.s != nil {
+		rq.g.o.Sessions.Release(rq.s)
+	}
+}
+
+// checkRevision refuses a header that names a revision which is not served. Without the header, the session's own
+// revision counts.
+func (rq *request) checkRevision() error {
+	v := mcp.Revision(rq.r.Header.Get(headerRevision))
+	if v == "" || mcp.Supported(v) {
+		return nil
+	}
+	names := make([]string, 0, 2)
+	for _, r := range mcp.SupportedRevisions() {
+		names = append(names, string(r))
+	}
+	return rq.fault(http.StatusBadRequest, mcp.Errorf(mcp.CodeInvalidRequest,
+		"MCP-Protocol-Version names a revision that is not served here; served are %s", strings.Join(names, ", ")))
+}
+
+// fault answers with a JSON-RPC error under an HTTP status of its own.
+func (rq *request) fault(status int, e *mcp.Error) error {
+	web.Note(rq.r.Context(), "rpc_error", e.Code)
+	return rq.writeJSON(status, func(dst []byte) []byte { return mcp.AppendError(dst, rq.m.ID, e) })
+}
+
+// writeJSON answers with a JSON-RPC message and returns errAnswered.
+func (rq *request) writeJSON(status int, write func(dst []byte) []byte) error {
+	buf := rq.g.bodies.get()
+	defer rq.g.bodies.put(buf)
+	*buf = write(*buf)
+	h := rq.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(*buf)))
+	rq.w.WriteHeader(status)
+	_, _ = rq.w.Write(*buf) // a client that is gone gets nothing
+	return errAnswered
+}
