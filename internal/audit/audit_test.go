@@ -319,6 +319,9 @@ func fullDiskScenario(t *testing.T, mode Mode) {
 			t.Errorf("record on a full disk: %v", err)
 		}
 	}
+	if refused := errors.Is(l.Ready(), ErrUnavailable); refused != (mode == Strict) {
+		t.Errorf("ready on a full disk: %v", l.Ready())
+	}
 	if l.Fault() == nil || mode == BestEffort && l.Dropped() == 0 {
 		t.Errorf("fault %v, dropped %d", l.Fault(), l.Dropped())
 	}

@@ -122,6 +122,18 @@ func (l *Log) Fault() error {
 	return l.fault
 }
 
+// Ready returns ErrUnavailable when Record would refuse an event now. Who is about to do what cannot be undone asks
+// first.
+func (l *Log) Ready() error {
+	if l == nil || l.options.Mode == BestEffort {
+		return nil
+	}
+	if fault := l.Fault(); fault != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, fault)
+	}
+	return nil
+}
+
 // Run writes events until ctx is done, then writes what is left and closes the files. It must run once.
 func (l *Log) Run(ctx context.Context) error {
 	if l == nil {
