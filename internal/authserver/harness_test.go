@@ -446,3 +446,32 @@ func with(v url.Values, name string, values ...string) url.Values {
 	out[name] = values
 	return out
 }
+
+func otherKeys(t *testing.T) *seal.Keyring {
+	t.Helper()
+	return keyring(t, 8)
+}
+
+// rotatedKeys has a new master key and still knows the one of the other tests.
+func rotatedKeys(t *testing.T) *seal.Keyring {
+	t.Helper()
+	return keyring(t, 9, 7)
+}
+
+func keyring(t *testing.T, fill ...byte) *seal.Keyring {
+	t.Helper()
+	var masters [][]byte
+	for _, b := range fill {
+		masters = append(masters, bytes.Repeat([]byte{b}, seal.KeySize))
+	}
+	keys, err := seal.NewKeyring(masters...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+func (h *harness) userinfo(token string) *httptest.ResponseRecorder {
+	h.t.Helper()
+	return h.do(request{path: "/userinfo", header: map[string]string{"Authorization": "Bearer " + token}})
+}
