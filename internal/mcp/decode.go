@@ -81,6 +81,9 @@ func NewRequest(method string, params []byte) (Message, error) {
 	}
 	d := decoder{}
 	d.s.init(params, DefaultDepth)
+	if d.s.peek() != '{' {
+		return Message{}, Errorf(CodeInvalidRequest, "params must be an object")
+	}
 	var p paramPlaces
 	if !d.params(&p) || !d.s.end() {
 		return Message{}, d.error()
