@@ -22,6 +22,7 @@ type Target struct {
 type Table struct {
 	prefix    bool
 	targets   []string
+	known     map[string]bool   // the same
 	tools     map[string]string // name to target, only without prefix
 	prompts   map[string]string
 	resources map[string]string // URI to target
@@ -35,6 +36,7 @@ type Table struct {
 func NewTable(targets []Target, prefix bool) *Table {
 	t := &Table{
 		prefix:    prefix,
+		known:     map[string]bool{},
 		tools:     map[string]string{},
 		prompts:   map[string]string{},
 		resources: map[string]string{},
@@ -42,6 +44,7 @@ func NewTable(targets []Target, prefix bool) *Table {
 	offering := 0
 	for _, target := range targets {
 		t.targets = append(t.targets, target.Name)
+		t.known[target.Name] = true
 		if !prefix {
 			own(t.tools, target.Name, target.Tools)
 			own(t.prompts, target.Name, target.Prompts)
@@ -73,14 +76,7 @@ func own(owners map[string]string, target string, items []mcp.Item) {
 func (t *Table) Targets() []string { return t.targets }
 
 // Has reports whether the endpoint has a target of that name.
-func (t *Table) Has(target string) bool {
-	for _, n := range t.targets {
-		if n == target {
-			return true
-		}
-	}
-	return false
-}
+func (t *Table) Has(target string) bool { return t.known[target] }
 
 // Public returns the name under which the endpoint shows a tool or prompt of a target, and whether it shows it at
 // all: without prefix, a name that an earlier target owns is hidden.
