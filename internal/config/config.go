@@ -155,7 +155,7 @@ type Target struct {
 	URL     string                 `yaml:"url" doc:"MCP server over streamable HTTP."`
 	Headers map[string]secret.Text `yaml:"headers,plain,prefix" doc:"Headers sent to url, such as its credential."`
 	Command []string               `yaml:"command" doc:"MCP server over stdio: program and arguments."`
-	Env     map[string]secret.Text `yaml:"env,plain" doc:"Environment of command. It gets nothing else but PATH, HOME and the like."`
+	Env     map[string]secret.Text `yaml:"env,plain" doc:"Environment variables for command, beside PATH, HOME and the like."`
 	Dir     string                 `yaml:"dir,path" doc:"Working directory of command."`
 	Demo    bool                   `yaml:"demo" doc:"The built-in demo target."`
 	Timeout time.Duration          `yaml:"timeout" doc:"How long one call may take."`

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -23,11 +24,7 @@ func Reference() string {
 
 // writeSection writes the keys of a struct, then those of the structs in it.
 func writeSection(b *strings.Builder, title string, v reflect.Value) {
-	heading := "the file"
-	if title != "" {
-		heading = title
-	}
-	fmt.Fprintf(b, "\n### %s\n\n| key | value | default | |\n|---|---|---|---|\n", heading)
+	fmt.Fprintf(b, "\n### %s\n\n| key | value | default | meaning |\n|---|---|---|---|\n", cmp.Or(title, "the file"))
 	fields, _ := fieldsOf(v.Type())
 	for _, f := range fields {
 		value := v.FieldByIndex(f.index)
@@ -51,6 +48,9 @@ func writeSection(b *strings.Builder, title string, v reflect.Value) {
 // innerStruct finds the struct with keys of its own that a value is or holds.
 func innerStruct(v reflect.Value) (inner reflect.Value, suffix string, ok bool) {
 	t := v.Type()
+	if ownForm(t) != "" {
+		return v, "", false
+	}
 	switch t.Kind() {
 	case reflect.Slice:
 		suffix = "[]"
@@ -90,6 +90,8 @@ func ownForm(t reflect.Type) string {
 		return "mapping of claims"
 	case reflect.TypeFor[Access]():
 		return "`any_signed_in` or claim rule"
+	case reflect.TypeFor[*AgentCoreConfiguration](), reflect.TypeFor[*AgentCoreJWT]():
+		return "AgentCore's own JSON"
 	}
 	return ""
 }
