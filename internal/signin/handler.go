@@ -97,7 +97,8 @@ func (s *Service) postPassword(w http.ResponseWriter, r *http.Request) error {
 	return s.finish(w, r, flow, user.ID, []string{"pwd"})
 }
 
-// renderRefusal shows the form again. An error that is no refusal goes on to whoever handles errors.
+// renderRefusal shows the form again. An error that is no refusal goes on to whoever handles errors. The 401 comes
+// without the challenge that RFC 9110 §15.5.2 asks for, because browsers answer one with a password box of their own.
 func (s *Service) renderRefusal(w http.ResponseWriter, r *http.Request, flow identity.SignInStart, f form, err error) error {
 	var slow *SlowDown
 	switch {
@@ -107,10 +108,10 @@ func (s *Service) renderRefusal(w http.ResponseWriter, r *http.Request, flow ide
 		return s.render(w, r, http.StatusTooManyRequests, flow, f)
 	case errors.Is(err, ErrWrong):
 		f.Error = wrongText
-		return s.render(w, r, http.StatusForbidden, flow, f)
+		return s.render(w, r, http.StatusUnauthorized, flow, f)
 	case errors.Is(err, errPasskey):
 		f.Error = passkeyText
-		return s.render(w, r, http.StatusForbidden, flow, f)
+		return s.render(w, r, http.StatusUnauthorized, flow, f)
 	}
 	return unavailable(err)
 }

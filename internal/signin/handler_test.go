@@ -228,7 +228,7 @@ func TestReauthenticateAsksAndRenews(t *testing.T) {
 	v := fields(shown.body)
 	v.Set("username", "alice")
 	v.Set("password", "not the password")
-	if got := b.post(Path, v); got.StatusCode != http.StatusForbidden || strings.Fields(b.get("/who").body)[2] != before {
+	if got := b.post(Path, v); got.StatusCode != http.StatusUnauthorized || strings.Fields(b.get("/who").body)[2] != before {
 		t.Error("a wrong password renewed the sign-in")
 	}
 	v.Set("password", testPassword)
@@ -306,7 +306,7 @@ func TestChecklist32_NoUserEnumeration(t *testing.T) {
 		{"ali\x01ce", "wrong password"}, {"alice", ""}, {"alice", strings.Repeat("x", MaxPasswordBytes+1)},
 	} {
 		got := f.browser(t).signIn(Path, try.name, try.password)
-		if got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, wrongText) {
+		if got.StatusCode != http.StatusUnauthorized || !strings.Contains(got.body, wrongText) {
 			t.Errorf("%q: %d", try.name, got.StatusCode)
 		}
 		if try.name == "ali\x01ce" {
@@ -331,7 +331,7 @@ func TestChecklist44_DisabledUserIsOutAtOnce(t *testing.T) {
 	if got := b.get("/who"); got.StatusCode != http.StatusUnauthorized {
 		t.Error("a disabled person is still signed in")
 	}
-	if got := b.signIn(Path, "alice", testPassword); got.StatusCode != http.StatusForbidden {
+	if got := b.signIn(Path, "alice", testPassword); got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a disabled person can sign in: %d", got.StatusCode)
 	}
 	if err := f.users.Enable(t.Context(), "alice"); err != nil {

@@ -15,7 +15,7 @@ func TestChecklist32_ThrottlesGuessing(t *testing.T) {
 		b := f.browser(t)
 		b.from = "203.0.113.7"
 		for i := range pairRate.burst {
-			if got := b.signIn(Path, name, "wrong password"); got.StatusCode != http.StatusForbidden {
+			if got := b.signIn(Path, name, "wrong password"); got.StatusCode != http.StatusUnauthorized {
 				t.Fatalf("%s: attempt %d: %d", name, i, got.StatusCode)
 			}
 		}

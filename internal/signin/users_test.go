@@ -73,7 +73,7 @@ func TestAddAndSetPassword(t *testing.T) {
 	if b.get("/who").StatusCode != 401 {
 		t.Error("a new password left the browser signed in")
 	}
-	if b.signIn(Path, "bob@example.com", generated.Reveal()).StatusCode != 403 || b.signIn(Path, "bob@example.com", renewed.Reveal()).StatusCode != 303 {
+	if b.signIn(Path, "bob@example.com", generated.Reveal()).StatusCode != 401 || b.signIn(Path, "bob@example.com", renewed.Reveal()).StatusCode != 303 {
 		t.Error("the new password is not in force")
 	}
 	if _, err := f.users.SetPassword(ctx, "carol", secret.Text{}); !errors.Is(err, store.ErrNotFound) {
