@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/internal/app"
+	"gatehouse/internal/identity"
+)
+
+// admin makes a command that opens the installation, does one thing, and says so.
+func admin(s streams, in *installation, done string, do func(cmd *cobra.Command, a *app.Admin, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		a, err := in.open(cmd, s)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(do(cmd, a, args), a.Close()); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(s.out, done)
+		return err
+	}
+}
+
+func newClient(s streams) *cobra.Command {
+	var in installation
+	cmd := &cobra.Command{Use: "client", Short: "Manage OAuth clients", Example: "  gatehouse client revoke CLIENT_ID -c gatehouse.yaml"}
+	in.flags(cmd)
+	cmd.AddCommand(&cobra.Command{
+		Use:     "revoke CLIENT_ID",
+		Short:   "Refuse a client from now on, and end all access that people gave it",
+		Example: "  gatehouse client revoke dcr1.eyJuIjo… -c gatehouse.yaml",
+		Args:    cobra.ExactArgs(1),
+		RunE: admin(s, &in, "revoked the client", func(cmd *cobra.Command, a *app.Admin, args []string) error {
+			return a.RevokeClient(cmd.Context(), identity.ClientID(args[0]))
+		}),
+	})
+	return cmd
+}
+
+func newKeys(s streams) *cobra.Command {
+	var in installation
+	cmd := &cobra.Command{Use: "keys", Short: "Manage the keys that sign tokens", Example: "  gatehouse keys rotate -c gatehouse.yaml"}
+	in.flags(cmd)
+	cmd.AddCommand(&cobra.Command{
+		Use:   "rotate",
+		Short: "Make a new signing key now",
+		Long: `Makes a new signing key. It is published at once and signs an hour later, when everybody who caches the key set
+knows it. The old key is served until the last token that it signed has expired.`,
+		Example: "  gatehouse keys rotate -c gatehouse.yaml",
+		Args:    cobra.NoArgs,
+		RunE: admin(s, &in, "made a new signing key; it signs from an hour from now on", func(cmd *cobra.Command, a *app.Admin, _ []string) error {
+			return a.RotateKeys(cmd.Context())
+		}),
+	})
+	return cmd
+}
+
+func newBackup(s streams) *cobra.Command {
+	var in installation
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write a consistent copy of the database, also while Gatehouse runs",
+		Long: `Writes a copy of the SQLite database to FILE, which must not exist. Keep the master key apart from it: neither is
+of use without the other. For PostgreSQL use pg_dump.`,
+		Example: "  gatehouse backup gatehouse-2026-11-23.db -c gatehouse.yaml",
+		Args:    cobra.ExactArgs(1),
+		RunE: admin(s, &in, "wrote the backup", func(cmd *cobra.Command, a *app.Admin, args []string) error {
+			return a.Backup(cmd.Context(), args[0])
+		}),
+	}
+	in.flags(cmd)
+	return cmd
+}
+
+func newRestore(s streams) *cobra.Command {
+	var in installation
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Put a backup in place of the database, while Gatehouse is stopped",
+		Long: `Replaces the SQLite database by a backup. The database that was there is kept beside it. Users, passkeys and keys
+come back; people have to sign in again, because what was used or revoked since the backup must not come back to life.`,
+		Example: "  gatehouse restore gatehouse-2026-11-23.db -c gatehouse.yaml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := in.config()
+			if err != nil {
+				return err
+			}
+			log, err := newLogger(s, c, slog.LevelWarn)
+			if err != nil {
+				return err
+			}
+			if err := app.Restore(cmd.Context(), c, log, args[0]); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(s.out, "restored the database; people sign in again from here on")
+			return err
+		},
+	}
+	in.flags(cmd)
+	return cmd
+}

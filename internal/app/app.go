@@ -1,0 +1,235 @@
+// Package app builds Gatehouse: it turns a configuration into the parts below, in one straight line, starts them,
+// swaps what a reload changes, and stops them in reverse order. It holds the only list of routes (routes.go). It
+// decides nothing about a request.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/internal/audit"
+	"gatehouse/internal/authn"
+	"gatehouse/internal/authserver"
+	"gatehouse/internal/config"
+	"gatehouse/internal/gateway"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/jose"
+	"gatehouse/internal/secret"
+	"gatehouse/internal/session"
+	"gatehouse/internal/signin"
+	"gatehouse/internal/store"
+	"gatehouse/internal/web"
+)
+
+// Options are what an App is made from.
+type Options struct {
+	Config  *config.Config
+	File    string // the configuration file, to be read again; empty for the quickstart
+	Log     *slog.Logger
+	Level   *slog.LevelVar // of Log, so that a reload can change it
+	Version string
+}
+
+// App is one running Gatehouse.
+type App struct {
+	Options
+	life   *lifecycle
+	server *web.Server
+	routes atomic.Pointer[http.Handler]
+	config atomic.Pointer[config.Config] // in force
+
+	state    *State
+	audit    *audit.Log
+	keys     *jose.SigningKeys
+	signin   *signin.Service
+	authsrv  *authserver.Server
+	authn    *authn.Authenticator
+	sessions *session.Table
+	tokens   *tokenCheck
+	gateway  *gateway.Gateway
+	targets  *targetSet
+	issuers  *keySets
+	health   *web.Health
+}
+
+// New builds everything and takes the address, but serves nothing yet. When it returns an error, whatever had been
+// started is stopped again.
+func New(ctx context.Context, o Options) (*App, error) {
+	a := &App{Options: o, life: newLifecycle(o.Log)}
+	if err := a.build(ctx); err != nil {
+		return nil, a.Abandon(err)
+	}
+	return a, nil
+}
+
+// Abandon stops what New started, for a caller that cannot go on, and returns err with whatever else went wrong.
+func (a *App) Abandon(err error) error { return errors.Join(err, a.life.stop()) }
+
+// build may run long because it runs straight: each part in the order in which the next one needs it.
+func (a *App) build(ctx context.Context) error {
+	c := a.Config
+	var err error
+	if a.server, err = a.listen(ctx, c); err != nil {
+		return err
+	}
+	if a.state, err = OpenState(ctx, c, a.Log, time.Now); err != nil {
+		return err
+	}
+	a.life.closes("database", func(context.Context) error { return a.state.Store.Close() })
+	a.life.runs(ctx, "revocations", a.state.Store.WatchRevocations)
+	a.life.runs(ctx, "housekeeping", a.purge)
+
+	if a.audit, err = audit.Open(audit.Options{Dir: filepath.Join(c.StateDir, "audit"), Now: time.Now, Log: a.Log}); err != nil {
+		return err
+	}
+	a.life.runs(ctx, "audit records", a.audit.Run)
+
+	if a.keys, err = a.state.SigningKeys(ctx, c, a.Log, time.Now); err != nil {
+		return err
+	}
+	a.life.runs(ctx, "signing keys", a.keys.Run)
+
+	if a.signin, err = signin.New(signin.Options{
+		PublicURL: c.PublicURL.URL(), Issuer: c.Issuer(), Store: a.state.Store, Keys: a.state.Keys,
+		ClientIP: web.ClientIP, Log: a.Log, Audit: a.audit, Idle: c.SignIn.Session.Idle, Absolute: c.SignIn.Session.Absolute,
+	}); err != nil {
+		return err
+	}
+	if a.authsrv, err = authserver.New(authserver.Options{
+		Issuer: c.Issuer(), Store: a.state.Store, Signing: a.keys, SignIn: a.signin, Keys: a.state.Keys,
+		Snapshot: authServerSnapshot(c), Limits: authserver.Limits{RegistrationsPerAddress: c.Registration.RatePerMinute},
+		Audit: a.audit, Log: a.Log,
+	}); err != nil {
+		return err
+	}
+	if a.authn, err = authn.New(authn.Options{
+		Revocations: revocations{a.state.Store, c.MaxStale, time.Now}, Now: time.Now,
+	}); err != nil {
+		return err
+	}
+	if a.sessions, err = session.New(session.Options{
+		Box: a.state.Keys.Box(session.Purpose), Max: c.Limits.Sessions, Idle: c.Limits.SessionIdle,
+		Absolute: c.Limits.SessionLifetime, Log: a.Log,
+	}); err != nil {
+		return err
+	}
+	a.targets = &targetSet{client: web.NewTargetClient(web.ClientOptions{}), log: a.Log, now: time.Now, version: a.Version}
+	a.life.closes("targets", a.targets.stopAll)
+	a.issuers = &keySets{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: time.Now}
+	a.life.closes("keys of issuers", func(ctx context.Context) error { return stopKeySets(a.issuers.adopt(ctx, nil)) })
+	a.life.runs(ctx, "sessions", a.sessions.Run)
+	a.tokens = newTokenCheck(a.authn)
+	if a.gateway, err = gateway.New(gateway.Options{
+		Auth: a.tokens, Sessions: a.sessions, Audit: a.audit, Log: a.Log, Version: a.Version,
+	}); err != nil {
+		return err
+	}
+	a.life.runs(ctx, "gateway", a.gateway.Run)
+	a.health = web.NewHealth(a.databaseHealth(), a.auditHealth(), a.targetsHealth())
+	return a.apply(ctx, c)
+}
+
+// listen takes the address first: a port that is taken shows before anything is created.
+func (a *App) listen(ctx context.Context, c *config.Config) (*web.Server, error) {
+	o := web.ServerOptions{Listen: c.Listen, Log: a.Log, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		(*a.routes.Load()).ServeHTTP(w, r)
+	})}
+	if c.TLS != nil {
+		o.TLS = &web.TLSFiles{Cert: c.TLS.CertFile, Key: c.TLS.KeyFile}
+	}
+	s, err := web.NewServer(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Listen(ctx); err != nil {
+		return nil, err
+	}
+	a.life.closes("address", func(context.Context) error {
+		if err := s.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			return nil // Run has closed it already
+		}
+		return nil
+	})
+	return s, nil
+}
+
+// Run serves until ctx ends or a part fails, reading the configuration again when it changes or when hup fires.
+func (a *App) Run(ctx context.Context, hup <-chan os.Signal) error {
+	if a.File != "" {
+		a.life.runs(ctx, "configuration watch", func(ctx context.Context) error { return a.watch(ctx, hup) })
+	}
+	a.life.runs(ctx, "server", a.server.Run)
+	a.Log.Info("serving", "listen", a.server.Addr().String(), "public_url", string(a.config.Load().PublicURL), "version", a.Version)
+	started := a.audit.Record(ctx, audit.Event{Kind: audit.KindStarted})
+	var failed error
+	select {
+	case <-ctx.Done():
+		a.Log.Info("stopping")
+	case failed = <-a.life.failed:
+		a.Log.Error("stopping because a part failed", "error", failed)
+	}
+	return errors.Join(started, failed, a.audit.Record(context.Background(), audit.Event{Kind: audit.KindStopped}), a.life.stop())
+}
+
+// purge removes what has expired, a few times an hour.
+func (a *App) purge(ctx context.Context) error {
+	ticker := time.NewTicker(15 * time.Minute)
+	defer ticker.Stop()
+	for {
+		if err := a.state.Store.PurgeExpired(ctx); err != nil && ctx.Err() == nil {
+			a.Log.Error("expired rows not removed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// First is the user that a newcomer signs in with.
+type First struct {
+	Created  bool
+	Username string
+	Password secret.Text // only when Created
+	Existing []string    // usernames, when there were users already
+}
+
+// FirstUser makes a user with a random password when there is none.
+func (a *App) FirstUser(ctx context.Context, username string) (First, error) {
+	users := signin.NewUsers(a.state.Store, time.Now)
+	u, password, created, err := users.Bootstrap(ctx, signin.UserSpec{Username: username, Groups: []string{"administrators"}})
+	if err != nil {
+		return First{}, fmt.Errorf("make the first user: %w", err)
+	}
+	if created {
+		err = a.audit.Record(ctx, audit.Event{Kind: audit.KindUserAdded, Actor: "quickstart", Person: identity.PersonKey{Issuer: a.Config.Issuer(), Subject: u.ID}})
+		return First{Created: true, Username: u.Username, Password: password}, err
+	}
+	all, err := users.List(ctx)
+	if err != nil {
+		return First{}, err
+	}
+	first := First{}
+	for _, u := range all {
+		first.Existing = append(first.Existing, u.Username)
+	}
+	return first, nil
+}
+
+// revocations answers from the store's view in memory, as long as that is fresh enough.
+type revocations struct {
+	*store.Store
+	maxStale time.Duration
+	now      func() time.Time
+}
+
+// Current reports whether the view may still be relied upon.
+func (r revocations) Current() bool { return r.now().Sub(r.RevocationsLoaded()) <= r.maxStale }

@@ -1,0 +1,103 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// stopTimeout bounds what is closed after the server has stopped.
+const stopTimeout = 15 * time.Second
+
+// lifecycle is the list of everything that runs or has to be closed, in the order in which it was started. Stopping
+// walks it backwards; the same walk undoes a start that failed half way.
+type lifecycle struct {
+	log    *slog.Logger
+	failed chan error // the first runner that ended by itself
+
+	mu    sync.Mutex // guards steps
+	steps []step
+}
+
+type step struct {
+	name string
+	stop func(context.Context) error
+}
+
+func newLifecycle(log *slog.Logger) *lifecycle {
+	return &lifecycle{log: log, failed: make(chan error, 1)}
+}
+
+// closes remembers something to close.
+func (l *lifecycle) closes(name string, stop func(context.Context) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.steps = append(l.steps, step{name, stop})
+}
+
+// runs starts run in a goroutine of its own, which ends when its turn to stop comes; ending before is a failure. Its
+// values come from parent, its end does not: the order of stopping is the list's alone.
+func (l *lifecycle) runs(parent context.Context, name string, run func(context.Context) error) {
+	l.start(parent, name, func(ctx context.Context) error {
+		err := run(ctx)
+		if ctx.Err() == nil {
+			l.fail(name, err)
+		}
+		return err
+	})
+}
+
+// finishes is runs for work that ends by itself.
+func (l *lifecycle) finishes(parent context.Context, name string, run func(context.Context) error) {
+	l.start(parent, name, run)
+}
+
+func (l *lifecycle) start(parent context.Context, name string, run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	l.closes(name, func(stop context.Context) error {
+		cancel()
+		select {
+		case err := <-done:
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		case <-stop.Done():
+			return stop.Err()
+		}
+	})
+}
+
+func (l *lifecycle) fail(name string, err error) {
+	if err == nil {
+		err = errors.New("it ended without being asked to")
+	}
+	select {
+	case l.failed <- fmt.Errorf("%s: %w", name, err):
+	default:
+	}
+}
+
+// stop walks the list backwards. It always comes to its end, within stopTimeout.
+func (l *lifecycle) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	l.mu.Lock()
+	steps := slices.Clone(l.steps)
+	l.steps = nil
+	l.mu.Unlock()
+	var all []error
+	for _, s := range slices.Backward(steps) {
+		if err := s.stop(ctx); err != nil {
+			l.log.Error("part did not stop cleanly", "part", s.name, "error", err)
+			all = append(all, fmt.Errorf("stop %s: %w", s.name, err))
+		}
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,157 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"gatehouse/internal/audit"
+	"gatehouse/internal/authn"
+	"gatehouse/internal/config"
+	"gatehouse/internal/gateway"
+)
+
+// watchEvery is how often the configuration file is looked at.
+const watchEvery = time.Second
+
+// apply makes a configuration take effect: everything that can fail comes first, then the swaps. What it replaces ends
+// in the background, when the calls that began on it have ended.
+func (a *App) apply(ctx context.Context, c *config.Config) error {
+	targets, err := a.targets.plan(c)
+	if err != nil {
+		return err
+	}
+	remote, err := a.issuers.plan(c)
+	if err != nil {
+		return err
+	}
+	var endpoints []*authn.Endpoint
+	var snapshot gateway.Snapshot
+	for _, e := range c.Endpoints {
+		ae, err := authnEndpoint(c, e, a.keys, remote)
+		if err != nil {
+			return err
+		}
+		ge, err := gatewayEndpoint(e, targets)
+		if err != nil {
+			return err
+		}
+		endpoints, snapshot.Endpoints = append(endpoints, ae), append(snapshot.Endpoints, ge)
+	}
+	site, err := a.plan(c, endpoints)
+	if err != nil {
+		return err
+	}
+	if err := a.authsrv.Swap(authServerSnapshot(c)); err != nil {
+		return err
+	}
+	if err := a.gateway.Swap(snapshot); err != nil {
+		return err
+	}
+	a.tokens.swap(endpoints)
+	routes := a.newRoutes(site)
+	a.config.Store(c)
+	a.routes.Store(&routes)
+	a.Level.Set(c.Log.Level)
+	a.retire(ctx, a.targets.adopt(ctx, targets))
+	return stopKeySets(a.issuers.adopt(ctx, remote))
+}
+
+// gatewayEndpoint translates an endpoint's targets and policy.
+func gatewayEndpoint(e config.Endpoint, targets map[string]*running) (gateway.Endpoint, error) {
+	p, err := policyOf(e)
+	if err != nil {
+		return gateway.Endpoint{}, err
+	}
+	out := gateway.Endpoint{Path: e.Path, Prefix: e.Prefix, Policy: p}
+	for _, name := range e.Targets {
+		r := targets[name]
+		if r == nil {
+			return gateway.Endpoint{}, fmt.Errorf("endpoint %s: there is no target %q", e.Path, name)
+		}
+		out.Targets = append(out.Targets, r.Target)
+	}
+	return out, nil
+}
+
+// watch reads the configuration again when its content changes or hup fires. A bad one changes nothing.
+func (a *App) watch(ctx context.Context, hup <-chan os.Signal) error {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	seen := fingerprint(a.File)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+		case <-ticker.C:
+			now := fingerprint(a.File)
+			if now == nil || bytes.Equal(now, seen) {
+				continue
+			}
+		}
+		seen = fingerprint(a.File)
+		a.reload(ctx)
+	}
+}
+
+// fingerprint is nil while the file cannot be read, as between the two halves of an editor's save.
+func fingerprint(path string) []byte {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	sum := sha256.Sum256(raw)
+	return sum[:]
+}
+
+func (a *App) reload(ctx context.Context) {
+	c, err := config.Load(a.File)
+	if err == nil {
+		err = fixed(a.config.Load(), c)
+	}
+	if err == nil {
+		err = a.apply(ctx, c)
+	}
+	if err == nil {
+		err = errors.Join(a.server.ReloadTLS(), a.audit.Record(ctx, audit.Event{Kind: audit.KindReload}))
+	}
+	if err != nil {
+		a.Log.Error("configuration not reloaded; the one in force stays", "file", a.File, "error", err)
+		return
+	}
+	a.Log.Info("configuration reloaded", "file", a.File)
+}
+
+// fixed refuses changes that only a restart can make.
+func fixed(old, next *config.Config) error {
+	var faults []error
+	unchanged := func(same bool, key string) {
+		if !same {
+			faults = append(faults, fmt.Errorf("%s has changed; restart Gatehouse for that", key))
+		}
+	}
+	unchanged(old.PublicURL == next.PublicURL, "public_url")
+	unchanged(old.Listen == next.Listen, "listen")
+	unchanged(old.StateDir == next.StateDir, "state_dir")
+	unchanged(old.Database == next.Database, "database")
+	unchanged((old.TLS == nil) == (next.TLS == nil) && (old.TLS == nil || *old.TLS == *next.TLS), "tls")
+	unchanged(len(old.MasterKeys) == len(next.MasterKeys), "master_key")
+	for i := range min(len(old.MasterKeys), len(next.MasterKeys)) {
+		unchanged(old.MasterKeys[i] == next.MasterKeys[i], "master_key")
+	}
+	return errors.Join(faults...)
+}
+
+// retire stops targets that a reload replaced, once the calls that began on them have ended.
+func (a *App) retire(ctx context.Context, old []*running) {
+	for _, r := range old {
+		a.life.finishes(ctx, "retired target "+r.Name(), func(ctx context.Context) error {
+			return r.stop(ctx)
+		})
+	}
+}

@@ -1,0 +1,146 @@
+package app
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"gatehouse/internal/authn"
+	"gatehouse/internal/clientconfig"
+	"gatehouse/internal/config"
+	"gatehouse/internal/page"
+	"gatehouse/internal/portal"
+	"gatehouse/internal/web"
+)
+
+// bodyTime is how long a client may take to send a request body.
+const bodyTime = 30 * time.Second
+
+// site is what the routes of one configuration need beside the parts that all configurations share.
+type site struct {
+	config    *config.Config
+	endpoints []*authn.Endpoint
+	origins   []web.Origins // of each endpoint: from where browsers may call it
+	proxies   web.Proxies
+	people    *portal.Portal
+}
+
+// plan does everything about routes that can fail.
+func (a *App) plan(c *config.Config, endpoints []*authn.Endpoint) (*site, error) {
+	s := &site{config: c, endpoints: endpoints}
+	for _, e := range c.Endpoints {
+		list := web.OwnOrigins(c.PublicURL.URL(), c.Listen)
+		for _, o := range slices.Concat(c.AllowedOrigins, e.AllowedOrigins) {
+			list = append(list, string(o))
+		}
+		origins, err := web.ParseOrigins(list...)
+		if err != nil {
+			return nil, fmt.Errorf("endpoint %s: %w", e.Path, err)
+		}
+		s.origins = append(s.origins, origins)
+	}
+	prefixes := make([]string, len(c.TrustedProxies))
+	for i, p := range c.TrustedProxies {
+		prefixes[i] = p.String()
+	}
+	var err error
+	if s.proxies, err = web.ParseProxies(prefixes); err != nil {
+		return nil, err
+	}
+	s.people, err = a.newPortal(c)
+	return s, err
+}
+
+// newRoutes is the only list of routes. Each group has its own defences: programs get JSON and no cookies, people get
+// pages fenced in by a content policy, MCP endpoints get a token check before anything is read.
+func (a *App) newRoutes(s *site) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", a.health.Livez)
+	mux.HandleFunc("GET /readyz", a.health.Readyz)
+	mux.HandleFunc("GET /healthz", a.health.Healthz)
+
+	// For programs: the authorization server's API, and metadata.
+	for _, r := range a.authsrv.APIRoutes() {
+		mux.Handle(r.Pattern, r.Handler)
+	}
+	metadata := authn.MetadataHandler(func() []*authn.Endpoint { return s.endpoints })
+	mux.Handle(protectedResource, metadata)
+	mux.Handle(protectedResource+"/", metadata)
+
+	// For people: pages.
+	mux.Handle("GET /static/", page.Static())
+	for _, r := range a.authsrv.BrowserRoutes() {
+		mux.Handle(r.Pattern, r.Handler)
+	}
+	for _, r := range a.signin.Routes() {
+		mux.Handle(r.Pattern, r.Handler)
+	}
+	for _, r := range s.people.Routes() {
+		mux.Handle(r.Pattern, r.Handler)
+	}
+
+	// The MCP endpoints.
+	for i, e := range s.config.Endpoints {
+		mux.Handle(e.Path, web.Chain(a.gateway.Handler(e.Path), web.CORS(s.origins[i]), web.OriginCheck(s.origins[i])))
+		mux.Handle(e.Path+protectedResource, metadata)
+	}
+	return a.front(s, mux)
+}
+
+// protectedResource is the well-known path of RFC 9728 §3.
+const protectedResource = "/.well-known/oauth-protected-resource"
+
+// front is what every request goes through first, in this order.
+func (a *App) front(s *site, mux http.Handler) http.Handler {
+	public := s.config.PublicURL.URL()
+	return web.Chain(mux,
+		web.WithRequestID,
+		web.WithClientIP(s.proxies),
+		web.Record(a.Log, time.Now),
+		web.Recover(a.Log),
+		web.SecurityHeaders(public.Scheme == "https"),
+		exceptProbes(web.HostCheck(web.OwnHosts(public, s.config.Listen))),
+		web.LimitBody(int64(s.config.Limits.Body), bodyTime),
+	)
+}
+
+// exceptProbes leaves the health endpoints out of a middleware: probes come by address, not by name.
+func exceptProbes(m web.Middleware) web.Middleware {
+	return func(next http.Handler) http.Handler {
+		guarded := m(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/livez", "/readyz", "/healthz":
+				next.ServeHTTP(w, r)
+			default:
+				guarded.ServeHTTP(w, r)
+			}
+		})
+	}
+}
+
+// newPortal makes the pages about what can be connected to.
+func (a *App) newPortal(c *config.Config) (*portal.Portal, error) {
+	o := portal.Options{SignIn: a.signin, Store: a.state.Store, Log: a.Log, Audit: a.audit}
+	for _, e := range c.Endpoints {
+		o.Endpoints = append(o.Endpoints, portal.Endpoint{URL: c.Resource(e.Path), Targets: e.Targets})
+	}
+	for _, name := range []string{"kiro", "vscode", "cursor", "claude-code", "mcp-remote"} {
+		r, err := clientconfig.Render(name, clientconfig.Options{Name: "gatehouse", URL: c.Resource(c.Endpoints[0].Path)})
+		if err != nil {
+			return nil, err
+		}
+		o.Guides = append(o.Guides, guideOf(r))
+	}
+	return portal.New(o)
+}
+
+// guideOf shows a client's configuration on the home page.
+func guideOf(r clientconfig.Result) portal.Guide {
+	g := portal.Guide{Client: r.Title, Text: r.Content, Link: r.Link}
+	if len(r.Places) > 0 {
+		g.Where = r.Places[0].Path
+	}
+	return g
+}

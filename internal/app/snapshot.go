@@ -1,0 +1,160 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"gatehouse/internal/authn"
+	"gatehouse/internal/authserver"
+	"gatehouse/internal/config"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/jose"
+	"gatehouse/internal/policy"
+)
+
+// clientsOf translates the static clients.
+func clientsOf(c *config.Config) []authserver.Client {
+	out := make([]authserver.Client, 0, len(c.Clients))
+	for _, cl := range c.Clients {
+		out = append(out, authserver.Client{
+			ID: cl.ClientID, Name: cl.Name, RedirectURIs: cl.RedirectURIs, AuthMethod: cl.AuthMethod, Secret: cl.Secret,
+			GrantTypes: cl.GrantTypes, AccessTokenClaims: cl.AccessTokenClaims,
+			Lifetimes: lifetimesOf(cl.Lifetimes), SkipConsent: cl.Consent == config.ConsentSkip,
+		})
+	}
+	return out
+}
+
+func lifetimesOf(l config.Lifetimes) authserver.Lifetimes {
+	return authserver.Lifetimes{Access: l.AccessToken, ID: l.IDToken, Refresh: l.RefreshToken, RefreshIdle: l.RefreshIdle}
+}
+
+// authServerSnapshot is the part of the configuration that the authorization server works by.
+func authServerSnapshot(c *config.Config) authserver.Snapshot {
+	s := authserver.Snapshot{
+		Clients: clientsOf(c), RedirectSchemes: c.Registration.PrivateRedirectSchemes,
+	}
+	for _, e := range c.Endpoints {
+		var all identity.Scopes
+		for _, scopes := range e.Scopes.Tools {
+			all = all.Union(scopes)
+		}
+		for _, scopes := range e.Scopes.Methods {
+			all = all.Union(scopes)
+		}
+		s.Resources = append(s.Resources, authserver.Resource{
+			URL: c.Resource(e.Path), Name: e.Path, DefaultScopes: e.Scopes.Default, Scopes: all,
+		})
+	}
+	return s
+}
+
+// policyOf translates an endpoint's access rule and scopes.
+func policyOf(e config.Endpoint) (*policy.Policy, error) {
+	o := policy.Options{Access: policy.Access{AnySignedIn: e.Access.AnySignedIn, Rule: e.Access.Rule}}
+	for name, scopes := range e.Scopes.Tools {
+		o.Requires = append(o.Requires, policy.Requirement{Method: "tools/call", Name: name, Scopes: scopes})
+	}
+	for method, scopes := range e.Scopes.Methods {
+		o.Requires = append(o.Requires, policy.Requirement{Method: method, Scopes: scopes})
+	}
+	p, err := policy.New(o)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %s: %w", e.Path, err)
+	}
+	return p, nil
+}
+
+// keySets are the published keys of other issuers, one set for each discovery URL. Like targets, they survive a
+// reload, so that an issuer that is away at that moment does not lock anybody out.
+type keySets struct {
+	client  *http.Client
+	log     *slog.Logger
+	now     func() time.Time
+	current map[string]*keySet
+}
+
+type keySet struct {
+	*jose.RemoteKeys
+	stop func() error
+}
+
+func (s *keySets) plan(c *config.Config) (map[string]*keySet, error) {
+	next := map[string]*keySet{}
+	for _, a := range c.Authorizers {
+		if c.IsOwn(a.DiscoveryURL) || next[a.DiscoveryURL] != nil {
+			continue
+		}
+		if old := s.current[a.DiscoveryURL]; old != nil {
+			next[a.DiscoveryURL] = old
+			continue
+		}
+		keys, err := jose.NewRemoteKeys(jose.RemoteOptions{DiscoveryURL: a.DiscoveryURL, Client: s.client, Now: s.now, Log: s.log})
+		if err != nil {
+			return nil, fmt.Errorf("authorizer %s: %w", a.Name, err)
+		}
+		next[a.DiscoveryURL] = &keySet{RemoteKeys: keys}
+	}
+	return next, nil
+}
+
+// adopt starts what is new in a plan and returns what the plan no longer has.
+func (s *keySets) adopt(ctx context.Context, next map[string]*keySet) (retired []*keySet) {
+	for url, old := range s.current {
+		if next[url] != old {
+			retired = append(retired, old)
+		}
+	}
+	for url, k := range next {
+		if k.stop == nil {
+			one := newLifecycle(s.log)
+			one.runs(ctx, "keys of "+url, k.Run)
+			k.stop = one.stop
+		}
+	}
+	s.current = next
+	return retired
+}
+
+func stopKeySets(all []*keySet) error {
+	var joined error
+	for _, k := range all {
+		joined = errors.Join(joined, k.stop())
+	}
+	return joined
+}
+
+// authnEndpoint translates whose tokens an endpoint takes.
+func authnEndpoint(c *config.Config, e config.Endpoint, own jose.KeySource, remote map[string]*keySet) (*authn.Endpoint, error) {
+	out := &authn.Endpoint{Path: e.Path, Resource: c.Resource(e.Path), Name: "Gatehouse " + e.Path, DefaultScopes: e.Scopes.Default}
+	for _, name := range e.Issuers {
+		if name == config.Gatehouse {
+			out.Authorizers = append(out.Authorizers, &authn.Authorizer{Name: name, Own: true, Issuer: c.Issuer(), Keys: own})
+			continue
+		}
+		for _, a := range c.Authorizers {
+			if a.Name == name {
+				out.Authorizers = append(out.Authorizers, authorizerOf(c, a, own, remote))
+			}
+		}
+	}
+	return out, out.Validate()
+}
+
+func authorizerOf(c *config.Config, a config.Authorizer, own jose.KeySource, remote map[string]*keySet) *authn.Authorizer {
+	out := &authn.Authorizer{
+		Name: a.Name, AllowedAudience: a.AllowedAudience, NoAudience: len(a.AllowedAudience) == 0,
+		AllowedClients: a.AllowedClients, AllowedScopes: a.AllowedScopes, AdvertisedScopes: a.AdvertisedScopes,
+		CustomClaims: a.CustomClaims,
+	}
+	if c.IsOwn(a.DiscoveryURL) {
+		out.Issuer, out.Keys = c.Issuer(), own
+		return out
+	}
+	out.Keys = remote[a.DiscoveryURL].RemoteKeys
+	return out
+}

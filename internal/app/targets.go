@@ -1,0 +1,114 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"sync"
+	"time"
+
+	"gatehouse/internal/config"
+	"gatehouse/internal/target"
+)
+
+// running is one target that runs, with what it was made from.
+type running struct {
+	*target.Target
+	made config.Target
+	stop func(context.Context) error
+}
+
+// targetSet makes targets from the configuration. A target whose settings are unchanged survives a reload, with its
+// connections and processes.
+type targetSet struct {
+	client  *http.Client
+	log     *slog.Logger
+	now     func() time.Time
+	version string
+
+	mu      sync.Mutex // guards current, which only a reload changes
+	current map[string]*running
+}
+
+// plan returns the targets that the configuration asks for: those that can be kept as they are, and new ones that do
+// not run yet. Nothing has changed when it returns an error.
+func (s *targetSet) plan(c *config.Config) (map[string]*running, error) {
+	next := make(map[string]*running, len(c.Targets))
+	for _, ct := range c.Targets {
+		if old := s.current[ct.Name]; old != nil && reflect.DeepEqual(old.made, ct) {
+			next[ct.Name] = old
+			continue
+		}
+		t, err := target.New(s.options(ct, int(c.Limits.Answer)))
+		if err != nil {
+			return nil, err
+		}
+		next[ct.Name] = &running{Target: t, made: ct}
+	}
+	return next, nil
+}
+
+func (s *targetSet) options(c config.Target, maxMessage int) target.Options {
+	o := target.Options{
+		Name: c.Name, Demo: c.Demo, Client: s.client, Log: s.log, Now: s.now, Version: s.version,
+		Timeout: c.Timeout, MaxMessage: maxMessage,
+	}
+	switch {
+	case c.URL != "":
+		o.HTTP = &target.HTTPOptions{URL: c.URL, Headers: c.Headers}
+	case len(c.Command) > 0:
+		o.Command = &target.CommandOptions{Args: c.Command, Env: c.Env, Dir: c.Dir}
+	}
+	return o
+}
+
+// adopt starts what is new in a plan and returns what the plan no longer has, which still runs.
+func (s *targetSet) adopt(ctx context.Context, next map[string]*running) (retired []*running) {
+	for name, old := range s.current {
+		if next[name] != old {
+			retired = append(retired, old)
+		}
+	}
+	for name, r := range next {
+		if r.stop == nil {
+			one := newLifecycle(s.log)
+			one.runs(ctx, "target "+name, r.Run)
+			r.stop = func(context.Context) error { return one.stop() }
+		}
+	}
+	s.mu.Lock()
+	s.current = next
+	s.mu.Unlock()
+	return retired
+}
+
+// all returns the targets in force, in no order.
+func (s *targetSet) all() []*target.Target {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*target.Target, 0, len(s.current))
+	for _, r := range s.current {
+		out = append(out, r.Target)
+	}
+	return out
+}
+
+// stopAll stops every target that runs.
+func (s *targetSet) stopAll(ctx context.Context) error {
+	return stopTargets(ctx, s.adopt(ctx, nil))
+}
+
+// stopTargets stops targets side by side, since each may wait for its processes.
+func stopTargets(ctx context.Context, all []*running) error {
+	errs := make(chan error, len(all))
+	for _, r := range all {
+		go func() { errs <- r.stop(ctx) }()
+	}
+	var joined error
+	for range all {
+		joined = errors.Join(joined, <-errs)
+	}
+	return joined
+}
