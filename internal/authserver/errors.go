@@ -56,7 +56,7 @@ const retryAfter = 5 * time.Second
 
 // logError logs what operators must act on. What clients do wrong stands in the request's own record.
 func (s *Server) logError(r *http.Request, e *web.Error) {
-	if e.Status >= http.StatusInternalServerError {
+	if e.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
 		s.Log.ErrorContext(r.Context(), "authorization server request failed", "path", r.URL.Path, "code", e.Code, "error", e.Cause)
 	}
 }
