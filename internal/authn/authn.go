@@ -12,8 +12,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/identity"
@@ -33,7 +35,8 @@ type Revocations interface {
 type Options struct {
 	Revocations Revocations
 	Now         func() time.Time
-	CacheSize   int // verified tokens kept; default 16,384, a few KiB each
+	Log         *slog.Logger // may be left out
+	CacheSize   int          // accepted tokens kept; default 16,384, a few KiB each
 }
 
 // Authenticator checks bearer tokens. Accepted tokens are remembered by their SHA-256 until they expire, so that a
@@ -42,7 +45,9 @@ type Options struct {
 type Authenticator struct {
 	revocations Revocations
 	now         func() time.Time
+	log         *slog.Logger
 	cache       *cache
+	blind       atomic.Bool // revocations were too old at the last request; to log the change only
 }
 
 // New checks the options.
@@ -50,10 +55,13 @@ func New(o Options) (*Authenticator, error) {
 	if o.Revocations == nil || o.Now == nil {
 		return nil, errors.New("authenticator: revocations and clock are required")
 	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	if o.CacheSize <= 0 {
 		o.CacheSize = 16 << 10
 	}
-	return &Authenticator{revocations: o.Revocations, now: o.Now, cache: newCache(o.CacheSize)}, nil
+	return &Authenticator{revocations: o.Revocations, now: o.Now, log: o.Log, cache: newCache(o.CacheSize)}, nil
 }
 
 // Authenticate returns who stands behind the request. The principal is shared with other requests and must not be
@@ -74,9 +82,8 @@ func (a *Authenticator) Authenticate(r *http.Request, e *Endpoint) (*identity.Pr
 }
 
 func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*identity.Principal, *Refusal) {
-	if !a.revocations.Current() {
-		return nil, unavailable(RevocationsUnknown, "access cannot be checked at the moment; try again shortly",
-			errors.New("the list of revocations is too old; is the database reachable?"))
+	if refusal := a.checkRevocationsCurrent(ctx); refusal != nil {
+		return nil, refusal
 	}
 	now := a.now()
 	key := digest(sha256.Sum256([]byte(token)))
@@ -96,6 +103,21 @@ func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*
 		return nil, invalidToken(stepScope, TokenRevoked, "the access token was revoked; sign in again", nil)
 	}
 	return p, nil
+}
+
+// checkRevocationsCurrent fails closed while nobody knows who was revoked, and is loud about it once.
+func (a *Authenticator) checkRevocationsCurrent(ctx context.Context) *Refusal {
+	if a.revocations.Current() {
+		if a.blind.Load() && a.blind.Swap(false) {
+			a.log.InfoContext(ctx, "revocations are known again; requests are served")
+		}
+		return nil
+	}
+	if !a.blind.Swap(true) {
+		a.log.ErrorContext(ctx, "revocations are too old; every request is refused until the database answers")
+	}
+	return unavailable(RevocationsUnknown, "access cannot be checked at the moment; try again shortly",
+		errors.New("the list of revocations is too old; is the database reachable?"))
 }
 
 // verify checks a token under each set of keys that the endpoint has for its issuer, until one of its authorizers

@@ -17,8 +17,8 @@ const defaultMaxLifetime = 24 * time.Hour
 type Authorizer struct {
 	Name string
 
-	// Own marks the rule set for Gatehouse's own tokens: the type must be at+jwt (RFC 9068), the audience must be the
-	// endpoint, and every default scope of the endpoint is needed.
+	// Own marks the rule set for Gatehouse's own tokens: the audience must be the endpoint, and every default scope of
+	// the endpoint is needed. Another rule set may take tokens of the own issuer too, by its own audience.
 	Own bool
 
 	// Issuer is the exact iss. It may be empty when Keys learn it from a discovery document.
@@ -125,9 +125,9 @@ func (z *Authorizer) judge(t *verified, e *Endpoint) *Refusal {
 	if !slices.Contains(z.algorithms(), t.header.Alg) {
 		return invalidToken(stepSignature, Reason(jose.AlgRefused), "the access token is signed with an algorithm that is not accepted", nil)
 	}
-	if z.Own && !t.header.IsType("at+jwt") {
-		return invalidToken(stepType, IDTokenUsed, "this is not an access token; use the access token, not the ID token",
-			fmt.Errorf("typ is %.32q, own access tokens have at+jwt", t.header.Typ))
+	if t.ours() && !t.header.IsType("at+jwt") { // RFC 9068 §4; the only other JWTs that we sign for clients are ID tokens
+		return invalidToken(stepType, IDTokenUsed, "this is an ID token; use the access token",
+			fmt.Errorf("typ header %.32q, own access tokens have at+jwt", t.header.Typ))
 	}
 	longest := z.MaxLifetime
 	if longest == 0 {

@@ -10,8 +10,8 @@ import (
 	"gatehouse/internal/jose"
 )
 
-// GrantClaim names the grant in Gatehouse's own access tokens.
-const GrantClaim = "grant_id"
+// grantClaim names the grant in Gatehouse's own access tokens; authserver writes it.
+const grantClaim = "gid"
 
 const clockSkew = time.Minute
 
@@ -205,13 +205,19 @@ func further(a, b *Refusal) *Refusal {
 	return a
 }
 
+// ours reports whether Gatehouse issued the token, whichever rule set is about to judge it.
+func (v *verified) ours() bool {
+	_, own := v.keys.(*jose.SigningKeys)
+	return own
+}
+
 func (v *verified) principal(z *Authorizer) *identity.Principal {
 	p := &identity.Principal{
 		Key: v.key, Client: v.client, Scopes: v.scopes, Claims: v.claims,
 		Authorizer: z.Name, IssuedAt: v.issued, Expires: v.expires,
 	}
-	if z.Own {
-		grant, _ := v.claims.String(GrantClaim)
+	if v.ours() {
+		grant, _ := v.claims.String(grantClaim)
 		p.Grant = identity.GrantID(grant)
 	}
 	return p
