@@ -395,7 +395,8 @@ func (c *Conn) withdraw(id []byte) {
 
 // explain turns an error of a link into an *mcp.Error or a *Trouble.
 func (t *Target) explain(ctx context.Context, err error) error {
-	if said, ok := errors.AsType[*mcp.Error](err); ok {
+	trouble, inferred := errors.AsType[*Trouble](err)
+	if said, ok := errors.AsType[*mcp.Error](err); ok && !inferred { // rubbish has a decoding error as its cause
 		return said
 	}
 	if ctx.Err() != nil {
@@ -405,7 +406,7 @@ func (t *Target) explain(ctx context.Context, err error) error {
 		}
 		return t.trouble(Canceled, err)
 	}
-	if trouble, ok := errors.AsType[*Trouble](err); ok {
+	if inferred {
 		return trouble
 	}
 	if errors.Is(err, mcp.ErrEventTooLarge) {
