@@ -79,12 +79,15 @@ func (r ClaimRule) Validate() error {
 	return nil
 }
 
-// Match reports whether the claims satisfy the rule.
+// Match reports whether the claims satisfy the rule. A rule that is not valid matches nothing.
 func (r ClaimRule) Match(c Claims) bool {
+	if r.Validate() != nil {
+		return false
+	}
 	switch r.Type {
 	case TypeString:
 		s, ok := c.String(r.Claim)
-		return ok && len(r.Values) == 1 && s == r.Values[0]
+		return ok && s == r.Values[0]
 	case TypeStringArray:
 		if _, isString := c[r.Claim].(string); isString {
 			return false

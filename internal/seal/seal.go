@@ -4,6 +4,7 @@
 package seal
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -12,6 +13,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // KeySize is the size of a master key in bytes.
@@ -36,7 +38,11 @@ func NewKeyring(masters ...[]byte) (*Keyring, error) {
 			return nil, fmt.Errorf("keyring: master key %d has %d bytes, want %d", i+1, len(m), KeySize)
 		}
 	}
-	return &Keyring{masters: masters}, nil
+	k := &Keyring{}
+	for _, m := range masters {
+		k.masters = append(k.masters, bytes.Clone(m))
+	}
+	return k, nil
 }
 
 // Box seals and opens for one purpose. It is safe for concurrent use.
@@ -46,7 +52,7 @@ type Box struct{ aeads []cipher.AEAD }
 func (k *Keyring) Box(p Purpose) *Box {
 	b := &Box{}
 	for _, m := range k.masters {
-		b.aeads = append(b.aeads, newAEAD(derive(m, string(p))))
+		b.aeads = append(b.aeads, newAEAD(derive(m, "seal "+string(p))))
 	}
 	return b
 }
@@ -77,8 +83,11 @@ func (b *Box) SealString(plain, additional []byte) string {
 	return base64.RawURLEncoding.EncodeToString(b.Seal(plain, additional))
 }
 
-// OpenString reverses SealString.
+// OpenString reverses SealString. It takes one spelling only, so that a sealed value can be named in a deny list.
 func (b *Box) OpenString(sealed string, additional []byte) ([]byte, error) {
+	if strings.ContainsAny(sealed, "\r\n") { // which the decoder would skip
+		return nil, ErrOpen
+	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
 	if err != nil {
 		return nil, ErrOpen

@@ -13,7 +13,7 @@ import (
 
 // Backup writes a consistent copy of a SQLite database to a new file while Gatehouse runs. The copy holds what the
 // database holds: keep it as secret as the database. PostgreSQL has pg_dump for that.
-func (s *Store) Backup(ctx context.Context, path string) (err error) {
+func (s *Store) Backup(ctx context.Context, path string) error {
 	if s.read.postgres {
 		return errors.New("back up: the database is on PostgreSQL: use pg_dump; after pg_restore, run: gatehouse restore --after-pg-restore")
 	}
@@ -25,13 +25,20 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("back up: %w", err)
 	}
 	defer f.Close()
-	if _, err = s.readers.ExecContext(ctx, `VACUUM INTO ?`, path); err == nil {
-		err = f.Sync()
-	}
-	if err != nil {
+	if err := errors.Join(copyDatabase(ctx, s.file, path), f.Sync()); err != nil {
 		return errors.Join(fmt.Errorf("back up to %s: %w", path, err), os.Remove(path))
 	}
 	return syncDir(path)
+}
+
+// copyDatabase uses a connection of its own: readers may not write anywhere, and the writer has other work.
+func copyDatabase(ctx context.Context, from, to string) error {
+	db, err := openFile(from)
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `VACUUM INTO ?`, to)
+	return errors.Join(err, db.Close())
 }
 
 // Restore puts a backup in the place of the SQLite database that o names, and ends in it what AfterRestore ends. The
@@ -40,24 +47,44 @@ func Restore(ctx context.Context, backup string, o Options) error {
 	if isPostgres(o.DSN) {
 		return errors.New("restore: the database is on PostgreSQL: use pg_restore, then run: gatehouse restore --after-pg-restore")
 	}
+	kept, err := restore(ctx, backup, o)
+	if errors.Is(err, ErrBroken) {
+		err = fmt.Errorf("%w: the backup is damaged, or not one of Gatehouse; the present database was not touched", ErrBroken)
+	}
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", backup, err)
+	}
+	o.logger().InfoContext(ctx, "database restored", "backup", backup, "database", o.DSN, "previous_database", kept)
+	return nil
+}
+
+func restore(ctx context.Context, backup string, o Options) (kept string, err error) {
 	path, err := filepath.Abs(o.DSN)
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return "", err
 	}
-	prepared, err := prepareRestore(ctx, backup, path, o)
+	if err := checkHeader(backup); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", err
+	}
+	prepared, err := copyFile(backup, path+".restoring-*")
 	if err != nil {
-		return fmt.Errorf("restore %s: %w", backup, err)
+		return "", err
 	}
 	defer removeDatabase(prepared) // after the rename there is nothing left of it
-	kept, err := setAside(ctx, path, o.clock()())
-	if err != nil {
-		return fmt.Errorf("restore %s: %w", backup, err)
+	o.DSN = prepared
+	if err := prepareRestored(ctx, o); err != nil {
+		return "", err
+	}
+	if kept, err = setAside(ctx, path, o.clock()()); err != nil {
+		return "", err
 	}
 	if err := os.Rename(prepared, path); err != nil {
-		return fmt.Errorf("restore %s: %w; the previous database is %s", backup, err, kept)
+		return "", fmt.Errorf("%w; the previous database is %s", err, kept)
 	}
-	o.logger().InfoContext(ctx, "database restored", "backup", backup, "database", path, "previous_database", kept)
-	return syncDir(path)
+	return kept, syncDir(path)
 }
 
 // AfterRestore ends what may have been used since the backup was made: codes, browser sessions, grants with their
@@ -79,38 +106,23 @@ func (s *Store) AfterRestore(ctx context.Context) error {
 	}))
 }
 
-// prepareRestore makes a checked, upgraded and purged copy of the backup beside the database.
-func prepareRestore(ctx context.Context, backup, path string, o Options) (prepared string, err error) {
-	if err := checkHeader(backup); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", err
-	}
-	prepared, err = copyFile(backup, path+".restoring-*")
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		if err != nil {
-			removeDatabase(prepared)
-		}
-	}()
-	o.DSN = prepared
+// prepareRestored checks and upgrades the copy of a backup, and ends what it would revive.
+func prepareRestored(ctx context.Context, o Options) error {
 	s, err := connect(ctx, o)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if v, err := schemaVersion(ctx, s.read); err != nil || v == 0 {
-		return "", errors.Join(fmt.Errorf("%w: it is not a backup of Gatehouse", ErrBroken), err, s.Close())
+	version, err := schemaVersion(ctx, s.read)
+	if err == nil && version == 0 {
+		err = fmt.Errorf("%w: it is not a backup of Gatehouse", ErrBroken)
 	}
-	if err := s.Close(); err != nil {
-		return "", err
+	if err := errors.Join(err, s.Close()); err != nil {
+		return err
 	}
 	if s, err = Open(ctx, o); err != nil {
-		return "", err
+		return err
 	}
-	return prepared, errors.Join(s.AfterRestore(ctx), s.Close())
+	return errors.Join(s.AfterRestore(ctx), s.Close())
 }
 
 func copyFile(from, pattern string) (string, error) {
@@ -130,7 +142,7 @@ func copyFile(from, pattern string) (string, error) {
 	return out.Name(), nil
 }
 
-// setAside renames the database with its log, if there is one, and returns its new name.
+// setAside renames the database with its log, if there is one, and returns its new name or none.
 func setAside(ctx context.Context, path string, now time.Time) (kept string, err error) {
 	if err := checkUnused(ctx, path); err != nil {
 		return "", err
@@ -140,6 +152,9 @@ func setAside(ctx context.Context, path string, now time.Time) (kept string, err
 		if err := os.Rename(path+suffix, kept+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("set the present database aside: %w", err)
 		}
+	}
+	if _, err := os.Stat(kept); err != nil {
+		return "none", nil
 	}
 	return kept, nil
 }
