@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,8 +38,9 @@ type Authorizer struct {
 	MaxLifetime      time.Duration // from iat to exp; default 24 h
 }
 
-// discovered are keys that know whose they are.
+// discovered are keys that learn whose they are from a discovery document.
 type discovered interface {
+	Load(ctx context.Context) error  // reads the document if that has not happened yet
 	Issuer() identity.Issuer         // "" while unknown
 	Issues(iss identity.Issuer) bool // may be true for more than one while unknown
 }

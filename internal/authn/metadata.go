@@ -30,13 +30,16 @@ func MetadataHandler(endpoints func() []*Endpoint) http.Handler {
 		if e == nil {
 			return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: "there is no such protected resource"}
 		}
-		e.discover(r.Context())
+		keep := "public, max-age=300"
+		if !e.discover(r.Context()) {
+			keep = "no-store"
+		}
 		body, err := e.metadata()
 		if err != nil {
 			return err
 		}
 		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "public, max-age=300")
+		w.Header().Set("Cache-Control", keep)
 		_, err = w.Write(body)
 		return err
 	}))
@@ -60,15 +63,18 @@ func described(endpoints []*Endpoint, path string) *Endpoint {
 	return nil
 }
 
-// discover asks authorizers that do not know their issuer yet to find out.
-func (e *Endpoint) discover(ctx context.Context) {
+// discover asks authorizers that do not know their issuer yet to find out, and reports whether all of them know it.
+func (e *Endpoint) discover(ctx context.Context) bool {
+	complete := true
 	for _, z := range e.Authorizers {
-		if keys, ok := z.Keys.(interface{ Load(context.Context) error }); ok && z.issuer() == "" {
-			if err := keys.Load(ctx); err != nil {
+		if d, ok := z.Keys.(discovered); ok && z.issuer() == "" {
+			if err := d.Load(ctx); err != nil {
 				web.Note(ctx, "discovery_error", err.Error())
+				complete = false
 			}
 		}
 	}
+	return complete
 }
 
 func (e *Endpoint) metadata() ([]byte, error) {

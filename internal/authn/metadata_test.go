@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"testing"
+	"time"
 
 	"gatehouse/internal/authn"
 	"gatehouse/internal/identity"
@@ -170,8 +171,12 @@ func TestMetadataBeforeDiscovery(t *testing.T) {
 	if doc := metadataOf(t, []*authn.Endpoint{both}, path); len(doc["authorization_servers"].([]any)) != 1 {
 		t.Errorf("one issuer known: %v", doc)
 	}
+	w = getMetadata([]*authn.Endpoint{both}, httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil))
+	if w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("an incomplete document may be kept: %v", w.Header())
+	}
 	h.idp.SetDown(false)
-	h.add(11e9)
+	h.add(11 * time.Second)
 	if doc := metadataOf(t, []*authn.Endpoint{foreign}, path); doc["authorization_servers"].([]any)[0] != h.idp.Issuer() {
 		t.Errorf("when it is back: %v", doc)
 	}
