@@ -22,7 +22,8 @@ func clientsOf(c *config.Config) []authserver.Client {
 	for _, cl := range c.Clients {
 		out = append(out, authserver.Client{
 			ID: cl.ClientID, Name: cl.Name, RedirectURIs: cl.RedirectURIs, AuthMethod: cl.AuthMethod, Secret: cl.Secret,
-			GrantTypes: cl.GrantTypes, AccessTokenClaims: cl.AccessTokenClaims,
+			GrantTypes: cl.GrantTypes, Audience: cl.Audience, Scopes: cl.Scopes, AccessTokenClaims: cl.AccessTokenClaims,
+			PostLogoutRedirectURIs: cl.PostLogoutURIs,
 			Lifetimes: lifetimesOf(cl.Lifetimes), SkipConsent: cl.Consent == config.ConsentSkip,
 		})
 	}

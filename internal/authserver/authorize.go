@@ -220,6 +220,9 @@ func (c *settings) grantable(client *Client, resource *Resource, asked string) i
 			known = known.Union(r.Scopes)
 		}
 	}
+	if len(client.Scopes) > 0 {
+		known, defaults = known.Intersect(client.Scopes), defaults.Intersect(client.Scopes)
+	}
 	if scopes := identity.ParseScopes(asked).Intersect(known); len(scopes) > 0 {
 		return scopes
 	}

@@ -36,10 +36,11 @@ type Client struct {
 	Name                   string
 	RedirectURIs           []string
 	PostLogoutRedirectURIs []string
-	AuthMethod             string      // none (the default without a secret), client_secret_basic (the default with one), client_secret_post
-	Secret                 secret.Text // for the two secret methods
-	GrantTypes             []string    // default: authorization_code and refresh_token
-	Audience               string      // aud of access tokens instead of the endpoint's URL
+	AuthMethod             string          // none (the default without a secret), client_secret_basic (the default with one), client_secret_post
+	Secret                 secret.Text     // for the two secret methods
+	GrantTypes             []string        // default: authorization_code and refresh_token
+	Audience               string          // aud of access tokens instead of the endpoint's URL
+	Scopes                 identity.Scopes // the most it can be granted; empty: whatever the endpoint knows
 	AccessTokenClaims      map[string]any
 	Lifetimes              Lifetimes
 	SkipConsent            bool // for first-party applications on https only

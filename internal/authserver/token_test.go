@@ -80,6 +80,19 @@ func TestTokensByScopeAndClient(t *testing.T) {
 	h.wantError(h.post("/token", refreshForm("x", map[string]string{"client_id": "poster", "client_secret": "posted"})), http.StatusBadRequest, "unauthorized_client")
 }
 
+func TestScopesOfAStaticClient(t *testing.T) {
+	t.Parallel()
+	resource := &Resource{DefaultScopes: identity.Scopes{"mcp:tools"}, Scopes: identity.Scopes{"mcp:tools", "mcp:admin"}}
+	for asked, want := range map[string]string{
+		"openid mcp:admin": "openid", "mcp:admin": "mcp:tools", "": "mcp:tools", "openid profile mcp:tools": "openid mcp:tools",
+	} {
+		got := (&settings{}).grantable(&Client{Scopes: identity.Scopes{"openid", "mcp:tools"}}, resource, asked)
+		if got.String() != want {
+			t.Errorf("%q: granted %q, want %q", asked, got, want)
+		}
+	}
+}
+
 func TestChecklist36_CodeOnceAndForAMinute(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

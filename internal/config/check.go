@@ -69,6 +69,7 @@ func (k *checker) lifetimes(path string, l Lifetimes) {
 	k.atLeast(path+".access_token_ttl", l.AccessToken, MinLifetime)
 	k.notAbove(path+".access_token_ttl", l.AccessToken, "one day", 24*time.Hour)
 	k.atLeast(path+".id_token_ttl", l.IDToken, MinLifetime)
+	k.notAbove(path+".id_token_ttl", l.IDToken, "one day", 24*time.Hour)
 	k.atLeast(path+".refresh_token_ttl", l.RefreshToken, MinLifetime)
 	k.atLeast(path+".refresh_token_idle", l.RefreshIdle, MinLifetime)
 }

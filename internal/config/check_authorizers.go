@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"gatehouse/internal/identity"
 )
 
 func (k *checker) authorizers() {
@@ -53,8 +55,8 @@ func (k *checker) authorizer(path string, a *Authorizer) {
 		at := join(path+".advertised_scopes", allowed)
 		if !a.AllowedScopes.Has(allowed) {
 			k.bad(at, "is not among allowed_scopes", "Left stands the allowed scope, right what clients are told to ask for.")
-		} else if !validScopes(advertised) {
-			k.bad(at, fmt.Sprintf("%q is not a scope", advertised), "A scope has no quotes or backslashes; write several with a space in between.")
+		} else if !identity.ValidScope(advertised) {
+			k.bad(at, fmt.Sprintf("%q is not a scope", advertised), "A scope has no spaces, quotes or backslashes.")
 		}
 	}
 }

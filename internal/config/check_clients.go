@@ -40,7 +40,12 @@ func (k *checker) client(path string, c *Client) {
 		k.bad(path+".client_secret", "is missing, but token_endpoint_auth_method is "+c.AuthMethod, "Add client_secret: {file: path} or {env: NAME}, or set token_endpoint_auth_method: none.")
 	}
 	k.scopeList(path+".scopes", c.Scopes)
-	k.noneEmpty(path+".audience", c.Audience)
+	for i, uri := range c.PostLogoutURIs {
+		k.redirectURI(fmt.Sprintf("%s.post_logout_redirect_uris[%d]", path, i), uri, ConsentAlways)
+	}
+	if c.Audience == "" && k.index[path+".audience"] != nil {
+		k.bad(path+".audience", "is empty", "Give it a value, or remove it.")
+	}
 	for name := range c.AccessTokenClaims {
 		if why := reservedClaim(name); why != "" {
 			k.bad(join(path+".access_token_claims", name), "cannot be set here: "+why, "Choose another name, such as cid for the client.")
@@ -97,11 +102,7 @@ func (k *checker) scopeList(path string, scopes identity.Scopes) {
 func (k *checker) noneEmpty(path string, values []string) {
 	for i, v := range values {
 		if v == "" {
-			one := path
-			if k.at(path).kind == list {
-				one = fmt.Sprintf("%s[%d]", path, i)
-			}
-			k.bad(one, "is empty", "Give it a value, or remove it.")
+			k.bad(fmt.Sprintf("%s[%d]", path, i), "is empty", "Give it a value, or remove it.")
 		}
 	}
 }

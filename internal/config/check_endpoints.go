@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"gatehouse/internal/identity"
 )
 
 func (k *checker) endpoints() {
@@ -129,9 +127,4 @@ func (k *checker) unused() {
 			k.doubtful(join("targets", k.cfg.Targets[i].Name), message, hint)
 		}
 	}
-}
-
-func validScopes(s string) bool {
-	scopes := identity.ParseScopes(s)
-	return len(scopes) > 0 && !slices.ContainsFunc(scopes, func(v string) bool { return !identity.ValidScope(v) })
 }

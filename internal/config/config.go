@@ -119,11 +119,12 @@ type Client struct {
 	ClientID          identity.ClientID `yaml:"client_id,required" doc:"Identifier that the client sends."`
 	Name              string            `yaml:"name" doc:"What the consent page calls it. Without it: client_id."`
 	RedirectURIs      []string          `yaml:"redirect_uris,required" doc:"Where the client takes the code. Compared exactly; only the port of an http loopback URI is free."`
+	PostLogoutURIs    []string          `yaml:"post_logout_redirect_uris" doc:"Where a browser may be sent after signing out; compared exactly (OpenID Connect RP-Initiated Logout §3)."`
 	GrantTypes        []string          `yaml:"grant_types" enum:"authorization_code,refresh_token" doc:"Grants it may use."`
 	AuthMethod        string            `yaml:"token_endpoint_auth_method" enum:"none,client_secret_basic,client_secret_post" doc:"How it authenticates at the token endpoint."`
 	Secret            secret.Text       `yaml:"client_secret" doc:"Its secret, unless token_endpoint_auth_method is none."`
-	Scopes            identity.Scopes   `yaml:"scopes" doc:"Scopes it may ask for. Without it: any that Gatehouse knows."`
-	Audience          []string          `yaml:"audience,single" doc:"The aud of its access tokens, such as api://default. Without it: the endpoint that the client names as resource (RFC 8707)."`
+	Scopes            identity.Scopes   `yaml:"scopes" doc:"The most it can be granted. Without it: whatever the endpoint knows."`
+	Audience          string            `yaml:"audience" doc:"The aud of its access tokens, such as api://default. Without it: the endpoint that the client names as resource (RFC 8707)."`
 	AccessTokenClaims identity.Claims   `yaml:"access_token_claims" doc:"Fixed claims added to its access tokens, such as cid."`
 	Lifetimes         `yaml:",inline"`
 	Consent           string `yaml:"consent" enum:"always,skip" doc:"Whether the person is asked. skip needs https redirect URIs."`
@@ -180,7 +181,7 @@ type Access struct {
 
 // EndpointScopes are the scopes that calls need.
 type EndpointScopes struct {
-	Default identity.Scopes            `yaml:"default" doc:"What every call needs and the first challenge asks for. Without it: mcp:tools when gatehouse is the only issuer, else nothing."`
+	Default identity.Scopes            `yaml:"default" doc:"What the first challenge asks for, and what every call with a token of gatehouse needs. Without it: mcp:tools when gatehouse is the only issuer, else nothing."`
 	Tools   map[string]identity.Scopes `yaml:"tools" doc:"What a call of a tool needs beside that, by the name that clients see."`
 	Methods map[string]identity.Scopes `yaml:"methods" doc:"What a method needs beside that, such as resources/read."`
 }

@@ -56,10 +56,10 @@ func TestFull(t *testing.T) {
 
 	web, trusted := c.Clients[0], c.Clients[1]
 	same(t, "secret", web.Secret.Reveal(), "hunter2")
-	same(t, "audience", web.Audience, []string{"api://default", "api://other"})
+	same(t, "audience", web.Audience, "api://default")
+	same(t, "after sign-out", web.PostLogoutURIs, []string{"https://app.example.com/bye"})
 	same(t, "claims", web.AccessTokenClaims, identity.Claims{"cid": "web", "level": 3.0, "beta": true, "tags": []any{"a", "b"}})
 	same(t, "lifetimes", web.Lifetimes, Lifetimes{30 * time.Minute, time.Hour, 10 * 24 * time.Hour, 10 * 24 * time.Hour})
-	same(t, "single audience", trusted.Audience, []string{"api://default"})
 	same(t, "name", trusted.Name, "trusted")
 	same(t, "consent", trusted.Consent, ConsentSkip)
 	same(t, "grants", trusted.GrantTypes, []string{"authorization_code", "refresh_token"})
