@@ -62,7 +62,7 @@ func (h HandlerFunc) serve(w http.ResponseWriter, r *http.Request, write ErrorWr
 		return
 	}
 	Note(r.Context(), "error", err.Error())
-	if r.Context().Err() != nil {
+	if _, ours := errors.AsType[*Error](err); !ours && r.Context().Err() != nil {
 		Note(r.Context(), "client_gone", true)
 		return
 	}

@@ -40,6 +40,9 @@ func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, took time.Dur
 		slog.String("client_ip", ClientIP(r).String()),
 	}
 	level := slog.LevelInfo
+	if status >= 500 {
+		level = slog.LevelError
+	}
 	if f := factsOf(r.Context()); f != nil {
 		f.mu.Lock()
 		attrs = slices.Concat(attrs, f.notes)
@@ -47,9 +50,6 @@ func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, took time.Dur
 			level = slog.LevelDebug
 		}
 		f.mu.Unlock()
-	}
-	if status >= 500 {
-		level = slog.LevelError
 	}
 	log.LogAttrs(r.Context(), level, "request", attrs...)
 }
