@@ -24,7 +24,7 @@ func clientsOf(c *config.Config) []authserver.Client {
 			ID: cl.ClientID, Name: cl.Name, RedirectURIs: cl.RedirectURIs, AuthMethod: cl.AuthMethod, Secret: cl.Secret,
 			GrantTypes: cl.GrantTypes, Audience: cl.Audience, Scopes: cl.Scopes, AccessTokenClaims: cl.AccessTokenClaims,
 			PostLogoutRedirectURIs: cl.PostLogoutURIs,
-			Lifetimes: lifetimesOf(cl.Lifetimes), SkipConsent: cl.Consent == config.ConsentSkip,
+			Lifetimes:              lifetimesOf(cl.Lifetimes), SkipConsent: cl.Consent == config.ConsentSkip,
 		})
 	}
 	return out
