@@ -52,7 +52,8 @@ async function enter(page) {
 function watch(page, name) {
   page.on('console', (m) => {
     // Chromium writes the refusals that this walk provokes (400 and 401) to the console.
-    if (m.type() === 'error' && !/status of 40[01]/.test(m.text())) report.problems.push(`${name}: console: ${m.text()}`);
+    const ours = m.location().url.startsWith(new URL(accountURL).origin);
+    if (ours && m.type() === 'error' && !/status of 40[01]/.test(m.text())) report.problems.push(`${name}: console: ${m.text()}`);
   });
   page.on('pageerror', (e) => report.problems.push(`${name}: script: ${e}`));
 }
