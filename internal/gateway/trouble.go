@@ -65,8 +65,6 @@ func advice(kind target.TroubleKind) string {
 		return " If this goes on, ask the administrator of Gatehouse whether this target is running and reachable."
 	case target.Timeout:
 		return " If this goes on, ask the administrator of Gatehouse to look at this target, or to raise its timeout."
-	case target.CredentialRefused:
-		return " Ask the administrator of Gatehouse to renew the credential of this target."
 	case target.Rubbish:
 		return " Ask the administrator of Gatehouse to look at this target's log."
 	case target.TooLarge:
@@ -78,7 +76,8 @@ func advice(kind target.TroubleKind) string {
 // trouble answers a call that got no result, and returns the outcome for the record. What the target said itself is
 // passed on as it is. For tools, trouble is a result that the model can read (server/tools, error handling).
 func (a *answer) trouble(ctx context.Context, name string, err error, sent bool) string {
-	if said, ok := errors.AsType[*mcp.Error](err); ok {
+	_, inferred := errors.AsType[*target.Trouble](err)
+	if said, ok := errors.AsType[*mcp.Error](err); ok && !inferred {
 		a.error(said)
 		return "error"
 	}
