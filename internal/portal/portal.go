@@ -80,6 +80,7 @@ func (p *Portal) Routes() []Route {
 	return []Route{
 		{"GET /{$}", page.Handler(p.Log, p.home)},
 		{"GET " + AccountPath, page.Handler(p.Log, p.showAccount)},
+		{"GET " + AccountPath + "/", http.RedirectHandler(AccountPath, http.StatusSeeOther)}, // the address of a form shown again
 		post("/clients/disconnect", p.disconnect),
 		post("/passkeys/add", p.addPasskey),
 		post("/passkeys/remove", p.removePasskey),

@@ -194,6 +194,9 @@ func TestHome(t *testing.T) {
 			t.Errorf("the home page lacks %s", want)
 		}
 	}
+	if got := b.send("GET", "/account/password", nil); got.StatusCode != 200 || got.Request.URL.Path != signin.Path {
+		t.Errorf("a form's address: %d at %s", got.StatusCode, got.Request.URL)
+	}
 	if got := b.send("GET", "/nonsense", nil); got.StatusCode != 404 {
 		t.Errorf("unknown path: %d", got.StatusCode)
 	}

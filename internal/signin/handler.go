@@ -29,6 +29,7 @@ func (s *Service) Routes() []Route {
 		{"GET " + Path, page.Handler(s.Log, s.showSignIn)},
 		{"POST " + Path, page.Handler(s.Log, s.postPassword)},
 		{"POST " + PasskeyPath, page.Handler(s.Log, s.postPasskey)},
+		{"GET " + PasskeyPath, http.RedirectHandler(Path, http.StatusSeeOther)}, // the address of a form shown again
 	}
 }
 

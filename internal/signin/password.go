@@ -40,24 +40,27 @@ const (
 // hasher makes and checks password hashes, a bounded number at a time, so that a flood of sign-ins costs waiting
 // and not memory.
 type hasher struct {
-	slots chan struct{}
-	dummy string // a hash of nothing anybody knows, for people who do not exist
+	params hashParams
+	slots  chan struct{}
+	dummy  string // a hash of nothing anybody knows, for people who do not exist
 }
 
-func newHasher() *hasher {
-	h := &hasher{slots: make(chan struct{}, runtime.NumCPU())}
-	h.dummy = formatHash(currentParams, randomBytes()[:saltLen], randomBytes())
-	return h
+func newHasher(p hashParams) *hasher {
+	return &hasher{
+		params: p,
+		slots:  make(chan struct{}, runtime.NumCPU()),
+		dummy:  formatHash(p, randomBytes()[:saltLen], randomBytes()),
+	}
 }
 
 // hash returns the PHC string of a password.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	salt := randomBytes()[:saltLen]
-	sum, err := h.run(ctx, currentParams, password, salt, hashLen)
+	sum, err := h.run(ctx, h.params, password, salt, hashLen)
 	if err != nil {
 		return "", err
 	}
-	return formatHash(currentParams, salt, sum), nil
+	return formatHash(h.params, salt, sum), nil
 }
 
 // verify reports whether the password belongs to the PHC string, and whether that string should be renewed because
@@ -76,7 +79,7 @@ func (h *hasher) verify(ctx context.Context, phc, password string) (ok, stale bo
 		return false, false, err
 	}
 	ok = subtle.ConstantTimeCompare(got, want) == 1 && known
-	return ok, p != currentParams, nil
+	return ok, p != h.params, nil
 }
 
 func (h *hasher) run(ctx context.Context, p hashParams, password string, salt []byte, n uint32) ([]byte, error) {

@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"context"
 	"errors"
 	"math"
 	"strings"
@@ -11,7 +12,7 @@ import (
 
 func TestChecklist32_Argon2id(t *testing.T) {
 	t.Parallel()
-	h := newHasher()
+	h := newHasher(currentParams)
 	ctx := t.Context()
 	phc, err := h.hash(ctx, testPassword)
 	if err != nil {
@@ -33,11 +34,37 @@ func TestChecklist32_Argon2id(t *testing.T) {
 	}
 }
 
+// Somebody who does not exist, or has no password, costs a hash like everybody else.
+func TestChecklist32_UnknownUsersTakeTheSameWork(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.hasher = newHasher(currentParams)
+	nobody, err := f.lookUp(t.Context(), "nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _, sum, err := parseHash(f.hasher.dummy)
+	if err != nil || p != currentParams || len(sum) != hashLen {
+		t.Errorf("the stand-in hash costs %+v, %v", p, err)
+	}
+	for range cap(f.hasher.slots) {
+		f.hasher.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, phc := range map[string]string{"nobody": nobody.PasswordHash, "alice": f.alice.PasswordHash} {
+		if _, _, err := f.hasher.verify(ctx, phc, testPassword); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s does not wait for a turn to hash: %v", name, err)
+		}
+	}
+}
+
 func TestHashIsRenewedWhenCostsChange(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	ctx := t.Context()
 	cheap := hashParams{memory: 8, time: 1, threads: 1}
+	f.hasher = newHasher(currentParams)
 	salt := make([]byte, saltLen)
 	sum, err := f.hasher.run(ctx, cheap, testPassword, salt, hashLen)
 	if err != nil {
@@ -58,7 +85,7 @@ func TestHashIsRenewedWhenCostsChange(t *testing.T) {
 }
 
 func FuzzParseHash(f *testing.F) {
-	f.Add(newHasher().dummy)
+	f.Add(newHasher(currentParams).dummy)
 	f.Add("$argon2id$v=19$m=4294967295,t=1,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA")
 	f.Add("$argon2id$v=19$m=8,t=1,p=0$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA")
 	f.Add("$argon2i$v=19$m=8,t=1,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA")

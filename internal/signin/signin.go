@@ -86,7 +86,7 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		Options:  o,
-		hasher:   newHasher(),
+		hasher:   newHasher(currentParams),
 		throttle: newThrottle(),
 		cookies:  cookieNamesFor(o.PublicURL),
 		flows:    o.Keys.Box("sign-in flow"),

@@ -28,6 +28,9 @@ const (
 	testPassword = "correct horse battery"
 )
 
+// cheapParams keep tests fast that are not about the costs.
+var cheapParams = hashParams{memory: 64, time: 1, threads: 1}
+
 // clock is a time that tests move.
 type clock struct {
 	mu  sync.Mutex
@@ -71,6 +74,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Cleanup(func() { _ = db.Close() })
 
 	f := &fixture{clock: c, users: NewUsers(db, c.Now)}
+	f.users.hasher = newHasher(cheapParams)
 	f.alice, _, err = f.users.Add(ctx, UserSpec{
 		Username: "alice", Name: "Alice Example", Email: "alice@example.com",
 		Groups: []string{"eng"}, Claims: identity.Claims{"team": "tools"}, Password: secret.New(testPassword),
@@ -94,6 +98,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.hasher = f.users.hasher
 	for _, r := range f.Routes() {
 		mux.Handle(r.Pattern, r.Handler)
 	}

@@ -27,7 +27,7 @@ type Users struct {
 
 // NewUsers returns the users of a store.
 func NewUsers(s *store.Store, now func() time.Time) *Users {
-	return &Users{store: s, now: now, hasher: newHasher()}
+	return &Users{store: s, now: now, hasher: newHasher(currentParams)}
 }
 
 // UserSpec describes a user to add. Only the name is required; without a password a random one is made.

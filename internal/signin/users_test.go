@@ -17,7 +17,9 @@ func newEmptyUsers(t *testing.T) *Users {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	return NewUsers(s, f.clock.Now)
+	users := NewUsers(s, f.clock.Now)
+	users.hasher = f.hasher
+	return users
 }
 
 func TestAddRefusesBadSpecs(t *testing.T) {
