@@ -208,7 +208,8 @@ func canonicalResource(text string) (string, error) {
 }
 
 // grantable is what of the requested scope can be granted. Unknown scopes are dropped; when nothing is left the
-// endpoint's default scopes are granted. The token response names the result.
+// endpoint's default scopes are granted, and if it has none, those that the administrator wrote down for the client. The
+// token response names the result.
 func (c *settings) grantable(client *Client, resource *Resource, asked string) identity.Scopes {
 	known := standardScopes()
 	var defaults identity.Scopes
@@ -222,6 +223,9 @@ func (c *settings) grantable(client *Client, resource *Resource, asked string) i
 	}
 	if len(client.Scopes) > 0 {
 		known, defaults = known.Intersect(client.Scopes), defaults.Intersect(client.Scopes)
+		if len(defaults) == 0 {
+			defaults = known
+		}
 	}
 	if scopes := identity.ParseScopes(asked).Intersect(known); len(scopes) > 0 {
 		return scopes

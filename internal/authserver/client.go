@@ -136,12 +136,21 @@ type settings struct {
 	clients   map[identity.ClientID]*Client
 	resources []Resource
 	schemes   []string
+	closed    bool
+	lifetimes Lifetimes // of registered clients
 	metadata  []byte
 }
 
 func newSettings(issuer identity.Issuer, snapshot Snapshot) (*settings, error) {
-	out := &settings{clients: map[identity.ClientID]*Client{}, resources: slices.Clone(snapshot.Resources), schemes: snapshot.RedirectSchemes}
+	out := &settings{
+		clients: map[identity.ClientID]*Client{}, resources: slices.Clone(snapshot.Resources),
+		schemes: snapshot.RedirectSchemes, closed: snapshot.RegistrationClosed,
+	}
 	var faults []error
+	var err error
+	if out.lifetimes, err = snapshot.Lifetimes.withDefaults(); err != nil {
+		faults = append(faults, fmt.Errorf("registered clients: %w", err))
+	}
 	for i, c := range snapshot.Clients {
 		checked, err := c.withDefaults()
 		switch {
@@ -166,7 +175,6 @@ func newSettings(issuer identity.Issuer, snapshot Snapshot) (*settings, error) {
 		out.resources[i].canonical = canonical
 		out.resources[i].Scopes = r.DefaultScopes.Union(r.Scopes)
 	}
-	var err error
 	if out.metadata, err = newMetadata(issuer, out); err != nil {
 		faults = append(faults, err)
 	}

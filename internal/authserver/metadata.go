@@ -28,7 +28,7 @@ type metadata struct {
 	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
 	TokenEndpoint         string   `json:"token_endpoint"`
-	RegistrationEndpoint  string   `json:"registration_endpoint"`
+	RegistrationEndpoint  string   `json:"registration_endpoint,omitempty"`
 	RevocationEndpoint    string   `json:"revocation_endpoint"`
 	UserinfoEndpoint      string   `json:"userinfo_endpoint"`
 	EndSessionEndpoint    string   `json:"end_session_endpoint"`
@@ -53,11 +53,15 @@ type metadata struct {
 func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 	base := string(issuer)
 	auth := []string{AuthNone, AuthPost, AuthBasic}
-	return json.Marshal(metadata{
+	registration := base + "/register"
+	if c.closed {
+		registration = ""
+	}
+	doc := metadata{
 		Issuer:                base,
 		AuthorizationEndpoint: base + "/authorize",
 		TokenEndpoint:         base + "/token",
-		RegistrationEndpoint:  base + "/register",
+		RegistrationEndpoint:  registration,
 		RevocationEndpoint:    base + "/revoke",
 		UserinfoEndpoint:      base + "/userinfo",
 		EndSessionEndpoint:    base + "/signout",
@@ -76,7 +80,11 @@ func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 			"preferred_username", "name", "groups", "email", "email_verified"},
 		Prompts:           []string{"none", "login", "consent", "select_account"},
 		AnswersNameIssuer: true,
-	})
+	}
+	if c.closed {
+		doc.RegistrationEndpoint = ""
+	}
+	return json.Marshal(doc)
 }
 
 // defaultScopes are the default scopes of all endpoints.

@@ -67,6 +67,10 @@ type registrationResponse struct {
 // register is dynamic client registration (RFC 7591). Scopes are not bound to the registration: clients register with
 // the scope of their first challenge and would fail at every later step-up.
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
+	if s.current.Load().closed {
+		return &web.Error{Status: http.StatusForbidden, Code: codeAccessDenied,
+			Message: "clients cannot register themselves here; ask the administrator for a client_id"}
+	}
 	if ok, wait := s.registrationsByAddr.Allow(web.AddrKey(web.ClientIP(r))); !ok {
 		return web.TooMany(wait)
 	}
@@ -211,11 +215,10 @@ func (s *Server) openClientID(id identity.ClientID) (*Client, error) {
 	if err := json.Unmarshal(body, &record); err != nil {
 		return nil, fmt.Errorf("decode client id: %w", err)
 	}
-	lifetimes, err := Lifetimes{}.withDefaults()
 	return &Client{
 		ID: id, Name: record.Name, RedirectURIs: record.RedirectURIs, AuthMethod: record.AuthMethod,
-		GrantTypes: record.grantTypes(), Lifetimes: lifetimes, registered: true,
-	}, err
+		GrantTypes: record.grantTypes(), Lifetimes: s.current.Load().lifetimes, registered: true,
+	}, nil
 }
 
 // decodeExact decodes base64url and refuses every spelling but the canonical one; the package alone skips line ends.

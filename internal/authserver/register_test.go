@@ -321,6 +321,27 @@ func TestChecklist8_RevokedClient(t *testing.T) {
 	}
 }
 
+func TestRegistrationClosed(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	before := h.registered(nil)
+	snapshot := testSnapshot()
+	snapshot.RegistrationClosed = true
+	snapshot.Lifetimes.Access = 10 * time.Minute
+	if err := h.server.Swap(snapshot); err != nil {
+		t.Fatal(err)
+	}
+	h.wantError(h.register(map[string]any{"redirect_uris": []string{"https://app.example/"}}), http.StatusForbidden, "access_denied")
+	if strings.Contains(h.do(request{path: "/.well-known/oauth-authorization-server"}).Body.String(), "registration_endpoint") {
+		t.Error("the metadata still names the registration endpoint")
+	}
+	params := registeredParams(before)
+	others := map[string]string{"client_id": string(before.ClientID), "redirect_uri": params.Get("redirect_uri")}
+	if tokens := h.tokens(params, others); tokens.ExpiresIn != 600 {
+		t.Errorf("a client from before gets tokens for %d s, want those of the new settings", tokens.ExpiresIn)
+	}
+}
+
 func TestAuditFailureStopsRegistration(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -96,6 +96,9 @@ type Snapshot struct {
 	Clients         []Client
 	Resources       []Resource
 	RedirectSchemes []string // private-use schemes that dynamic registration accepts, such as cursor
+
+	RegistrationClosed bool      // clients cannot register themselves; those that did before stay
+	Lifetimes          Lifetimes // for clients that registered themselves
 }
 
 // Check reports every fault that would make Swap refuse the snapshot.

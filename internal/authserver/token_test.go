@@ -72,6 +72,16 @@ func TestTokensByScopeAndClient(t *testing.T) {
 	if claims["aud"] != "api://default" || claims["cid"] != "walkthrough" || claims["exp"] != now+600 || tokens.ExpiresIn != 600 || id["exp"] != now+1200 || id["cid"] != nil {
 		t.Errorf("walkthrough: access %v, ID %v", claims, id)
 	}
+	snapshot := testSnapshot()
+	snapshot.Clients[0].Scopes = identity.Scopes{"openid", "mcp:tools"}
+	if err := h.server.Swap(snapshot); err != nil {
+		t.Fatal(err)
+	}
+	for asked, want := range map[string]string{"openid email mcp:admin mcp:tools": "openid mcp:tools", "mcp:admin": "mcp:tools", "": "mcp:tools"} {
+		if tokens := h.tokens(authorizeParams(map[string]string{"scope": asked}), nil); tokens.Scope != want {
+			t.Errorf("a client with a limit asks for %q and gets %q, want %q", asked, tokens.Scope, want)
+		}
+	}
 	poster := authorizeParams(map[string]string{"client_id": "poster", "redirect_uri": webURI})
 	tokens = h.tokens(poster, map[string]string{"client_id": "poster", "client_secret": "posted", "redirect_uri": webURI})
 	if tokens.RefreshToken != "" {
