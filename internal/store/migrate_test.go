@@ -76,6 +76,24 @@ func TestUpgradeFromVersion1(t *testing.T) {
 	})
 }
 
+// A migration that was edited after its release would leave old and new installations apart.
+func TestUpgradedSchemaIsThatOfANewDatabase(t *testing.T) {
+	t.Parallel()
+	upgraded, fresh := onSQLite(t), onSQLite(t)
+	loadVersion1(t, upgraded)
+	var schemas []string
+	for _, dsn := range []string{upgraded, fresh} {
+		newFixture(t, dsn)
+		schemas = append(schemas, strings.Join(column(t, raw(t, dsn), `
+			SELECT m.type || ' ' || m.tbl_name || ' ' || m.name || ' ' || COALESCE(group_concat(c.name || ' ' || c.type || ' ' || c."notnull" ||
+				' ' || COALESCE(c.dflt_value, '') || ' ' || c.pk, ', '), '')
+			FROM sqlite_master m LEFT JOIN pragma_table_info(m.name) c GROUP BY m.type, m.name ORDER BY 1`), "\n"))
+	}
+	if schemas[0] != schemas[1] {
+		t.Errorf("upgraded:\n%s\nnew:\n%s", schemas[0], schemas[1])
+	}
+}
+
 func TestNewerSchemaIsRefused(t *testing.T) {
 	onNew(t, func(t *testing.T, dsn string) {
 		s, err := store.Open(t.Context(), store.Options{DSN: dsn})

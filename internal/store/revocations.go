@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gatehouse/internal/identity"
@@ -17,6 +18,9 @@ const (
 
 // revocationLife is longer than any token lives.
 const revocationLife = 91 * day
+
+// errNobody keeps a forgotten name from shutting out everybody who has none.
+var errNobody = errors.New("revoke: nobody is named")
 
 // Revocation says which tokens are dead although they look alive.
 type Revocation struct {
@@ -46,6 +50,9 @@ func (s *Store) RevocationsSince(ctx context.Context, seq int64) ([]Revocation, 
 
 // RevokeGrant ends a grant, with its code and its tokens. The grant need not exist yet: then it never will.
 func (s *Store) RevokeGrant(ctx context.Context, id identity.GrantID, reason string) error {
+	if id == "" {
+		return errNobody // tokens that others issued have no grant
+	}
 	return wrap("revoke grant", s.revoke(ctx, func(tx conn) ([]Revocation, error) {
 		if err := s.endGrants(ctx, tx, "grant_id = ?", reason, string(id)); err != nil {
 			return nil, err
@@ -56,6 +63,9 @@ func (s *Store) RevokeGrant(ctx context.Context, id identity.GrantID, reason str
 
 // RevokePerson ends everything that a person has here: browser sessions, codes, grants and tokens.
 func (s *Store) RevokePerson(ctx context.Context, key identity.PersonKey, reason string) error {
+	if key.Subject == "" {
+		return errNobody
+	}
 	return wrap("revoke person", s.revoke(ctx, func(tx conn) ([]Revocation, error) {
 		return s.endPerson(ctx, tx, key, reason)
 	}))
@@ -63,6 +73,9 @@ func (s *Store) RevokePerson(ctx context.Context, key identity.PersonKey, reason
 
 // RevokeClient puts a client on the deny list, for ever, and ends what people granted to it.
 func (s *Store) RevokeClient(ctx context.Context, id identity.ClientID, reason string) error {
+	if id == "" {
+		return errNobody
+	}
 	return wrap("revoke client", s.revoke(ctx, func(tx conn) ([]Revocation, error) {
 		if err := s.endGrants(ctx, tx, "client = ?", reason, string(id)); err != nil {
 			return nil, err
@@ -100,6 +113,9 @@ func (s *Store) revoke(ctx context.Context, f func(tx conn) ([]Revocation, error
 				last, r.Kind, r.Issuer, r.Subject, micros(r.Before), micros(r.Expires), forDisplay(r.Reason)); err != nil {
 				return err
 			}
+		}
+		if len(revocations) == 0 {
+			return nil
 		}
 		return tx.execOne(ctx, `UPDATE revocation_seq SET last = ?`, last)
 	})
@@ -145,7 +161,7 @@ func (s *Store) endPerson(ctx context.Context, tx conn, key identity.PersonKey, 
 
 // endGrants ends the grants that the condition names, and the codes that would become such grants.
 func (s *Store) endGrants(ctx context.Context, tx conn, which, reason string, args ...any) error {
-	if _, err := tx.exec(ctx, `UPDATE codes SET revoked = TRUE WHERE `+which, args...); err != nil {
+	if _, err := tx.exec(ctx, `UPDATE codes SET revoked = TRUE WHERE revoked = FALSE AND `+which, args...); err != nil {
 		return err
 	}
 	_, err := tx.exec(ctx, `UPDATE grants SET revoked_at = ?, revoked_reason = ? WHERE revoked_at = 0 AND `+which,

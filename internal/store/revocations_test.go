@@ -38,6 +38,22 @@ func TestRevocationsInOrder(t *testing.T) {
 	})
 }
 
+func TestRevokingNobody(t *testing.T) {
+	onBoth(t, func(t *testing.T, f *fixture) {
+		ctx := t.Context()
+		for name, err := range map[string]error{
+			"grant": f.RevokeGrant(ctx, "", "x"), "client": f.RevokeClient(ctx, "", "x"), "person": f.RevokePerson(ctx, identity.PersonKey{Issuer: issuer}, "x"),
+		} {
+			if err == nil {
+				t.Errorf("%s: no error", name)
+			}
+		}
+		if f.Revoked(identity.PersonKey{Issuer: issuer, Subject: "u"}, "", "", f.clock.now()) {
+			t.Error("everybody without a grant is out")
+		}
+	})
+}
+
 func TestClientDenyList(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
 		ctx := t.Context()

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -88,7 +87,7 @@ func scanValue[T any](r row) (v T, err error) { return v, r.Scan(&v) }
 // a transaction that may write is the only one. No query holds a question mark in a literal.
 func (c conn) dialect(query string) string {
 	if !c.postgres {
-		return strings.NewReplacer(" FOR UPDATE", "", " FOR SHARE", "").Replace(query)
+		return strings.ReplaceAll(strings.ReplaceAll(query, " FOR UPDATE", ""), " FOR SHARE", "")
 	}
 	var b strings.Builder
 	for n := 1; ; n++ {
@@ -177,12 +176,4 @@ func (s asScopes) Scan(src any) error {
 func onceHash(purpose, id string) []byte {
 	h := sha256.Sum256([]byte(purpose + "\x00" + id))
 	return h[:]
-}
-
-// found turns ErrNotFound into false.
-func found(err error) (bool, error) {
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
 }

@@ -43,6 +43,7 @@ trap '' INT TERM
 echo ready
 cat >>"$DIR/log"
 "$BIN/pg_ctl" stop -m immediate -D "$DIR/data" >>"$DIR/log" 2>&1
+rm -rf "$DIR"
 `
 
 // StartPostgres starts a server for all tests of a process, typically by sync.OnceValues, with Stop in TestMain. It
