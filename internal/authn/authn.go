@@ -9,7 +9,6 @@ package authn
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -86,7 +85,7 @@ func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*
 		return nil, refusal
 	}
 	now := a.now()
-	key := digest(sha256.Sum256([]byte(token)))
+	key := digestOf(token)
 	v := a.cache.get(key)
 	switch {
 	case v == nil || v.generation != v.keys.Generation() || v.judge(e).refusal != nil:

@@ -10,6 +10,12 @@ const cacheShards = 16
 
 type digest = [sha256.Size]byte
 
+// digestOf hashes a token without a copy on the heap, unless it is unusually long.
+func digestOf(token string) digest {
+	var usual [2048]byte
+	return sha256.Sum256(append(usual[:0], token...))
+}
+
 // cache keeps verified tokens under their digest: a bounded number, in shards so that requests do not wait for each
 // other. What was not used since the hand last came by makes room first.
 type cache struct {

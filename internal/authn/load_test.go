@@ -186,3 +186,17 @@ func BenchmarkRefuse(b *testing.B) {
 		})
 	}
 }
+
+// TestHitAllocatesNothing is not parallel: it counts what the whole process allocates.
+func TestHitAllocatesNothing(t *testing.T) {
+	h := newHouse(t)
+	e := h.endpoint(t, "/mcp", h.foreignRules(), h.ownRules())
+	r := bearer(h.ownToken(t, "at+jwt", nil))
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := h.auth.Authenticate(r, e); err != nil {
+			t.Error(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations for a cached token, want none", n)
+	}
+}

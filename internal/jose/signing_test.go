@@ -150,7 +150,7 @@ func TestSignAndVerify(t *testing.T) {
 	}
 }
 
-// TestChecklist61_SigningKeyRotation walks through two years by the hour: the key of every token is served for as long
+// TestChecklist61_SigningKeyRotation walks through 200 days by the hour: the key of every token is served for as long
 // as the token may live, a key is published an hour before it signs, and no kid comes twice.
 func TestChecklist61_SigningKeyRotation(t *testing.T) {
 	t.Parallel()
@@ -166,7 +166,7 @@ func TestChecklist61_SigningKeyRotation(t *testing.T) {
 	signed := map[string]bool{}
 	_, ids := published(t, keys)
 	firstSeen[ids[0]] = c.now().Add(-24 * time.Hour) // the first one has nobody to wait for
-	for range 2 * 365 * 24 {
+	for range 200 * 24 {
 		c.add(time.Hour)
 		load(t, keys)
 		set, ids := published(t, keys)
@@ -194,8 +194,8 @@ func TestChecklist61_SigningKeyRotation(t *testing.T) {
 			t.Fatalf("%d keys served", len(ids))
 		}
 	}
-	if len(signed) != 9 || len(s.rows) < 9 {
-		t.Errorf("%d keys signed in two years, want 9", len(signed))
+	if len(signed) != 3 || len(s.rows) != 3 {
+		t.Errorf("%d of %d keys signed in 200 days, want 3", len(signed), len(s.rows))
 	}
 	seen := map[string]bool{}
 	for _, row := range s.rows {
@@ -242,7 +242,7 @@ func TestCopiesAgree(t *testing.T) {
 	t.Parallel()
 	s, c := &shelf{}, newClock()
 	copies := []*jose.SigningKeys{signing(t, s, c.now), signing(t, s, c.now), signing(t, s, c.now)}
-	for range 100 * 24 {
+	for range 100 * 4 {
 		var wg sync.WaitGroup
 		for _, k := range copies { // at once, so that several may find a key due
 			wg.Go(func() {
@@ -261,7 +261,7 @@ func TestCopiesAgree(t *testing.T) {
 				t.Fatalf("copies disagree at %s: %q", c.now(), r)
 			}
 		}
-		c.add(time.Hour)
+		c.add(6 * time.Hour)
 	}
 }
 
