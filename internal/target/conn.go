@@ -50,6 +50,7 @@ type Conn struct {
 	link    link
 	server  Server
 	closed  bool
+	calls   map[*clock]bool               // of the calls on their way
 	asked   map[string]context.CancelFunc // requests of the server that are being answered, by id
 	working sync.WaitGroup                // goroutines of this connection; Add only under mu, before closed
 }
@@ -70,6 +71,7 @@ func (t *Target) Connect(ctx context.Context, caller Caller, events Events) (*Co
 		can:     mcp.ParseClientCapabilities(caller.Capabilities),
 		events:  events,
 		dialing: make(chan struct{}, 1),
+		calls:   map[*clock]bool{},
 		asked:   map[string]context.CancelFunc{},
 	}
 	ctx, clock := startClock(ctx, t.opt.connectTimeout(), t.opt.connectTimeout())
@@ -162,6 +164,9 @@ func (c *Conn) Close() {
 	c.mu.Lock()
 	l := c.link
 	c.link, c.closed = nil, true
+	for clock := range c.calls {
+		clock.cancel(errClosed)
+	}
 	for _, cancel := range c.asked {
 		cancel()
 	}
@@ -170,6 +175,22 @@ func (c *Conn) Close() {
 		endLink(l)
 	}
 	c.working.Wait()
+}
+
+// begin starts the clock of a call, which Close stops.
+func (c *Conn) begin(ctx context.Context) (context.Context, *clock) {
+	ctx, clock := startClock(ctx, c.t.opt.Timeout, c.t.opt.MaxTimeout)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls[clock] = true
+	return ctx, clock
+}
+
+func (c *Conn) finish(clock *clock) {
+	clock.stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.calls, clock)
 }
 
 // Call sends a request and returns its result. The params are the client's, or nil. Ids and progress tokens are minted
@@ -189,8 +210,8 @@ func (c *Conn) Call(ctx context.Context, method string, params []byte, inflight 
 // Forward is Call for a message that has been decoded: it is not read a second time. A name that is not empty replaces
 // the message's own.
 func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, inflight func(m *mcp.Message)) ([]byte, error) {
-	ctx, clock := startClock(ctx, c.t.opt.Timeout, c.t.opt.MaxTimeout)
-	defer clock.stop()
+	ctx, clock := c.begin(ctx)
+	defer c.finish(clock)
 	for attempt := 0; ; attempt++ {
 		l, err := c.open(ctx)
 		if err != nil {
@@ -248,18 +269,21 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 func (c *Conn) tellCancelled(ctx context.Context, l link, id []byte) {
 	reason := "the caller gave up"
 	if errors.Is(context.Cause(ctx), errTimeout) {
-		reason = "no answer in time"
+		reason = errTimeout.Error()
 	}
 	params := append([]byte(`{"requestId":`), id...)
 	params = append(params, `,"reason":`...)
 	params = mcp.AppendString(params, reason)
 	params = append(params, '}')
-	c.goDo(func() {
+	tell := func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endGrace)
 		defer cancel()
 		// The call is over either way.
 		_ = l.send(ctx, mcp.AppendNotification(nil, mcp.NoteCancelled, params))
-	})
+	}
+	if !c.goDo(tell) {
+		tell()
+	}
 }
 
 // goDo runs f on a goroutine that Close waits for, unless the connection is closed.
@@ -275,8 +299,8 @@ func (c *Conn) goDo(f func()) bool {
 
 // Notify sends a notification of the client.
 func (c *Conn) Notify(ctx context.Context, method string, params []byte) error {
-	ctx, clock := startClock(ctx, c.t.opt.Timeout, c.t.opt.MaxTimeout)
-	defer clock.stop()
+	ctx, clock := c.begin(ctx)
+	defer c.finish(clock)
 	l, err := c.open(ctx)
 	if err != nil {
 		return c.t.explain(ctx, err)
@@ -400,9 +424,11 @@ func (t *Target) explain(ctx context.Context, err error) error {
 		return said
 	}
 	if ctx.Err() != nil {
-		cause := context.Cause(ctx)
-		if errors.Is(cause, errTimeout) || errors.Is(cause, context.DeadlineExceeded) {
+		switch cause := context.Cause(ctx); {
+		case errors.Is(cause, errTimeout) || errors.Is(cause, context.DeadlineExceeded):
 			return t.trouble(Timeout, err)
+		case errors.Is(cause, errClosed):
+			return t.trouble(Down, errClosed)
 		}
 		return t.trouble(Canceled, err)
 	}

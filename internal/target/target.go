@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"gatehouse/internal/identity"
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/secret"
@@ -134,9 +136,12 @@ func (o *Options) check() error {
 		if u.User != nil {
 			return fmt.Errorf("target %s: url holds a user name or password; put credentials in headers, from a secret", o.Name)
 		}
-		for name := range o.HTTP.Headers {
-			if isOwnHeader(http.CanonicalHeaderKey(name)) {
+		for name, value := range o.HTTP.Headers {
+			switch {
+			case isOwnHeader(http.CanonicalHeaderKey(name)):
 				return fmt.Errorf("target %s: header %s is set by Gatehouse itself; remove it", o.Name, name)
+			case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value.Reveal()):
+				return fmt.Errorf("target %s: header %q has a name or value that HTTP does not allow; does the secret end with a line feed?", o.Name, name)
 			}
 		}
 	}

@@ -32,6 +32,7 @@ type MCPServer struct {
 	streams  map[chan string]bool
 	answers  map[string]chan json.RawMessage
 	minted   int
+	noted    func(method, params string)
 	streamed chan struct{} // gets a value for each GET stream that was opened
 }
 
@@ -193,7 +194,7 @@ func (s *MCPServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 		w.WriteHeader(http.StatusNoContent)
 	case rpc.ID == nil || rpc.Method == "":
-		s.deliver(rpc.ID, body)
+		s.deliver(c, body)
 		w.WriteHeader(http.StatusAccepted)
 	default:
 		s.call(c)
@@ -260,12 +261,23 @@ func (s *MCPServer) call(c *MCPCall) {
 	}
 }
 
-func (s *MCPServer) deliver(id json.RawMessage, body []byte) {
+// OnNotification sets what is called with each notification of the client.
+func (s *MCPServer) OnNotification(f func(method, params string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ch := s.answers[string(id)]; ch != nil {
+	s.noted = f
+}
+
+// deliver takes a notification, or a response to what a script asked.
+func (s *MCPServer) deliver(c *MCPCall, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.Method != "" && s.noted != nil {
+		s.noted(c.Method, string(c.Params))
+	}
+	if ch := s.answers[string(c.ID)]; c.Method == "" && ch != nil {
 		ch <- body
-		delete(s.answers, string(id))
+		delete(s.answers, string(c.ID))
 	}
 }
 

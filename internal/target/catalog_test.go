@@ -1,0 +1,166 @@
+package target
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/testkit"
+)
+
+func TestCatalogReadsAllPages(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	s.Handle(mcp.MethodToolsList, func(c *testkit.MCPCall) {
+		switch cursor, _ := mcp.LookupString(c.Params, "cursor"); cursor {
+		case "":
+			c.Result(`{"tools":[{"name":"a","x": 1.0}],"nextCursor":"second \"page\""}`)
+		case `second "page"`:
+			c.Result(`{"tools":[{"name":"b"},{"name":"a","again":true}]}`)
+		default:
+			c.Error(mcp.CodeInvalidParams, "bad cursor")
+		}
+	})
+	s.Handle(mcp.MethodTemplatesList, func(c *testkit.MCPCall) { c.Error(mcp.CodeMethodNotFound, "no templates here") })
+	c, err := started(t, rawOptions(s)).Catalog(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Tools) != 2 || string(c.Tools[0].Raw) != `{"name":"a","x": 1.0}` || c.Tools[1].Name != "b" {
+		t.Errorf("%+v", c.Tools)
+	}
+}
+
+func TestCatalogIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, page := range map[string]string{
+		"pages without end": `{"tools":[{"name":"%d"}],"nextCursor":"%[1]d"}`,
+		"an item no tool":   `{"tools":[{"title":"%d"}]}`,
+		"no list":           `{"tool":[%d]}`,
+	} {
+		s := testkit.NewMCPServer(t)
+		var n atomic.Int64
+		s.Handle(mcp.MethodToolsList, func(c *testkit.MCPCall) { c.Result(fmt.Sprintf(page, n.Add(1))) })
+		tg := started(t, rawOptions(s))
+		if c, err := tg.Catalog(t.Context()); err == nil {
+			t.Errorf("%s: %+v", name, c)
+		}
+		if h := tg.Health(); h.State != Offline || h.LastError == "" {
+			t.Errorf("%s: %+v", name, h)
+		}
+	}
+}
+
+func TestAStormOfChangesMakesFewRefreshes(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	tg := started(t, rawOptions(s))
+	changed := make(chan string, 10)
+	defer tg.OnChange(func(kind string) { changed <- kind })()
+	if _, err := tg.Catalog(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if kind := receive(t, changed, "the first list"); kind != "tools" {
+		t.Errorf("changed %s", kind)
+	}
+	s.AwaitStream(t)
+	s.Tool("late", `{}`, nil)
+	for range 500 {
+		s.Push(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
+	}
+	if kind := receive(t, changed, "the change"); kind != "tools" {
+		t.Errorf("changed %s", kind)
+	}
+	if c, err := tg.Catalog(t.Context()); err != nil || len(c.Tools) != 2 || c.Version != 2 {
+		t.Errorf("%+v %v", c, err)
+	}
+	if n := len(s.RequestsOf(mcp.MethodToolsList)); n > 3 {
+		t.Errorf("the list was read %d times", n)
+	}
+}
+
+func TestADeadTargetIsKnownAtOnce(t *testing.T) {
+	t.Parallel()
+	tg := started(t, Options{HTTP: &HTTPOptions{URL: "http://127.0.0.1:1/mcp"}, CatalogWait: time.Hour})
+	for range 3 {
+		_, err := tg.Catalog(t.Context())
+		wants(t, err, Down)
+	}
+	if h := tg.Health(); h.State != Offline || !strings.Contains(h.LastError, "refused") {
+		t.Errorf("%+v", h)
+	}
+}
+
+func TestASilentTargetBlocksOnlyForAWhile(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	s.Handle(mcp.MethodInitialize, func(c *testkit.MCPCall) { <-c.R.Context().Done() })
+	o := rawOptions(s)
+	o.CatalogWait = 50 * time.Millisecond
+	tg := started(t, o)
+	_, err := tg.Catalog(t.Context())
+	wants(t, err, Down)
+	if h := tg.Health(); h.State != Connecting {
+		t.Errorf("%+v", h)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = tg.Catalog(ctx)
+	wants(t, err, Canceled)
+}
+
+func TestTheOldCatalogIsServedWhileTheTargetIsDown(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	log := newLogBuffer()
+	o := rawOptions(s)
+	o.CatalogTTL, o.Log = 20*time.Millisecond, logTo(log)
+	tg := started(t, o)
+	before, err := tg.Catalog(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Handle(mcp.MethodToolsList, func(c *testkit.MCPCall) { c.W.WriteHeader(http.StatusInternalServerError) })
+	log.await(t, "target is down")
+	if c, err := tg.Catalog(t.Context()); err != nil || len(c.Tools) != 1 || c.Version != before.Version {
+		t.Errorf("%+v %v", c, err)
+	}
+	if tg.Health().State != Offline {
+		t.Errorf("%+v", tg.Health())
+	}
+	s.Handle(mcp.MethodToolsList, func(c *testkit.MCPCall) { c.Result(`{"tools":[{"name":"echo"},{"name":"back"}]}`) })
+	changed := make(chan string, 10)
+	defer tg.OnChange(func(kind string) { changed <- kind })()
+	receive(t, changed, "the target to come back")
+	if h := tg.Health(); h.State != OK || h.LastError != "" {
+		t.Errorf("%+v", h)
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]Options{
+		"no name":              {Demo: true},
+		"separator in name":    {Name: "a___b", Demo: true},
+		"no kind":              {Name: "a"},
+		"two kinds":            {Name: "a", Demo: true, HTTP: &HTTPOptions{URL: "http://x/"}},
+		"empty command":        {Name: "a", Command: &CommandOptions{}},
+		"relative url":         {Name: "a", HTTP: &HTTPOptions{URL: "/mcp"}},
+		"other scheme":         {Name: "a", HTTP: &HTTPOptions{URL: "ftp://x/"}},
+		"password in url":      {Name: "a", HTTP: &HTTPOptions{URL: "https://u:p@x/"}},
+		"header of our own":    {Name: "a", HTTP: &HTTPOptions{URL: "https://x/", Headers: headers("mcp-session-id", "x")}},
+		"header with new line": {Name: "a", HTTP: &HTTPOptions{URL: "https://x/", Headers: headers("X-Key", "a\nb")}},
+		"header name broken":   {Name: "a", HTTP: &HTTPOptions{URL: "https://x/", Headers: headers("X Key", "a")}},
+	} {
+		if _, err := New(o); err == nil {
+			t.Errorf("%s: accepted", name)
+		} else if strings.Contains(err.Error(), "u:p") || strings.Contains(err.Error(), "a\nb") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,508 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/secret"
+	"gatehouse/internal/testkit"
+)
+
+func rawOptions(s *testkit.MCPServer) Options { return Options{HTTP: &HTTPOptions{URL: s.URL}} }
+
+// wants checks that an error is trouble of one kind, that its message names the target, and that it gives nothing
+// away.
+func wants(t *testing.T, err error, kind TroubleKind) {
+	t.Helper()
+	trouble, ok := errors.AsType[*Trouble](err)
+	switch {
+	case !ok:
+		t.Errorf("got %v, want trouble of kind %s", err, kind)
+	case trouble.Kind != kind:
+		t.Errorf("got %s (%v), want %s", trouble.Kind, err, kind)
+	case !strings.Contains(trouble.Message, `"up"`) || strings.Contains(trouble.Message, "127.0.0.1"):
+		t.Errorf("message %s", trouble.Message)
+	}
+}
+
+func TestWhatIsSentUpstream(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	o := rawOptions(s)
+	o.HTTP.Headers = map[string]secret.Text{"Authorization": secret.New("Bearer upstream-secret"), "x-tenant": secret.New("acme")}
+	conn := connected(t, started(t, o), Caller{
+		Principal:    person("ada"),
+		ClientInfo:   []byte(`{"name":"kiro","version":"3"}`),
+		Capabilities: []byte(`{"roots":{"listChanged":true},"experimental":{"x":1}}`),
+	}, newRecorder())
+	if _, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("echo", `,"arguments":{"a": 1.0},"_meta":{"progressToken":"client-token","k":1}`), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range s.Requests() {
+		if r.Header.Get("Authorization") != "Bearer upstream-secret" || r.Header.Get("X-Tenant") != "acme" {
+			t.Errorf("%s %s without the credential", r.HTTPMethod, r.Method)
+		}
+		if r.Method == mcp.MethodInitialize != (r.Header.Get("Mcp-Protocol-Version") == "") {
+			t.Errorf("%s %s with version header %q", r.HTTPMethod, r.Method, r.Header.Get("Mcp-Protocol-Version"))
+		}
+		if r.HTTPMethod == http.MethodPost && r.Header.Get("Accept") != "application/json, text/event-stream" {
+			t.Errorf("%s with accept %q", r.Method, r.Header.Get("Accept"))
+		}
+	}
+	var init string
+	for _, r := range s.RequestsOf(mcp.MethodInitialize) {
+		if strings.Contains(r.Body, "kiro") {
+			init = r.Body
+		}
+	}
+	if init != `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"roots":{"listChanged":true}},"clientInfo":{"name":"kiro","version":"3"}}}` {
+		t.Errorf("initialize %s", init)
+	}
+	call := s.RequestsOf(mcp.MethodToolsCall)[0]
+	want := fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"method":"tools/call","params":{"name":"echo","arguments":{"a": 1.0},"_meta":{"progressToken":%s,"k":1}}}`, call.ID, call.ID)
+	if call.Body != want {
+		t.Errorf("call %s", call.Body)
+	}
+}
+
+func TestForwardRenames(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	conn := connected(t, started(t, rawOptions(s)), Caller{}, nil)
+	m, err := mcp.Decode([]byte(`{"jsonrpc":"2.0","id":"client","method":"tools/call","params":{"name":"up___echo","arguments":{"name":"up___echo"}}}`), mcp.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := conn.Forward(t.Context(), &m, "echo", nil)
+	if err != nil || textOf(t, result) != `{"name":"up___echo"}` {
+		t.Errorf("%s %v", result, err)
+	}
+}
+
+func TestCloseDeletesTheSession(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	tg := started(t, rawOptions(s))
+	conn, err := tg.Connect(t.Context(), Caller{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if d := s.RequestsOf(http.MethodDelete); len(d) != 1 || d[0].Session == "" {
+		t.Errorf("%d deletes", len(d))
+	}
+	_, err = conn.Call(t.Context(), mcp.MethodPing, nil, nil)
+	wants(t, err, Down)
+	conn.Close()
+}
+
+func TestCloseEndsCallsOnTheirWay(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	begun := make(chan struct{})
+	s.Tool("wait", `{}`, func(c *testkit.MCPCall) {
+		close(begun)
+		<-c.R.Context().Done()
+	})
+	conn := connected(t, started(t, rawOptions(s)), Caller{}, nil)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("wait", ""), nil)
+		failed <- err
+	}()
+	receive(t, begun, "the call to begin")
+	conn.Close()
+	wants(t, receive(t, failed, "the call to fail"), Down)
+}
+
+func TestALostSessionIsOpenedAgain(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	var executed atomic.Int64
+	s.Tool("count", `{}`, func(c *testkit.MCPCall) {
+		executed.Add(1)
+		c.Result(`{"content":[{"type":"text","text":"ok"}]}`)
+	})
+	conn := connected(t, started(t, rawOptions(s)), Caller{}, nil)
+	s.DropSessions()
+	if _, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("count", ""), nil); err != nil || executed.Load() != 1 {
+		t.Errorf("%v, executed %d times", err, executed.Load())
+	}
+	// A server that never keeps a session is not asked for ever.
+	s.Handle(mcp.MethodToolsCall, func(c *testkit.MCPCall) { http.Error(c.W, "gone", http.StatusNotFound) })
+	_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("count", ""), nil)
+	wants(t, err, Down)
+}
+
+// TestHostileAnswers scripts what a broken or lying server may do to a call.
+func TestHostileAnswers(t *testing.T) {
+	t.Parallel()
+	status := func(code int) func(*testkit.MCPCall) {
+		return func(c *testkit.MCPCall) {
+			c.W.Header().Set("WWW-Authenticate", `Bearer resource_metadata="https://evil.example"`)
+			http.Error(c.W, "a secret of the upstream", code)
+		}
+	}
+	raw := func(contentType, body string) func(*testkit.MCPCall) {
+		return func(c *testkit.MCPCall) {
+			c.W.Header().Set("Content-Type", contentType)
+			_, _ = io.WriteString(c.W, body)
+		}
+	}
+	for name, tc := range map[string]struct {
+		script func(*testkit.MCPCall)
+		kind   TroubleKind
+	}{
+		"401":               {status(401), CredentialRefused},
+		"403":               {status(403), CredentialRefused},
+		"500":               {status(500), Down},
+		"202 for a request": {status(202), Down},
+		"not JSON":          {raw("application/json", `<html>`), Rubbish},
+		"a page":            {raw("text/html", `<html>`), Rubbish},
+		"keys twice":        {func(c *testkit.MCPCall) { c.Result(`{"isError":true,"isError":false}`) }, Rubbish},
+		"another id":        {raw("application/json", `{"jsonrpc":"2.0","id":4711,"result":{}}`), Rubbish},
+		"a notification":    {raw("application/json", `{"jsonrpc":"2.0","method":"notifications/message"}`), Rubbish},
+		"a batch":           {raw("application/json", `[{"jsonrpc":"2.0","id":1,"result":{}}]`), Rubbish},
+		"an error that is none": {func(c *testkit.MCPCall) {
+			raw("application/json", fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":"no"}`, c.ID))(c)
+		}, Rubbish},
+		"empty":                   {raw("application/json", ``), Rubbish},
+		"too large":               {func(c *testkit.MCPCall) { c.Result(`{"x":"` + strings.Repeat("x", 200_000) + `"}`) }, TooLarge},
+		"too large an event":      {func(c *testkit.MCPCall) { c.Stream(); c.Result(`{"x":"` + strings.Repeat("x", 200_000) + `"}`) }, TooLarge},
+		"an event of rubbish":     {func(c *testkit.MCPCall) { c.Stream(); c.Send(`{{`) }, Rubbish},
+		"a stream without answer": {func(c *testkit.MCPCall) { c.Stream(); c.Send(`{"jsonrpc":"2.0","id":4711,"result":{}}`) }, Down},
+		"a stream that breaks":    {func(c *testkit.MCPCall) { c.Stream(); c.SendRaw("data: {\"jsonr"); abort(t, c) }, Down},
+		"a body that breaks": {func(c *testkit.MCPCall) {
+			c.W.Header().Set("Content-Type", "application/json")
+			c.W.Header().Set("Content-Length", "1000")
+			c.SendRaw(`{"jsonrpc":`)
+			abort(t, c)
+		}, Down},
+		"a closed connection": {func(c *testkit.MCPCall) { abort(t, c) }, Down},
+		"silence":             {func(c *testkit.MCPCall) { <-c.R.Context().Done() }, Timeout},
+		"a silent stream":     {func(c *testkit.MCPCall) { c.Stream(); <-c.R.Context().Done() }, Timeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testkit.NewMCPServer(t)
+			s.Tool("hostile", `{}`, tc.script)
+			o := rawOptions(s)
+			o.MaxMessage = 100_000
+			o.Timeout = 5 * time.Second
+			if tc.kind == Timeout {
+				o.Timeout = 200 * time.Millisecond
+			}
+			conn := connected(t, started(t, o), Caller{}, nil)
+			result, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("hostile", ""), nil)
+			if err == nil {
+				t.Fatalf("got %s", result)
+			}
+			wants(t, err, tc.kind)
+			if trouble, ok := errors.AsType[*Trouble](err); ok && strings.Contains(trouble.Message, "secret") {
+				t.Errorf("message %s", trouble.Message)
+			}
+			if _, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("echo", ""), nil); err != nil {
+				t.Errorf("the next call: %v", err)
+			}
+		})
+	}
+}
+
+// abort resets the connection under a handler.
+func abort(t *testing.T, c *testkit.MCPCall) {
+	conn, _, err := http.NewResponseController(c.W).Hijack()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+func TestErrorsOfTheTargetAreItsOwn(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	s.Tool("refuses", `{}`, func(c *testkit.MCPCall) { c.Error(-32050, "not today") })
+	s.Tool("refuses_with_400", `{}`, func(c *testkit.MCPCall) { c.W.WriteHeader(http.StatusBadRequest); c.Error(-32602, "bad") })
+	conn := connected(t, started(t, rawOptions(s)), Caller{}, nil)
+	for tool, code := range map[string]int{"refuses": -32050, "refuses_with_400": -32602} {
+		_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams(tool, ""), nil)
+		if said, ok := errors.AsType[*mcp.Error](err); !ok || said.Code != code {
+			t.Errorf("%s: %v", tool, err)
+		}
+	}
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("the redirect was followed with authorization %q", r.Header.Get("Authorization"))
+	}))
+	t.Cleanup(elsewhere.Close)
+	s := testkit.NewMCPServer(t)
+	s.Tool("moved", `{}`, func(c *testkit.MCPCall) {
+		http.Redirect(c.W, c.R, elsewhere.URL, http.StatusTemporaryRedirect)
+	})
+	o := rawOptions(s)
+	o.HTTP.Headers = map[string]secret.Text{"Authorization": secret.New("Bearer x")}
+	conn := connected(t, started(t, o), Caller{}, nil)
+	_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("moved", ""), nil)
+	wants(t, err, Down)
+}
+
+func TestAStreamIsResumed(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	ids := make(chan string, 1)
+	s.Tool("polled", `{}`, func(c *testkit.MCPCall) {
+		ids <- string(c.ID)
+		c.Stream()
+		c.SendRaw("id: ev-1\nretry: 100\ndata: \n\n")
+	})
+	s.Handle("GET", func(c *testkit.MCPCall) {
+		if c.Header.Get("Last-Event-Id") != "ev-1" {
+			c.W.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		c.ID = []byte(<-ids)
+		c.Stream()
+		c.Result(`{"content":[]}`)
+	})
+	conn := connected(t, started(t, rawOptions(s)), Caller{}, nil)
+	if _, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("polled", ""), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProgressOfOthersIsNotPassedOn(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	s.Tool("long", `{}`, func(c *testkit.MCPCall) {
+		c.Stream()
+		for i := range 6 {
+			c.Send(fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":%d,"x": 1.0}}`, c.ProgressToken(), i))
+			c.Send(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"somebody else's","progress":1}}`)
+		}
+		c.Send(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}`)
+		c.Result(`{"content":[]}`)
+	})
+	conn := connected(t, started(t, rawOptions(s)), Caller{}, nil)
+	var seen []string
+	note := func(m *mcp.Message) { seen = append(seen, string(m.Params)) }
+	if _, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("long", `,"_meta":{"progressToken":"p"}`), note); err != nil {
+		t.Fatal(err)
+	}
+	if len(seen) != 7 || seen[0] != `{"progressToken":"p","progress":0,"x": 1.0}` || seen[6] != `{"level":"info","data":1}` {
+		t.Errorf("%d notifications: %v", len(seen), seen)
+	}
+}
+
+func TestTheCapEndsACallThatShowsProgress(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	s.Tool("endless", `{}`, func(c *testkit.MCPCall) {
+		c.Stream()
+		for sleep(c.R.Context(), 20*time.Millisecond) == nil {
+			c.Send(fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":1}}`, c.ProgressToken()))
+		}
+	})
+	o := rawOptions(s)
+	o.Timeout, o.MaxTimeout = 5*time.Second, 300*time.Millisecond
+	conn := connected(t, started(t, o), Caller{}, nil)
+	_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("endless", `,"_meta":{"progressToken":1}`), nil)
+	wants(t, err, Timeout)
+}
+
+type ctxKey struct{}
+
+// TestServerRequestsBelongToTheirCall checks that the context of a question is the call's, and that the answer returns
+// under the server's own id.
+func TestServerRequestsBelongToTheirCall(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	s.Tool("ask", `{}`, func(c *testkit.MCPCall) {
+		c.Stream()
+		answer := c.Ask(`"q-1"`, "elicitation/create", `{"message":"?"}`)
+		c.Ask(`"q-2"`, "ping", `{}`)
+		refused := c.Ask(`"q-3"`, "sampling/createMessage", `{}`)
+		c.Result(fmt.Sprintf(`{"content":[{"type":"text","text":%s}]}`, mcp.AppendString(nil, answer+refused)))
+	})
+	events := newRecorder()
+	events.answer = func(ctx context.Context, _ *mcp.Message) ([]byte, *mcp.Error) {
+		return fmt.Appendf(nil, `{"action":"accept","content":{"call":%q}}`, ctx.Value(ctxKey{})), nil
+	}
+	conn := connected(t, started(t, rawOptions(s)), Caller{Capabilities: []byte(`{"elicitation":{}}`)}, events)
+	result, err := conn.Call(context.WithValue(t.Context(), ctxKey{}, "this one"), mcp.MethodToolsCall, toolParams("ask", ""), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"jsonrpc":"2.0","id":"q-1","result":{"action":"accept","content":{"call":"this one"}}}`
+	if got := textOf(t, result); !strings.HasPrefix(got, want) || !strings.Contains(got, `"id":"q-3","error":{"code":-32601`) {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestAServerMayWithdrawItsQuestion(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	asked := make(chan struct{})
+	withdrawn := make(chan struct{})
+	s.Tool("ask", `{}`, func(c *testkit.MCPCall) {
+		c.Stream()
+		c.Send(`{"jsonrpc":"2.0","id":5,"method":"roots/list"}`)
+		<-asked
+		c.Send(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5}}`)
+		<-withdrawn
+		c.Result(`{"content":[]}`)
+	})
+	events := newRecorder()
+	events.answer = func(ctx context.Context, _ *mcp.Message) ([]byte, *mcp.Error) {
+		close(asked)
+		<-ctx.Done()
+		close(withdrawn)
+		return nil, mcp.Errorf(1, "withdrawn")
+	}
+	conn := connected(t, started(t, rawOptions(s)), Caller{Capabilities: []byte(`{"roots":{}}`)}, events)
+	if _, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("ask", ""), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCancellationIsToldAndAborts(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	begun, aborted, told := make(chan string, 1), make(chan struct{}), make(chan string, 1)
+	s.Tool("wait", `{}`, func(c *testkit.MCPCall) {
+		begun <- string(c.ID)
+		<-c.R.Context().Done()
+		close(aborted)
+	})
+	s.OnNotification(func(method, params string) {
+		if method == mcp.NoteCancelled {
+			told <- params
+		}
+	})
+	conn := connected(t, started(t, rawOptions(s)), Caller{}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := conn.Call(ctx, mcp.MethodToolsCall, toolParams("wait", ""), nil)
+		failed <- err
+	}()
+	id := receive(t, begun, "the call to begin")
+	cancel()
+	wants(t, receive(t, failed, "the call to fail"), Canceled)
+	receive(t, aborted, "the request to be aborted")
+	if params := receive(t, told, "the notification"); !strings.Contains(params, `"requestId":`+id) {
+		t.Errorf("told %s", params)
+	}
+}
+
+func TestUnsolicitedMessages(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	events := newRecorder()
+	events.answer = func(context.Context, *mcp.Message) ([]byte, *mcp.Error) { return []byte(`{"roots":[]}`), nil }
+	tg := started(t, rawOptions(s))
+	if _, err := tg.Catalog(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.AwaitStream(t) // the catalogue's
+	connected(t, tg, Caller{Capabilities: []byte(`{"roots":{}}`)}, events)
+	s.AwaitStream(t)
+	s.Push(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}`)
+	s.Push(`rubbish`)
+	s.Push(`{"jsonrpc":"2.0","id":9,"method":"roots/list"}`)
+	if note := receive(t, events.notes, "log message"); note != `notifications/message {"level":"info","data":"x"}` {
+		t.Error(note)
+	}
+	if asked := receive(t, events.asked, "roots"); asked != "roots/list " {
+		t.Error(asked)
+	}
+}
+
+func TestSessionIDsAreChecked(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	s.Handle(mcp.MethodInitialize, func(c *testkit.MCPCall) {
+		c.W.Header().Set("Mcp-Session-Id", "a b")
+		c.Result(`{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{}}`)
+	})
+	_, err := started(t, rawOptions(s)).Connect(t.Context(), Caller{}, nil)
+	wants(t, err, Rubbish)
+}
+
+func TestRevisions(t *testing.T) {
+	t.Parallel()
+	for answered, sent := range map[mcp.Revision]string{
+		mcp.Rev20241105: "",
+		mcp.Rev20250326: "",
+		mcp.Rev20250618: "2025-06-18",
+		mcp.Rev20251125: "2025-11-25",
+		mcp.Rev20260728: "refused",
+		"1.0":           "refused",
+	} {
+		s := testkit.NewMCPServer(t)
+		s.Handle(mcp.MethodInitialize, func(c *testkit.MCPCall) {
+			c.W.Header().Set("Mcp-Session-Id", s.MintSession())
+			c.Result(`{"protocolVersion":"` + string(answered) + `","capabilities":{},"serverInfo":{}}`)
+		})
+		conn, err := started(t, rawOptions(s)).Connect(t.Context(), Caller{}, nil)
+		if sent == "refused" {
+			wants(t, err, Rubbish)
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", answered, err)
+			continue
+		}
+		if _, err := conn.Call(t.Context(), mcp.MethodPing, nil, nil); err != nil {
+			t.Errorf("%s: %v", answered, err)
+		}
+		conn.Close()
+		if got := s.RequestsOf(mcp.MethodPing)[0].Header.Get("Mcp-Protocol-Version"); got != sent {
+			t.Errorf("%s: version header %q", answered, got)
+		}
+	}
+}
+
+func TestConnectionsAreUsedAgain(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	s.Tool("stream", `{}`, func(c *testkit.MCPCall) { c.Stream(); c.Result(`{"content":[]}`) })
+	var dialled atomic.Int64
+	client := NewHTTPClient()
+	transport := client.Transport.(*http.Transport)
+	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dialled.Add(1)
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
+	tg, err := New(Options{Name: "up", HTTP: &HTTPOptions{URL: s.URL}, Client: client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tg.close)
+	conn := connected(t, tg, Caller{}, nil)
+	s.AwaitStream(t)
+	before := dialled.Load()
+	for i := range 200 {
+		if _, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams([]string{"echo", "stream"}[i%2], ""), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := dialled.Load() - before; n > 10 {
+		t.Errorf("%d new connections for 200 calls", n)
+	}
+}

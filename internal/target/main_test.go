@@ -1,0 +1,255 @@
+package target
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/secret"
+)
+
+// commandEnv makes the test binary play a command over stdio instead of running tests.
+const commandEnv = "GATEHOUSE_TEST_COMMAND"
+
+func TestMain(m *testing.M) {
+	switch play := os.Getenv(commandEnv); play {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "sdk":
+		_ = sdkServer().Run(context.Background(), sdkStdio())
+	default:
+		playRaw(play)
+	}
+}
+
+// playRaw is a hand-written server over stdio; what it does besides the handshake is named by play.
+func playRaw(play string) {
+	if play == "dies-at-once" {
+		fmt.Fprintln(os.Stderr, "cannot find my database")
+		os.Exit(3)
+	}
+	in := bufio.NewReader(os.Stdin)
+	for {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			if play == "stubborn" {
+				select {}
+			}
+			return
+		}
+		m, err := mcp.Decode(bytes.TrimSpace(line), mcp.Limits{})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bad line", err)
+			continue
+		}
+		switch m.Method {
+		case mcp.MethodInitialize:
+			say(mcp.AppendResult(nil, m.ID, []byte(`{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"raw","version":"1"}}`)))
+		case mcp.MethodToolsList:
+			say(mcp.AppendResult(nil, m.ID, []byte(`{"tools":[{"name":"x","inputSchema":{}}]}`)))
+		case mcp.MethodToolsCall:
+			rawTool(&m)
+		}
+	}
+}
+
+func rawTool(m *mcp.Message) {
+	text := func(s string) []byte {
+		return append(append([]byte(`{"content":[{"type":"text","text":`), mcp.AppendString(nil, s)...), `}]}`...)
+	}
+	switch m.Name {
+	case "pid":
+		say(mcp.AppendResult(nil, m.ID, text(fmt.Sprint(os.Getpid()))))
+	case "env":
+		say(mcp.AppendResult(nil, m.ID, text(strings.Join(os.Environ(), "\n"))))
+	case "dir":
+		dir, _ := os.Getwd()
+		say(mcp.AppendResult(nil, m.ID, text(dir)))
+	case "fds":
+		entries, _ := os.ReadDir("/proc/self/fd")
+		var names []string
+		for _, e := range entries {
+			to, _ := os.Readlink("/proc/self/fd/" + e.Name())
+			names = append(names, e.Name()+" "+to)
+		}
+		say(mcp.AppendResult(nil, m.ID, text(strings.Join(names, "\n"))))
+	case "die":
+		os.Exit(7)
+	case "hang":
+	case "rubbish":
+		fmt.Println("Welcome to my server!")
+		fmt.Println(`{"jsonrpc":"2.0","id":99999,"result":{}}`)
+		fmt.Println(`{"jsonrpc":"2.0","id":1,"id":2,"result":{}}`)
+		say(mcp.AppendResult(nil, m.ID, text("still here")))
+		say(mcp.AppendResult(nil, m.ID, text("said twice")))
+	case "huge":
+		say(mcp.AppendResult(nil, m.ID, text(strings.Repeat("x", 3<<20))))
+	case "args":
+		args, _ := mcp.Lookup(m.Params, "arguments")
+		say(mcp.AppendResult(nil, m.ID, text(string(args))))
+	case "child":
+		// A grandchild that keeps the pipes open and would outlive us.
+		c := exec.Command("sleep", "600")
+		c.Stdout, c.Stderr = os.Stdout, os.Stderr
+		if err := c.Start(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		say(mcp.AppendResult(nil, m.ID, text(fmt.Sprint(c.Process.Pid))))
+	case "stderr":
+		fmt.Fprintln(os.Stderr, "a note for people")
+		fmt.Fprintln(os.Stderr, strings.Repeat("long ", 1000))
+		say(mcp.AppendResult(nil, m.ID, text("ok")))
+	}
+}
+
+func say(line []byte) { fmt.Println(string(line)) }
+
+// logBuffer is a log that can be read, and waited for, while it is written.
+type logBuffer struct {
+	mu      sync.Mutex // guards what follows
+	b       bytes.Buffer
+	written chan struct{} // closed and replaced by each write
+}
+
+func newLogBuffer() *logBuffer { return &logBuffer{written: make(chan struct{})} }
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.written)
+	l.written = make(chan struct{})
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// await waits until the log holds a text.
+func (l *logBuffer) await(t *testing.T, text string) {
+	t.Helper()
+	for {
+		l.mu.Lock()
+		found, written := bytes.Contains(l.b.Bytes(), []byte(text)), l.written
+		l.mu.Unlock()
+		if found {
+			return
+		}
+		receive(t, written, "the log to hold "+text)
+	}
+}
+
+// started builds a target, runs it, and stops it with the test.
+func started(t *testing.T, o Options) *Target {
+	t.Helper()
+	if o.Name == "" {
+		o.Name = "up"
+	}
+	tg, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- tg.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return tg
+}
+
+// connected opens a connection and closes it with the test.
+func connected(t *testing.T, tg *Target, c Caller, e Events) *Conn {
+	t.Helper()
+	conn, err := tg.Connect(t.Context(), c, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return conn
+}
+
+func person(subject string) *identity.Principal {
+	return &identity.Principal{Key: identity.PersonKey{Issuer: "https://issuer.example", Subject: subject}, Client: "client-1", Scopes: identity.Scopes{"mcp:tools"}, Claims: identity.Claims{"groups": []any{"eng"}}}
+}
+
+// recorder is a client session that writes down what the upstream sends, and answers with a fixed result.
+type recorder struct {
+	notes  chan string // method and params
+	asked  chan string
+	answer func(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Error)
+}
+
+func newRecorder() *recorder {
+	return &recorder{notes: make(chan string, 1000), asked: make(chan string, 100)}
+}
+
+func (r *recorder) Notify(m *mcp.Message) { r.notes <- m.Method + " " + string(m.Params) }
+
+func (r *recorder) Request(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Error) {
+	r.asked <- m.Method + " " + string(m.Params)
+	return r.answer(ctx, m)
+}
+
+// receive waits for a value, long enough for a slow machine.
+func receive[T any](t *testing.T, ch <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(20 * time.Second):
+		t.Fatalf("timed out: %s", what)
+		panic("unreachable")
+	}
+}
+
+func toolParams(name, rest string) []byte {
+	return []byte(`{"name":` + string(mcp.AppendString(nil, name)) + rest + `}`)
+}
+
+// textOf returns the first text of a tool result.
+func textOf(t *testing.T, result []byte) string {
+	t.Helper()
+	content, _ := mcp.Lookup(result, "content")
+	item := bytes.TrimSuffix(bytes.TrimPrefix(content, []byte("[")), []byte("]"))
+	text, ok := mcp.LookupString(item, "text")
+	if !ok {
+		t.Fatalf("no text in %s", result)
+	}
+	return text
+}
+
+func logTo(l *logBuffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func headers(name, value string) map[string]secret.Text {
+	return map[string]secret.Text{name: secret.New(value)}
+}
+
+func anyOf(t *testing.T, raw []byte) any {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
