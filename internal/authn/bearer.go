@@ -2,7 +2,6 @@ package authn
 
 import (
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
 	"strings"
@@ -20,13 +19,13 @@ func bearerToken(r *http.Request) (string, *Refusal) {
 	values := r.Header["Authorization"]
 	switch {
 	case len(values) == 0 || len(values) == 1 && values[0] == "":
-		return "", noCredentials(TokenMissing, "an access token is needed", nil)
+		return "", noCredentials(TokenMissing, "an access token is needed")
 	case len(values) > 1:
 		return "", badRequest(HeaderRepeated, "there is more than one Authorization header")
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", noCredentials(SchemeUnsupported, "the Authorization scheme must be Bearer", fmt.Errorf("scheme %.16q", scheme))
+		return "", noCredentials(SchemeUnsupported, "the Authorization scheme must be Bearer") // not named: it may be a bare token
 	}
 	token = strings.Trim(token, " ")
 	if token == "" {
@@ -50,6 +49,6 @@ func badRequest(reason Reason, description string) *Refusal {
 }
 
 // noCredentials carries no error code, as RFC 6750 §3.1 asks for a request without credentials that we understand.
-func noCredentials(reason Reason, description string, cause error) *Refusal {
-	return &Refusal{Status: http.StatusUnauthorized, Reason: reason, Description: description, Cause: cause}
+func noCredentials(reason Reason, description string) *Refusal {
+	return &Refusal{Status: http.StatusUnauthorized, Reason: reason, Description: description}
 }

@@ -150,11 +150,16 @@ func (h *house) foreignToken(t testing.TB, extra map[string]any) string {
 	return h.idp.Mint(t, h.idp.Claims(h.now(), extra))
 }
 
-// ask sends a request through Authenticate and WriteRefusal.
+// ask sends a request through Authenticate and WriteRefusal. What the log would get must not hold a piece of a token.
 func (h *house) ask(r *http.Request, e *authn.Endpoint) (*identity.Principal, *httptest.ResponseRecorder) {
 	w := httptest.NewRecorder()
 	p, err := h.auth.Authenticate(r, e)
 	if err != nil {
+		for part := range strings.FieldsFuncSeq(r.Header.Get("Authorization"), func(c rune) bool { return c == ' ' || c == '.' }) {
+			if len(part) >= 16 && strings.Contains(err.Error(), part[:16]) {
+				panic("a token in the log: " + err.Error())
+			}
+		}
 		authn.WriteRefusal(w, r, e, err)
 	}
 	return p, w

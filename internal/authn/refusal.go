@@ -90,6 +90,7 @@ func invalidToken(step int, reason Reason, description string, cause error) *Ref
 	return &Refusal{Status: http.StatusUnauthorized, Code: codeInvalidToken, Reason: reason, Description: description, Cause: cause, step: step}
 }
 
+// unavailable fails closed without blaming the token: a 401 would send the person to sign in again, which cannot help.
 func unavailable(reason Reason, description string, cause error) *Refusal {
 	return &Refusal{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Reason: reason, Description: description,
 		RetryAfter: 10 * time.Second, Cause: cause, step: stepUnavailable}
