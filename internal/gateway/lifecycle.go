@@ -11,6 +11,9 @@ import (
 	"gatehouse/internal/web"
 )
 
+// maxClientFacts bounds what each session keeps of its client's words about itself.
+const maxClientFacts = 16 << 10
+
 // initialize begins a session (2025-11-25 basic/lifecycle). A session id or a revision in the headers is ignored: the
 // client begins anew, and names its revision in the body.
 func (rq *request) initialize() error {
@@ -23,6 +26,9 @@ func (rq *request) initialize() error {
 	}
 	capabilities, _ := mcp.Lookup(rq.m.Params, "capabilities")
 	info, _ := mcp.Lookup(rq.m.Params, "clientInfo")
+	if len(capabilities)+len(info) > maxClientFacts {
+		return rq.fault(http.StatusBadRequest, mcp.Errorf(mcp.CodeInvalidParams, "initialize: capabilities and clientInfo are larger than %d bytes", maxClientFacts))
+	}
 	revision := mcp.Negotiate(mcp.Revision(asked))
 	s, err := rq.g.o.Sessions.Create(session.Facts{
 		Person: rq.who.Key, Endpoint: rq.ep.Path, Revision: revision, ClientInfo: info, Capabilities: capabilities,

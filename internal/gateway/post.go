@@ -10,6 +10,9 @@ import (
 	"gatehouse/internal/web"
 )
 
+// maxID bounds request ids, which every event of an answer carries.
+const maxID = 256
+
 // post takes one JSON-RPC message.
 func (rq *request) post() error {
 	if !web.IsJSON(rq.r.Header) {
@@ -29,6 +32,10 @@ func (rq *request) post() error {
 			return err
 		}
 		return rq.fault(http.StatusBadRequest, said)
+	}
+	if len(rq.m.ID) > maxID {
+		rq.m.ID = nil
+		return rq.fault(http.StatusBadRequest, mcp.Errorf(mcp.CodeInvalidRequest, "id is longer than %d bytes", maxID))
 	}
 	web.Note(rq.r.Context(), "mcp_method", known(rq.m.Method))
 	if rq.m.Kind == mcp.KindRequest && rq.m.Method == mcp.MethodInitialize {

@@ -4,13 +4,19 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"gatehouse/internal/audit"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/policy"
 	"gatehouse/internal/seal"
 	"gatehouse/internal/session"
 	"gatehouse/internal/target"
@@ -660,5 +666,84 @@ func TestBigBody(t *testing.T) {
 	}
 	if status, _ := c.post(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"` + strings.Repeat("x", 2<<20) + `"}}`); status != http.StatusRequestEntityTooLarge {
 		t.Errorf("2 MiB: %d, want 413", status)
+	}
+}
+
+func TestLongWordsOfClients(t *testing.T) {
+	t.Parallel()
+	s, _ := one(t, nil)
+	c := s.caller("ada-token").initialize(`{}`)
+	long := strings.Repeat("x", 20<<10)
+	for name, body := range map[string]string{
+		"id":         `{"jsonrpc":"2.0","id":"` + long + `","method":"ping"}`,
+		"clientInfo": `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"` + long + `"}}}`,
+	} {
+		if status, answer := c.post(body); status != http.StatusBadRequest || strings.Contains(answer, long) {
+			t.Errorf("%s of 20 KiB: %d", name, status)
+		}
+	}
+}
+
+func TestNoPolicyNoAccess(t *testing.T) {
+	t.Parallel()
+	s, _ := one(t, nil)
+	if err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp"}}}); err != nil {
+		t.Fatal(err)
+	}
+	status, _ := s.caller("ada-token").post(`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}`)
+	if status != http.StatusForbidden {
+		t.Errorf("status %d, want 403", status)
+	}
+}
+
+func TestCallsAreRecorded(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	records, err := audit.Open(audit.Options{Dir: dir, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		if err := records.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	upstream := testkit.NewMCPServer(t)
+	upstream.Tool("admin", `{"type":"object"}`, func(c *testkit.MCPCall) { c.Result(`{"content":[]}`) })
+	s := start(t, config{options: Options{Audit: records}, endpoints: []Endpoint{{
+		Prefix: true, Targets: []*target.Target{running(t, newTarget(t, "files", upstream.URL, nil))},
+		Policy: anySignedIn(t, policy.Requirement{Target: "files", Name: "admin", Scopes: identity.Scopes{"mcp:admin"}}),
+	}}})
+	c := s.caller("ada-token").initialize(`{}`)
+	c.post(callEcho)
+	c.post(callTool("2", "nop"))
+	c.post(callTool("3", "admin"))
+	cancel()
+	writing.Wait()
+	var lines string
+	segments, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range segments {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += string(b)
+	}
+	for _, want := range []string{
+		`"subject":"ada","client":"test-client","scopes":"mcp:tools","endpoint":"/mcp","target":"files","method":"tools/call","name":"echo","decision":"allow","reason":"allowed","outcome":"ok"`,
+		`"name":"files___nop","decision":"deny","reason":"unknown name"`,
+		`"name":"admin","decision":"deny","reason":"missing scopes"`,
+	} {
+		if !strings.Contains(lines, want) {
+			t.Errorf("no record with %s in\n%s", want, lines)
+		}
+	}
+	if strings.Contains(lines, `"a":1`) {
+		t.Error("arguments are in the record")
 	}
 }

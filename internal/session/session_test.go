@@ -328,4 +328,7 @@ func TestSettings(t *testing.T) {
 	if err := s.Remember(Setting{Key: "files", Name: "more"}); err != ErrTooManySettings {
 		t.Errorf("one setting too many: %v", err)
 	}
+	if err := s.Remember(Setting{Name: "level", Params: make([]byte, maxSetting+1)}); err != ErrTooManySettings {
+		t.Errorf("a huge setting: %v", err)
+	}
 }

@@ -9,7 +9,7 @@ import (
 // Bounds of what a stream keeps for a client that comes back with Last-Event-ID.
 const (
 	ringEvents = 256
-	ringBytes  = 1 << 20
+	ringBytes  = 256 << 10
 )
 
 // Event is one message on a stream.

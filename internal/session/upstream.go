@@ -138,14 +138,20 @@ type Setting struct {
 	Params []byte
 }
 
-// maxSettings bounds what one client can make us remember.
-const maxSettings = 256
+// Bounds of what one client can make us remember.
+const (
+	maxSettings = 256
+	maxSetting  = 8 << 10 // bytes
+)
 
-// ErrTooManySettings means that the client subscribed to more than a session remembers.
-var ErrTooManySettings = errors.New("session remembers too many subscriptions")
+// ErrTooManySettings means that the client asked for more than a session remembers.
+var ErrTooManySettings = errors.New("session remembers too much already")
 
 // Remember keeps a setting for upstream sessions to come.
 func (s *Session) Remember(set Setting) error {
+	if len(set.Params) > maxSetting {
+		return ErrTooManySettings
+	}
 	set.Params = slices.Clone(set.Params)
 	s.mu.Lock()
 	defer s.mu.Unlock()
