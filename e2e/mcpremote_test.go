@@ -16,7 +16,12 @@ import (
 // cold starts mcp-remote without any stored state, signs in, and completes the handshake.
 func cold(t *testing.T, tm *team, home string, args ...string) *remote {
 	t.Helper()
-	r := startRemote(t, home, append([]string{tm.mcp}, args...)...)
+	return signedInRemote(t, home, append([]string{tm.mcp}, args...)...)
+}
+
+func signedInRemote(t *testing.T, home string, args ...string) *remote {
+	t.Helper()
+	r := startRemote(t, home, args...)
 	w := r.beginInitialize()
 	last := newBrowser(t).signIn(r.authorizeURL(), username, password)
 	if last.status != 200 || !strings.Contains(last.url.Path, "/oauth/callback") {
@@ -38,14 +43,8 @@ func TestColdSignInByStaticClient(t *testing.T) {
 	info := fmt.Sprintf(`{"client_id":"kiro-static","redirect_uris":["http://localhost:%d/oauth/callback"],"scope":"openid profile email offline_access"}`, callback)
 	r := cold(t, tm, t.TempDir(), fmt.Sprint(callback), "--static-oauth-client-info", info)
 	useEverything(t, r)
-	var who struct {
-		Claims map[string]any `json:"claims"`
-	}
-	if err := json.Unmarshal([]byte(r.tool("demo___whoami", map[string]any{})), &who); err != nil {
-		t.Fatalf("whoami is not JSON: %v", err)
-	}
-	if who.Claims["cid"] != "kiro-static" || who.Claims["team"] != "platform" {
-		t.Errorf("whoami claims = %v, want cid and team among them", who.Claims)
+	if claims := whoami(t, r); claims["cid"] != "kiro-static" || claims["team"] != "platform" {
+		t.Errorf("whoami claims = %v, want cid and team among them", claims)
 	}
 }
 

@@ -161,7 +161,7 @@ func (h *house) start() {
 	h.log, h.done = newOutput(), make(chan error, 1)
 	h.cmd = exec.Command(kit.gatehouse, h.args...)
 	h.cmd.Dir = h.dir
-	h.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.dir}
+	h.cmd.Env = h.environment()
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
 	if err := h.cmd.Start(); err != nil {
 		h.t.Fatalf("start gatehouse: %v", err)
@@ -216,12 +216,16 @@ func (h *house) stop() {
 	}
 }
 
+func (h *house) environment() []string {
+	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.dir, "GATEHOUSE_MASTER_KEY=" + os.Getenv("GATEHOUSE_MASTER_KEY")}
+}
+
 // run executes a gatehouse sub-command in the house's directory and returns what it printed.
 func (h *house) run(stdin string, args ...string) string {
 	h.t.Helper()
 	cmd := exec.Command(kit.gatehouse, args...)
 	cmd.Dir, cmd.Stdin = h.dir, strings.NewReader(stdin)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.dir}
+	cmd.Env = h.environment()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("gatehouse %s: %v\n%s", strings.Join(args, " "), err, out)

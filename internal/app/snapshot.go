@@ -38,6 +38,7 @@ func lifetimesOf(l config.Lifetimes) authserver.Lifetimes {
 func authServerSnapshot(c *config.Config) authserver.Snapshot {
 	s := authserver.Snapshot{
 		Clients: clientsOf(c), RedirectSchemes: c.Registration.PrivateRedirectSchemes,
+		RegistrationClosed: !c.Registration.Dynamic, Lifetimes: lifetimesOf(c.Tokens),
 	}
 	for _, e := range c.Endpoints {
 		var all identity.Scopes
