@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -397,7 +396,7 @@ func TestOpenSaysWhatToDo(t *testing.T) {
 }
 
 func BenchmarkRecord(b *testing.B) {
-	l, err := Open(Options{Dir: b.TempDir(), MaxBuffer: 1 << 30, Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	l, err := Open(Options{Dir: b.TempDir(), MaxBuffer: 1 << 30, Now: time.Now, Log: quiet()})
 	if err != nil {
 		b.Fatal(err)
 	}

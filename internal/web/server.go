@@ -130,7 +130,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.listener.Close(); err != nil {
 		s.options.Log.Warn("listener did not close", "error", err)
 	}
-	<-served
+	if err := <-served; !errors.Is(err, net.ErrClosed) {
+		s.options.Log.Warn("serving ended before the stop", "error", err)
+	}
 	time.Sleep(s.options.Linger)
 	return s.shutdown()
 }

@@ -1,0 +1,51 @@
+# Every recipe is a plain go command that works without make, too. `make` alone prints this list.
+
+GO           ?= go
+GOLANGCI     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK  := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS      := -s -w -X main.version=$(VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test race check fmt lint vuln e2e docker clean
+
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## start Gatehouse without configuration, on http://localhost:8080
+	CGO_ENABLED=0 $(GO) run ./cmd/gatehouse
+
+build: ## build the static binary bin/gatehouse
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/gatehouse ./cmd/gatehouse
+
+test: ## run every test that needs only Go
+	CGO_ENABLED=0 $(GO) test ./...
+
+race: ## run the same tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+check: ## everything before sending: format, vet, lint, tidy, import arrows, vulnerabilities
+	@unformatted=$$(gofmt -l cmd internal e2e); test -z "$$unformatted" || { echo "run make fmt; not formatted:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./e2e/...
+	$(GO) mod tidy -diff
+	$(GO) test ./internal/archtest
+	$(MAKE) --no-print-directory lint vuln
+
+fmt: ## format the source
+	gofmt -w cmd internal e2e
+
+lint: ## run golangci-lint (.golangci.yml)
+	$(GO) run $(GOLANGCI) run ./...
+
+vuln: ## look for known vulnerabilities that the program can reach
+	$(GO) run $(GOVULNCHECK) ./...
+
+e2e: ## end to end: real mcp-remote, server-everything, Go SDK client, Chromium
+	e2e/run.sh
+
+docker: ## build the container image gatehouse:dev
+	docker build --build-arg VERSION=$(VERSION) -t gatehouse:dev .
+
+clean: ## remove what was built
+	rm -rf bin dist artifacts
