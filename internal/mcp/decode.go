@@ -20,6 +20,10 @@ type ID []byte
 // Limits bounds what Decode accepts.
 type Limits struct {
 	Depth int // nesting; 0 means DefaultDepth
+
+	// LoneSurrogates lets values hold half a surrogate pair, as servers write them that cut a text in the middle of an
+	// emoji. It is for messages on which nothing is decided.
+	LoneSurrogates bool
 }
 
 // Message is one decoded JSON-RPC message. Its slices alias the decoded buffer; nothing is copied.
@@ -66,6 +70,7 @@ func Decode(buf []byte, lim Limits) (Message, error) {
 		depth = DefaultDepth
 	}
 	d.s.init(buf, depth)
+	d.s.lone = lim.LoneSurrogates
 	if err := d.envelope(&m); err != nil {
 		return Message{}, err
 	}

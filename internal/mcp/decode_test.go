@@ -165,6 +165,21 @@ func TestDecodeDepthIsTheMessages(t *testing.T) {
 	}
 }
 
+func TestLoneSurrogatesPassOnlyInValuesAndWhenAsked(t *testing.T) {
+	t.Parallel()
+	lenient := Limits{LoneSurrogates: true}
+	value := []byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a\ud83dA\udc00\ud800\ud83d\ude00"}}`)
+	if _, err := Decode(value, Limits{}); err == nil {
+		t.Error("accepted without being asked")
+	}
+	if m, err := Decode(value, lenient); err != nil || m.Name != "a\ufffdA\ufffd\ufffd😀" {
+		t.Errorf("%q %v", m.Name, err)
+	}
+	if _, err := Decode([]byte(`{"jsonrpc":"2.0","id":1,"result":{"\ud83d":1}}`), lenient); err == nil {
+		t.Error("accepted in a key")
+	}
+}
+
 func TestAppendParamsTouchesNothingElse(t *testing.T) {
 	t.Parallel()
 	in := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params": { "_meta" : {"x":1.0, "progressToken" : "a" } , "name":"t___echo" ,"arguments":{"name":"t___echo","n":1E2} }}`

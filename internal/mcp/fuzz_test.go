@@ -23,6 +23,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(sampleRows(500))
 	f.Add([]byte(`{"jsonrpc":"2.0","id":"\ud83d\ude00","method":"resources/read","params":{"uri":"x:\/y","_meta":{}}}`))
 	f.Add([]byte(`{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"p"}}}`))
+	f.Add([]byte(`{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"\ud800\u0041\udc00\ud83d\ude00\ud83d"}}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		before := bytes.Clone(in)
 		m, err := Decode(in, Limits{})
@@ -31,6 +32,11 @@ func FuzzDecode(f *testing.F) {
 		}
 		if strict := strictlyValid(in); Valid(in) != strict {
 			t.Fatalf("Valid says %v, the strict parser %v", !strict, strict)
+		}
+		if lenient, err2 := Decode(in, Limits{LoneSurrogates: true}); err2 == nil {
+			compare(t, in, &lenient)
+		} else if err == nil {
+			t.Fatalf("refused only when lenient: %v", err2)
 		}
 		if err != nil {
 			if _, ok := errors.AsType[*Error](err); !ok {

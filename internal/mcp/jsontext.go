@@ -2,7 +2,6 @@ package mcp
 
 import (
 	"strconv"
-	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -21,6 +20,7 @@ func Valid(raw []byte) bool {
 func Lookup(raw []byte, name string) (value []byte, ok bool) {
 	var s scanner
 	s.init(raw, DefaultDepth)
+	s.lone = true
 	o, ok := s.object(0)
 	for ok && s.next(&o) {
 		found := string(o.key) == name
@@ -81,15 +81,14 @@ func appendUnescaped(dst, body []byte) []byte {
 		case 't':
 			dst = append(dst, '\t')
 		case 'u':
-			high, _ := hex4(body[i:])
-			i += 4
-			r := rune(high)
-			if utf16.IsSurrogate(r) && i+6 <= len(body) {
-				low, _ := hex4(body[i+2:])
-				r = utf16.DecodeRune(r, rune(low))
-				i += 6
+			if r := surrogatePair(body[i-2:]); r >= 0 {
+				dst = utf8.AppendRune(dst, r)
+				i += 10
+				continue
 			}
+			r, _ := hex4(body[i:]) // a lone surrogate becomes U+FFFD
 			dst = utf8.AppendRune(dst, r)
+			i = min(i+4, len(body))
 		default:
 			dst = append(dst, body[i-1])
 		}

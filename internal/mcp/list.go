@@ -62,6 +62,7 @@ func (it Item) WithName(name string) Item {
 func SplitList(result []byte, kind ListKind) (items []Item, next string, err error) {
 	var s scanner
 	s.init(result, DefaultDepth)
+	s.lone = true
 	found := false
 	o, ok := s.object(0)
 	for ok && s.next(&o) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -15,6 +16,7 @@ type scanner struct {
 	buf      []byte
 	pos      int
 	maxDepth int
+	lone     bool // lone surrogate escapes pass, but not in keys
 	fault    string
 	faultPos int
 
@@ -73,7 +75,7 @@ func (s *scanner) peek() byte {
 func (s *scanner) value(depth int) bool {
 	switch c := s.peek(); {
 	case c == '"':
-		_, ok := s.str()
+		_, ok := s.str(s.lone)
 		return ok
 	case c == '{':
 		o, ok := s.object(depth)
@@ -177,7 +179,7 @@ func (s *scanner) next(o *object) bool {
 		return s.fail("a key was expected")
 	}
 	start := s.pos + 1
-	escaped, ok := s.str()
+	escaped, ok := s.str(false)
 	if !ok {
 		return false
 	}
@@ -235,7 +237,7 @@ const (
 )
 
 // str checks a string and moves past it; s.pos is at the opening quote.
-func (s *scanner) str() (escaped, ok bool) {
+func (s *scanner) str(lone bool) (escaped, ok bool) {
 	buf, i := s.buf, s.pos+1
 	for {
 		// Eight bytes at a time while there is no quote, backslash, control character or non-ASCII byte.
@@ -260,7 +262,7 @@ func (s *scanner) str() (escaped, ok bool) {
 		case c == '\\':
 			escaped = true
 			s.pos = i
-			if !s.escape() {
+			if !s.escape(lone) {
 				return escaped, false
 			}
 			i = s.pos
@@ -281,7 +283,7 @@ func (s *scanner) str() (escaped, ok bool) {
 }
 
 // escape checks one escape sequence and moves past it; s.pos is at the backslash.
-func (s *scanner) escape() bool {
+func (s *scanner) escape(lone bool) bool {
 	rest := s.buf[s.pos:]
 	if len(rest) < 2 {
 		return s.fail("a string does not end")
@@ -298,28 +300,36 @@ func (s *scanner) escape() bool {
 	switch {
 	case !ok:
 		return s.fail("an escape without four hexadecimal digits")
-	case r >= 0xDC00 && r <= 0xDFFF:
-		return s.fail("a lone surrogate")
-	case r >= 0xD800 && r <= 0xDBFF:
-		low, ok := uint16(0), false
-		if len(rest) >= 12 && rest[6] == '\\' && rest[7] == 'u' {
-			low, ok = hex4(rest[8:])
-		}
-		if !ok || low < 0xDC00 || low > 0xDFFF {
-			return s.fail("a lone surrogate")
-		}
+	case !utf16.IsSurrogate(r):
+		s.pos += 6
+	case surrogatePair(rest) >= 0:
 		s.pos += 12
-		return true
+	case lone:
+		s.pos += 6
+	default:
+		return s.fail("a lone surrogate")
 	}
-	s.pos += 6
 	return true
 }
 
-func hex4(b []byte) (uint16, bool) {
+// surrogatePair decodes the pair of escapes that b begins with, -1 when there is none.
+func surrogatePair(b []byte) rune {
+	if len(b) < 12 || b[6] != '\\' || b[7] != 'u' {
+		return -1
+	}
+	high, _ := hex4(b[2:])
+	low, ok := hex4(b[8:])
+	if r := utf16.DecodeRune(high, low); ok && r != utf8.RuneError {
+		return r
+	}
+	return -1
+}
+
+func hex4(b []byte) (rune, bool) {
 	if len(b) < 4 {
 		return 0, false
 	}
-	var v uint16
+	var v rune
 	for _, c := range b[:4] {
 		switch {
 		case c >= '0' && c <= '9':
@@ -331,7 +341,7 @@ func hex4(b []byte) (uint16, bool) {
 		default:
 			return 0, false
 		}
-		v = v<<4 | uint16(c)
+		v = v<<4 | rune(c)
 	}
 	return v, true
 }

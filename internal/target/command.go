@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -150,6 +151,9 @@ func (d *commandDialer) launch(ctx context.Context, c *Conn) (*process, error) {
 	err = c.handshake(ctx, id, p.exchange, func(s Server) { p.server = s }, p.send)
 	if err != nil {
 		p.stop()
+		if errors.Is(err, errSessionGone) {
+			err = p.reason()
+		}
 		return nil, err
 	}
 	return p, nil
@@ -172,6 +176,7 @@ func (d *commandDialer) watch(s *slot, p *process) {
 	}
 	s.failed()
 	d.t.opt.Log.Warn("target process ended", "error", p.reason())
+	d.t.catalog.stale()
 }
 
 // failed counts a failure: the first may be tried again at once, the next ones later and later.

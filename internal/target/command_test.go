@@ -153,6 +153,30 @@ func TestLinesOnStdioAreMessages(t *testing.T) {
 	}
 }
 
+// TestTheCatalogComesBackByItself kills the process that the catalogue is read through.
+func TestTheCatalogComesBackByItself(t *testing.T) {
+	t.Parallel()
+	log := newLogBuffer()
+	o := command("raw")
+	o.Log = logTo(log)
+	tg := started(t, o)
+	if _, err := tg.Catalog(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	own := connected(t, tg, Caller{}, nil)
+	pid := mustTool(t, own, "pid")
+	if _, err := callTool(t, own, "die"); err == nil {
+		t.Error("it lives")
+	}
+	log.await(t, "target process ended")
+	if again := mustTool(t, own, "pid"); again == pid {
+		t.Error("the same process")
+	}
+	if c, err := tg.Catalog(t.Context()); err != nil || len(c.Tools) != 1 {
+		t.Errorf("%+v %v", c, err)
+	}
+}
+
 func TestAProcessThatDiesMidCall(t *testing.T) {
 	t.Parallel()
 	tg := started(t, command("raw"))
@@ -226,7 +250,7 @@ func TestCommandsThatCannotStart(t *testing.T) {
 	}{
 		"no such command": {Options{Command: &CommandOptions{Args: []string{"no-such-command-anywhere"}}}, "PATH"},
 		"no such dir":     {Options{Command: &CommandOptions{Args: []string{os.Args[0]}, Dir: "/no/such/dir"}}, "no such"},
-		"dies at once":    {command("dies-at-once"), "exit status 3"},
+		"dies at once":    {command("dies-at-once"), "exit status 3; it last wrote \"cannot find my database\""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -7,6 +7,10 @@ import (
 	"gatehouse/internal/mcp"
 )
 
+// fromUpstream bounds what is read from a target: its size is bounded by the reader, and a text that was cut in the
+// middle of an emoji still arrives.
+func fromUpstream() mcp.Limits { return mcp.Limits{LoneSurrogates: true} }
+
 // handshake runs initialize and notifications/initialized (2025-11-25 basic/lifecycle) through the two functions of a
 // link that is being made. agreed is called between the two.
 func (c *Conn) handshake(ctx context.Context, id []byte, exchange func(context.Context, *request) (mcp.Message, error), agreed func(Server), send func(context.Context, []byte) error) error {

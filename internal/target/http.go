@@ -198,7 +198,7 @@ func (l *httpLink) refused(resp *http.Response, id []byte) error {
 		return l.d.t.trouble(Down, fmt.Errorf("HTTP status %d; redirects are not followed, name the final URL", resp.StatusCode))
 	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if m, err := mcp.Decode(body, mcp.Limits{}); err == nil && m.Error != nil && (m.ID == nil || bytes.Equal(m.ID, id)) {
+	if m, err := mcp.Decode(body, fromUpstream()); err == nil && m.Error != nil && (m.ID == nil || bytes.Equal(m.ID, id)) {
 		if said, err := mcp.ParseError(m.Error); err == nil {
 			return said
 		}
@@ -221,7 +221,7 @@ func (l *httpLink) readJSON(resp *http.Response, id []byte) (mcp.Message, error)
 	if buf.Len() > limit {
 		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of more than %d bytes", limit))
 	}
-	m, err := mcp.Decode(buf.Bytes(), mcp.Limits{})
+	m, err := mcp.Decode(buf.Bytes(), fromUpstream())
 	if err != nil {
 		return mcp.Message{}, l.d.t.trouble(Rubbish, err)
 	}
@@ -302,7 +302,7 @@ func (l *httpLink) readUntil(ctx context.Context, resp *http.Response, r *reques
 		if len(e.Data) == 0 {
 			continue
 		}
-		m, err := mcp.Decode(e.Data, mcp.Limits{})
+		m, err := mcp.Decode(e.Data, fromUpstream())
 		switch {
 		case err != nil:
 			return mcp.Message{}, l.d.t.trouble(Rubbish, err)
@@ -367,6 +367,9 @@ func (l *httpLink) listen(ctx context.Context) {
 		if err == nil {
 			if resp.StatusCode/100 == 4 {
 				drain(resp)
+				if resp.StatusCode == http.StatusNotFound && l.session != "" {
+					l.c.lost(ctx, l)
+				}
 				return
 			}
 			if resp.StatusCode == http.StatusOK && mediaType(resp) == "text/event-stream" {
@@ -401,7 +404,7 @@ func (l *httpLink) listenTo(ctx context.Context, resp *http.Response, cur *curso
 		if len(e.Data) == 0 {
 			continue
 		}
-		m, err := mcp.Decode(e.Data, mcp.Limits{})
+		m, err := mcp.Decode(e.Data, fromUpstream())
 		if err != nil {
 			l.d.t.opt.Log.Warn("target sent rubbish on its stream", "error", err)
 			continue

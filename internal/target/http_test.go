@@ -144,6 +144,53 @@ func TestALostSessionIsOpenedAgain(t *testing.T) {
 	wants(t, err, Down)
 }
 
+func TestANewSessionKnowsWhatTheLostOneKnew(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	subscribed := make(chan string, 10)
+	for _, method := range []string{mcp.MethodSubscribe, mcp.MethodUnsubscribe, mcp.MethodSetLevel} {
+		s.Handle(method, func(c *testkit.MCPCall) {
+			subscribed <- c.Method + " " + string(c.Params) + " " + c.Session
+			c.Result(`{}`)
+		})
+	}
+	conn := connected(t, started(t, rawOptions(s)), Caller{Principal: person("ada")}, newRecorder())
+	s.AwaitStream(t)
+	session := ""
+	for _, call := range [][2]string{
+		{mcp.MethodSubscribe, `{"uri":"a:b"}`}, {mcp.MethodSubscribe, `{"uri":"c:d"}`},
+		{mcp.MethodUnsubscribe, `{"uri":"c:d"}`}, {mcp.MethodSetLevel, `{"level":"error"}`},
+	} {
+		if _, err := conn.Call(t.Context(), call[0], []byte(call[1]), nil); err != nil {
+			t.Fatal(err)
+		}
+		_, session, _ = strings.Cut(receive(t, subscribed, "the call"), "} ")
+	}
+	s.DropSessions() // nobody calls: the listening stream notices
+	again := map[string]bool{}
+	for range 2 {
+		call, at, _ := strings.Cut(receive(t, subscribed, "the new session"), "} ")
+		again[call] = true
+		if at == session {
+			t.Error("the old session was used")
+		}
+	}
+	if !again[`resources/subscribe {"uri":"a:b"`] || !again[`logging/setLevel {"level":"error"`] {
+		t.Errorf("told again: %v", again)
+	}
+}
+
+func TestHalfAnEmojiArrives(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	const cut = `{"content":[{"type":"text","text":"cut \ud83d"}]}`
+	s.Tool("cut", `{}`, func(c *testkit.MCPCall) { c.Result(cut) })
+	conn := connected(t, started(t, rawOptions(s)), Caller{}, nil)
+	if result, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("cut", ""), nil); err != nil || string(result) != cut {
+		t.Errorf("%s %v", result, err)
+	}
+}
+
 // TestHostileAnswers scripts what a broken or lying server may do to a call.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()

@@ -30,6 +30,7 @@ type process struct {
 	out  chan []byte   // lines to write
 	gone chan struct{} // closed when the process has ended and its output has been read
 	err  error         // why it ended; set before gone is closed
+	said string        // the last line on stderr, for err; belongs to its reader until that has ended
 
 	mu      sync.Mutex // guards what follows
 	pending map[string]*waiting
@@ -134,7 +135,7 @@ func (p *process) supervise(ctx context.Context, stdout, stderr *os.File) {
 	if err == nil {
 		err = errors.New("exit status 0")
 	}
-	p.err = fmt.Errorf("the command ended: %w", err)
+	p.err = fmt.Errorf("the command ended: %w; it last wrote %q", err, p.said)
 	close(p.gone)
 }
 
@@ -299,7 +300,7 @@ func (p *process) readOut(ctx context.Context, stdout io.Reader) {
 			p.t.opt.Log.Warn("target wrote a line that is too long", "limit", p.t.opt.MaxMessage)
 			p.failOnly()
 		case len(bytes.TrimSpace(line)) > 0:
-			m, err := mcp.Decode(line, mcp.Limits{})
+			m, err := mcp.Decode(line, fromUpstream())
 			if err != nil {
 				p.t.opt.Log.Warn("target wrote a line that is not a message", "bytes", len(line), "error", err)
 				continue
@@ -386,6 +387,7 @@ func (p *process) readErr(stderr io.Reader) {
 		}
 		if !cut && len(line) > 0 {
 			p.t.opt.Log.Info("target stderr", "line", string(line))
+			p.said = string(line)
 		}
 		cut = more
 	}

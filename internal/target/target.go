@@ -79,7 +79,7 @@ type Caller struct {
 }
 
 // Events receives what the upstream sends on its own to one connection. Both methods may be called concurrently, and
-// messages are valid only during the call.
+// messages are valid only during the call. Notify must not block: other calls may wait behind it.
 //
 // Request answers a request of the server (sampling, elicitation, roots); it is asked only for what the client
 // declared. Its context ends with the call that the request came along with, and carries that call's values; for a

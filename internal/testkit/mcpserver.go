@@ -80,10 +80,7 @@ func NewMCPServer(t testing.TB) *MCPServer {
 // Close ends all streams and connections.
 func (s *MCPServer) Close() {
 	s.mu.Lock()
-	for ch := range s.streams {
-		close(ch)
-		delete(s.streams, ch)
-	}
+	s.endStreams()
 	s.mu.Unlock()
 	s.server.CloseClientConnections()
 	s.server.Close()
@@ -133,11 +130,21 @@ func (s *MCPServer) RequestsOf(method string) []MCPRequest {
 	return slices.DeleteFunc(s.Requests(), func(r MCPRequest) bool { return r.Method != method && r.HTTPMethod != method })
 }
 
-// DropSessions forgets all sessions, as a server does that was restarted: they are answered 404 from now on.
+// DropSessions forgets all sessions and ends their streams, as a server does that was restarted: they are answered 404
+// from now on.
 func (s *MCPServer) DropSessions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.sessions)
+	s.endStreams()
+}
+
+// endStreams is called with the lock held.
+func (s *MCPServer) endStreams() {
+	for ch := range s.streams {
+		close(ch)
+		delete(s.streams, ch)
+	}
 }
 
 // Push sends a raw message to every open GET stream and returns how many there are.
