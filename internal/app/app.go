@@ -24,7 +24,6 @@ import (
 	"gatehouse/internal/secret"
 	"gatehouse/internal/session"
 	"gatehouse/internal/signin"
-	"gatehouse/internal/store"
 	"gatehouse/internal/web"
 )
 
@@ -110,7 +109,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	if a.authn, err = authn.New(authn.Options{
-		Revocations: revocations{a.state.Store, c.MaxStale, time.Now}, Now: time.Now,
+		Revocations: revocations{a}, Now: time.Now, Log: a.Log,
 	}); err != nil {
 		return err
 	}
@@ -225,11 +224,14 @@ func (a *App) FirstUser(ctx context.Context, username string) (First, error) {
 }
 
 // revocations answers from the store's view in memory, as long as that is fresh enough.
-type revocations struct {
-	*store.Store
-	maxStale time.Duration
-	now      func() time.Time
+type revocations struct{ app *App }
+
+// Revoked implements authn.Revocations.
+func (r revocations) Revoked(key identity.PersonKey, grant identity.GrantID, client identity.ClientID, issued time.Time) bool {
+	return r.app.state.Store.Revoked(key, grant, client, issued)
 }
 
-// Current reports whether the view may still be relied upon.
-func (r revocations) Current() bool { return r.now().Sub(r.RevocationsLoaded()) <= r.maxStale }
+// Current implements authn.Revocations.
+func (r revocations) Current() bool {
+	return time.Since(r.app.state.Store.RevocationsLoaded()) <= r.app.config.Load().MaxStale
+}

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"strings"
-	"time"
 
 	"gatehouse/internal/target"
 	"gatehouse/internal/web"
@@ -16,7 +15,7 @@ func (a *App) databaseHealth() web.Dependency {
 		switch {
 		case err == nil:
 			return web.OK, ""
-		case revocations{a.state.Store, a.config.Load().MaxStale, time.Now}.Current():
+		case revocations{a}.Current():
 			return web.Degraded, err.Error()
 		}
 		return web.Down, err.Error()

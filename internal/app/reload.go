@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"time"
 
 	"gatehouse/internal/audit"
@@ -138,12 +139,9 @@ func fixed(old, next *config.Config) error {
 	unchanged(old.PublicURL == next.PublicURL, "public_url")
 	unchanged(old.Listen == next.Listen, "listen")
 	unchanged(old.StateDir == next.StateDir, "state_dir")
-	unchanged(old.Database == next.Database, "database")
+	unchanged(old.Database.Reveal() == next.Database.Reveal(), "database")
 	unchanged((old.TLS == nil) == (next.TLS == nil) && (old.TLS == nil || *old.TLS == *next.TLS), "tls")
-	unchanged(len(old.MasterKeys) == len(next.MasterKeys), "master_key")
-	for i := range min(len(old.MasterKeys), len(next.MasterKeys)) {
-		unchanged(old.MasterKeys[i] == next.MasterKeys[i], "master_key")
-	}
+	unchanged(reflect.DeepEqual(old.MasterKeys, next.MasterKeys), "master_key")
 	return errors.Join(faults...)
 }
 

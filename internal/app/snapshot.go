@@ -49,7 +49,7 @@ func authServerSnapshot(c *config.Config) authserver.Snapshot {
 			all = all.Union(scopes)
 		}
 		s.Resources = append(s.Resources, authserver.Resource{
-			URL: c.Resource(e.Path), Name: e.Path, DefaultScopes: e.Scopes.Default, Scopes: all,
+			URL: c.Resource(e.Path), DefaultScopes: e.Scopes.Default, Scopes: all,
 		})
 	}
 	return s

@@ -10,9 +10,6 @@ import (
 	"gatehouse/internal/jose"
 )
 
-// grantClaim names the grant in Gatehouse's own access tokens; authserver writes it.
-const grantClaim = "gid"
-
 const clockSkew = time.Minute
 
 // verified is a token whose signature, type and times were good, with what the rules look at. Only verdict and used
@@ -217,7 +214,7 @@ func (v *verified) principal(z *Authorizer) *identity.Principal {
 		Authorizer: z.Name, IssuedAt: v.issued, Expires: v.expires,
 	}
 	if v.ours() {
-		grant, _ := v.claims.String(grantClaim)
+		grant, _ := v.claims.String(identity.GrantClaim)
 		p.Grant = identity.GrantID(grant)
 	}
 	return p

@@ -117,7 +117,7 @@ func (c Client) withDefaults() (*Client, error) {
 		}
 	}
 	for name := range c.AccessTokenClaims {
-		if isReservedClaim(name) {
+		if identity.ProtocolClaim(name) {
 			return nil, fmt.Errorf("access token claim %q is set by the server and cannot be given", name)
 		}
 	}

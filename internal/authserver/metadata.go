@@ -98,14 +98,14 @@ func (c *settings) defaultScopes() identity.Scopes {
 
 // metadataRoutes serve the document wherever clients probe for it: at the root, with the path of an endpoint put
 // after the well-known part (RFC 8414 §3.1), and with the well-known part after it (OpenID Connect Discovery §4.1).
-func (s *Server) metadataRoutes() []Route {
+func (s *Server) metadataRoutes() []web.Route {
 	document := s.api(s.serveMetadata, http.MethodGet)
 	missing := s.api(notFound)
-	routes := []Route{{"/.well-known/jwks.json", s.api(s.jwks, http.MethodGet)}}
+	routes := []web.Route{{Pattern: "/.well-known/jwks.json", Handler: s.api(s.jwks, http.MethodGet)}}
 	for _, name := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
-		routes = append(routes, Route{name, document}, Route{name + "/", missing})
+		routes = append(routes, web.Route{Pattern: name, Handler: document}, web.Route{Pattern: name + "/", Handler: missing})
 		for _, path := range s.current.Load().paths() {
-			routes = append(routes, Route{name + path, document}, Route{path + name, document})
+			routes = append(routes, web.Route{Pattern: name + path, Handler: document}, web.Route{Pattern: path + name, Handler: document})
 		}
 	}
 	return routes

@@ -53,6 +53,6 @@ func (s *Server) grantOf(r *http.Request, token string) (store.Grant, error) {
 	if err != nil {
 		return s.Store.GrantByRefresh(r.Context(), hash(token))
 	}
-	id, _ := claims.String(claimGrant)
+	id, _ := claims.String(identity.GrantClaim)
 	return s.Store.GrantByID(r.Context(), identity.GrantID(id))
 }

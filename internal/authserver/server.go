@@ -173,20 +173,14 @@ func (s *Server) Swap(snapshot Snapshot) error {
 	return nil
 }
 
-// Route is one pattern of http.ServeMux and what answers it.
-type Route struct {
-	Pattern string
-	Handler http.Handler
-}
-
 // APIRoutes are for programs: JSON in and out, any origin without credentials, no cookies. The list names the
 // endpoints of the present snapshot, so build the mux anew after Swap.
-func (s *Server) APIRoutes() []Route {
-	routes := []Route{
-		{"/token", s.api(s.token, http.MethodPost)},
-		{"/register", s.api(s.register, http.MethodPost)},
-		{"/revoke", s.api(s.revoke, http.MethodPost)},
-		{"/userinfo", s.api(s.userinfo, http.MethodGet, http.MethodPost)},
+func (s *Server) APIRoutes() []web.Route {
+	routes := []web.Route{
+		{Pattern: "/token", Handler: s.api(s.token, http.MethodPost)},
+		{Pattern: "/register", Handler: s.api(s.register, http.MethodPost)},
+		{Pattern: "/revoke", Handler: s.api(s.revoke, http.MethodPost)},
+		{Pattern: "/userinfo", Handler: s.api(s.userinfo, http.MethodGet, http.MethodPost)},
 	}
 	return append(routes, s.metadataRoutes()...)
 }
@@ -194,10 +188,10 @@ func (s *Server) APIRoutes() []Route {
 // BrowserRoutes are for people: pages and cookies. Forms of ours are refused when they come from another site; the
 // authorization and the sign-out endpoint take cross-site requests too, as their specifications ask, and change
 // nothing then. So no check of the origin may stand in front of these routes.
-func (s *Server) BrowserRoutes() []Route {
-	return []Route{
-		{"/authorize", s.browser(s.authorize, http.MethodGet, http.MethodPost)},
-		{"/consent", s.browser(s.consent, http.MethodGet, http.MethodPost)},
-		{"/signout", s.browser(s.signOut, http.MethodGet, http.MethodPost)},
+func (s *Server) BrowserRoutes() []web.Route {
+	return []web.Route{
+		{Pattern: "/authorize", Handler: s.browser(s.authorize, http.MethodGet, http.MethodPost)},
+		{Pattern: "/consent", Handler: s.browser(s.consent, http.MethodGet, http.MethodPost)},
+		{Pattern: "/signout", Handler: s.browser(s.signOut, http.MethodGet, http.MethodPost)},
 	}
 }

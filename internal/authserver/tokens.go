@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"gatehouse/internal/identity"
@@ -21,15 +20,6 @@ const (
 	typAccess = "at+jwt"
 	typID     = "JWT"
 )
-
-// claimGrant names the grant in an access token. It is private to Gatehouse: authn looks it up among the revoked ones.
-const claimGrant = "gid"
-
-// isReservedClaim reports whether only the server may set the claim.
-func isReservedClaim(name string) bool {
-	return slices.Contains([]string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "auth_time",
-		"nonce", "acr", "amr", "azp", "sid", "at_hash", "cnf", "act", "typ", claimGrant}, name)
-}
 
 // tokenResponse is the answer of the token endpoint (OAuth 2.1 §3.2.3, OpenID Connect Core §3.1.3.3).
 type tokenResponse struct {
@@ -72,7 +62,7 @@ func (s *Server) accessClaims(req *redemption, what *issue) map[string]any {
 		"iss": s.Issuer, "sub": what.grant.Person.Subject, "aud": s.audience(req.client, &what.grant),
 		"exp": req.now.Add(req.client.Lifetimes.Access).Unix(), "iat": req.now.Unix(), "jti": rand.Text(),
 		"client_id": req.client.ID, "scope": what.scopes.String(), "auth_time": what.grant.AuthTime.Unix(),
-		claimGrant: what.grant.ID,
+		identity.GrantClaim: what.grant.ID,
 	})
 	return claims
 }
@@ -111,7 +101,7 @@ func (s *Server) idClaims(req *redemption, what *issue, access string) map[strin
 func personClaims(person identity.Person, scopes identity.Scopes) map[string]any {
 	claims := map[string]any{}
 	for name, value := range person.Claims {
-		if !isReservedClaim(name) && !slices.Contains([]string{"preferred_username", "groups", "name", "email", "email_verified"}, name) {
+		if !identity.ReservedClaim(name) {
 			claims[name] = value
 		}
 	}

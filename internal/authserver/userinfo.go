@@ -28,7 +28,7 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
 	if expires, ok := claims["exp"].(float64); !ok || s.Now().Unix() >= int64(expires) {
 		return refused
 	}
-	id, _ := claims.String(claimGrant)
+	id, _ := claims.String(identity.GrantClaim)
 	grant, err := s.Store.GrantByID(r.Context(), identity.GrantID(id))
 	switch {
 	case errors.Is(err, store.ErrNotFound):

@@ -79,11 +79,10 @@ func (k *checker) redirectURI(path, uri, consent string) {
 
 // reservedClaim says why a claim of an access token cannot be fixed by configuration.
 func reservedClaim(name string) string {
-	switch name {
-	case "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "azp", "typ", "token_use", "cnf", "act",
-		"may_act", "nonce", "at_hash", "c_hash", "auth_time", "acr", "amr", "sid", "gid", "grant", "grant_id", "authorization_details":
+	switch {
+	case identity.ProtocolClaim(name):
 		return "Gatehouse sets it itself"
-	case "name", "username", "preferred_username", "email", "email_verified", "groups":
+	case identity.PersonClaim(name):
 		return "it says who the person is"
 	}
 	return ""

@@ -14,6 +14,7 @@ import (
 	"gatehouse/internal/page"
 	"gatehouse/internal/signin"
 	"gatehouse/internal/store"
+	"gatehouse/internal/web"
 )
 
 // AccountPath is where the account page is; its forms post to paths below.
@@ -54,12 +55,6 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// Route is one address and who answers it.
-type Route struct {
-	Pattern string
-	Handler http.Handler
-}
-
 // Portal answers with the pages.
 type Portal struct{ Options }
 
@@ -73,14 +68,14 @@ func New(o Options) (*Portal, error) {
 
 // Routes returns the portal's addresses. Every one but the home page is for somebody who is signed in, and every
 // form is checked to be theirs, before its handler runs.
-func (p *Portal) Routes() []Route {
-	post := func(path string, h action) Route {
-		return Route{"POST " + AccountPath + path, page.Handler(p.Log, p.submitted(h))}
+func (p *Portal) Routes() []web.Route {
+	post := func(path string, h action) web.Route {
+		return web.Route{Pattern: "POST " + AccountPath + path, Handler: page.Handler(p.Log, p.submitted(h))}
 	}
-	return []Route{
-		{"GET /{$}", page.Handler(p.Log, p.home)},
-		{"GET " + AccountPath, page.Handler(p.Log, p.showAccount)},
-		{"GET " + AccountPath + "/", http.RedirectHandler(AccountPath, http.StatusSeeOther)}, // the address of a form shown again
+	return []web.Route{
+		{Pattern: "GET /{$}", Handler: page.Handler(p.Log, p.home)},
+		{Pattern: "GET " + AccountPath, Handler: page.Handler(p.Log, p.showAccount)},
+		{Pattern: "GET " + AccountPath + "/", Handler: http.RedirectHandler(AccountPath, http.StatusSeeOther)}, // the address of a form shown again
 		post("/clients/disconnect", p.disconnect),
 		post("/passkeys/add", p.addPasskey),
 		post("/passkeys/remove", p.removePasskey),

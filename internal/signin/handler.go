@@ -17,19 +17,13 @@ import (
 	"gatehouse/internal/web"
 )
 
-// Route is one address and who answers it.
-type Route struct {
-	Pattern string
-	Handler http.Handler
-}
-
 // Routes returns the sign-in pages.
-func (s *Service) Routes() []Route {
-	return []Route{
-		{"GET " + Path, page.Handler(s.Log, s.showSignIn)},
-		{"POST " + Path, page.Handler(s.Log, s.postPassword)},
-		{"POST " + PasskeyPath, page.Handler(s.Log, s.postPasskey)},
-		{"GET " + PasskeyPath, http.RedirectHandler(Path, http.StatusSeeOther)}, // the address of a form shown again
+func (s *Service) Routes() []web.Route {
+	return []web.Route{
+		{Pattern: "GET " + Path, Handler: page.Handler(s.Log, s.showSignIn)},
+		{Pattern: "POST " + Path, Handler: page.Handler(s.Log, s.postPassword)},
+		{Pattern: "POST " + PasskeyPath, Handler: page.Handler(s.Log, s.postPasskey)},
+		{Pattern: "GET " + PasskeyPath, Handler: http.RedirectHandler(Path, http.StatusSeeOther)}, // the address of a form shown again
 	}
 }
 

@@ -185,7 +185,7 @@ func TestChecklist31_NewSessionAtEachSignIn(t *testing.T) {
 	f := newFixture(t)
 	b := f.browser(t)
 	b.signIn(Path, "alice", testPassword)
-	first := b.cookie("gatehouse")
+	first := b.cookie()
 	firstID := strings.Fields(b.get("/who").body)[1]
 
 	f.clock.advance(time.Minute)
@@ -193,7 +193,7 @@ func TestChecklist31_NewSessionAtEachSignIn(t *testing.T) {
 	if got.Header.Get("Location") != "/back" {
 		t.Fatalf("sign-in again: %d", got.StatusCode)
 	}
-	if b.cookie("gatehouse") == first || strings.Fields(b.get("/who").body)[1] == firstID {
+	if b.cookie() == first || strings.Fields(b.get("/who").body)[1] == firstID {
 		t.Error("the session survived a new sign-in")
 	}
 	if got := f.withCookie(t, first).get("/who"); got.StatusCode != http.StatusUnauthorized {
@@ -203,12 +203,12 @@ func TestChecklist31_NewSessionAtEachSignIn(t *testing.T) {
 	planted := strings.Repeat("A", 43)
 	victim := f.withCookie(t, planted)
 	victim.signIn(Path, "alice", testPassword)
-	if victim.cookie("gatehouse") == planted {
+	if victim.cookie() == planted {
 		t.Error("a planted cookie became a session")
 	}
 	// Nor is anybody signed in by two cookies of the same name.
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, f.site.URL+"/who", nil)
-	req.Header.Set("Cookie", "gatehouse="+planted+"; gatehouse="+victim.cookie("gatehouse"))
+	req.Header.Set("Cookie", victim.sessionCookie()+"="+planted+"; "+victim.sessionCookie()+"="+victim.cookie())
 	if got := f.browser(t).send(req); got.StatusCode != http.StatusUnauthorized {
 		t.Error("an ambiguous cookie was accepted")
 	}
@@ -263,9 +263,9 @@ func TestEndSignsOut(t *testing.T) {
 	f := newFixture(t)
 	b := f.browser(t)
 	b.signIn(Path, "alice", testPassword)
-	cookie := b.cookie("gatehouse")
+	cookie := b.cookie()
 	b.post("/end", nil)
-	if b.cookie("gatehouse") != "" || f.withCookie(t, cookie).get("/who").StatusCode != http.StatusUnauthorized {
+	if b.cookie() != "" || f.withCookie(t, cookie).get("/who").StatusCode != http.StatusUnauthorized {
 		t.Error("the session survived signing out")
 	}
 }
@@ -273,8 +273,9 @@ func TestEndSignsOut(t *testing.T) {
 func TestSessionCookie(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	got := f.browser(t).signIn(Path, "alice", testPassword).Header.Get("Set-Cookie")
-	for _, want := range []string{"gatehouse=", "Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=604800"} {
+	b := f.browser(t)
+	got := b.signIn(Path, "alice", testPassword).Header.Get("Set-Cookie")
+	for _, want := range []string{b.sessionCookie() + "=", "Path=/", "HttpOnly", "SameSite=Lax", "Max-Age=604800"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("cookie %q lacks %s", got, want)
 		}

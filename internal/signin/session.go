@@ -25,12 +25,17 @@ type cookieNames struct {
 }
 
 // cookieNamesFor uses the __Host- prefix (RFC 6265bis §4.1.3.2) wherever it works: only some browsers accept it on
-// plain http, which Gatehouse serves on loopback alone.
+// plain http, which Gatehouse serves on loopback alone. There the port is part of the name, because browsers share
+// cookies between the ports of a host.
 func cookieNamesFor(public *url.URL) cookieNames {
 	if public.Scheme == "https" {
 		return cookieNames{session: "__Host-gatehouse", form: "__Host-gatehouse-form", secure: true}
 	}
-	return cookieNames{session: "gatehouse", form: "gatehouse-form"}
+	name := "gatehouse"
+	if port := public.Port(); port != "" {
+		name += "-" + port
+	}
+	return cookieNames{session: name, form: name + "-form"}
 }
 
 // set writes a cookie; maxAge 0 lets it end with the browser, a negative one removes it.

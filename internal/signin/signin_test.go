@@ -207,10 +207,17 @@ func (b *browser) signIn(startPath, username, password string) answer {
 	return b.post(Path, form)
 }
 
-func (b *browser) cookie(name string) string {
+// sessionCookie is the name of the session cookie at this site.
+func (b *browser) sessionCookie() string {
+	u, _ := url.Parse(b.site)
+	return "gatehouse-" + u.Port()
+}
+
+// cookie returns the value of the session cookie.
+func (b *browser) cookie() string {
 	u, _ := url.Parse(b.site)
 	for _, c := range b.Jar.Cookies(u) {
-		if c.Name == name {
+		if c.Name == b.sessionCookie() {
 			return c.Value
 		}
 	}
@@ -221,7 +228,7 @@ func (b *browser) cookie(name string) string {
 func (f *fixture) withCookie(t *testing.T, value string) *browser {
 	b := f.browser(t)
 	u, _ := url.Parse(b.site)
-	b.Jar.SetCookies(u, []*http.Cookie{{Name: "gatehouse", Value: value, Path: "/"}})
+	b.Jar.SetCookies(u, []*http.Cookie{{Name: b.sessionCookie(), Value: value, Path: "/"}})
 	return b
 }
 

@@ -229,23 +229,12 @@ func checkGroups(groups []string) error {
 	return nil
 }
 
-// reservedClaims are the members that a token or an ID token has a meaning for (RFC 7519 §4.1, RFC 9068 §2.2,
-// OpenID Connect Core §2 and §5.1), or that come from the user's own fields. Nobody may set them by hand.
-var reservedClaims = []string{
-	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "typ", "client_id", "scope", "azp", "nonce", "auth_time", "acr", "amr", "sid",
-	"at_hash", "c_hash", "s_hash", "cnf", "act", "may_act", "events", "toe", "txn", "authorization_details", "token_use",
-	"name", "preferred_username", "email", "email_verified", "groups", "updated_at", "_claim_names", "_claim_sources",
-}
-
-// ReservedClaim reports whether a claim's name is taken by the protocols or by the user's own fields.
-func ReservedClaim(name string) bool { return slices.Contains(reservedClaims, name) }
-
 var claimName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`)
 
 func checkClaims(claims identity.Claims) error {
 	for name := range claims {
 		switch {
-		case ReservedClaim(name):
+		case identity.ReservedClaim(name):
 			return fmt.Errorf("claim %q is reserved; choose another name", name)
 		case !claimName.MatchString(name):
 			return fmt.Errorf("claim %q: use letters, digits and _ . : / - for its name, at most 128", name)

@@ -12,3 +12,9 @@ func Chain(h http.Handler, steps ...Middleware) http.Handler {
 	}
 	return h
 }
+
+// Route is one pattern of http.ServeMux and what answers it.
+type Route struct {
+	Pattern string
+	Handler http.Handler
+}
