@@ -138,7 +138,6 @@ func (rq *request) forward(to route) string {
 	if err != nil {
 		return a.trouble(ctx, to.to.Name(), err, true)
 	}
-	rq.settle(to)
 	a.result(result)
 	return "ok"
 }
@@ -155,49 +154,33 @@ func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upst
 			return nil, err
 		}
 		e.up.Store(conn)
-		for _, set := range s.Settings(t) {
-			if _, err := conn.Call(ctx, set.Method, set.Params, nil); err != nil {
-				rq.g.o.Log.Warn("target did not take a setting of the session", "target", t.Name(), "method", set.Method, "error", err)
-			}
+		if level := s.Level(); level != nil {
+			_, _ = conn.Call(ctx, mcp.MethodSetLevel, level, nil) // not every target logs
 		}
 		return conn, nil
 	})
 }
 
-// settle remembers what must be asked for again when the upstream session is opened anew.
-func (rq *request) settle(to route) {
-	name := "subscription " + to.name
-	switch rq.m.Method {
-	case mcp.MethodSubscribe:
-		if err := rq.s.Remember(session.Setting{Key: to.to, Name: name, Method: rq.m.Method, Params: rq.m.Params}); err != nil {
-			web.Note(rq.r.Context(), "session", err.Error())
-		}
-	case mcp.MethodUnsubscribe:
-		rq.s.Forget(to.to, name)
+// isLevel knows the log levels of the protocol (server/utilities/logging).
+func isLevel(s string) bool {
+	switch s {
+	case "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency":
+		return true
 	}
+	return false
 }
-
-// levels are the log levels of the protocol (server/utilities/logging).
-var levels = [...]string{"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}
 
 // setLevel passes a log level to the upstream sessions that are open, and remembers it for the others.
 func (rq *request) setLevel() error {
 	level, _ := mcp.LookupString(rq.m.Params, "level")
-	valid := false
-	for _, l := range levels {
-		valid = valid || l == level
-	}
-	if !valid {
+	if !isLevel(level) {
 		return rq.failure(mcp.Errorf(mcp.CodeInvalidParams, "Invalid log level"))
 	}
-	if err := rq.s.Remember(session.Setting{Name: "level", Method: rq.m.Method, Params: rq.m.Params}); err != nil {
-		return rq.failure(mcp.Errorf(mcp.CodeInternal, "%v", err))
-	}
+	rq.s.SetLevel([]byte(`{"level":"` + level + `"}`)) // needs no escaping: it is one of few words
 	ctx, cancel := context.WithTimeout(rq.r.Context(), 5*time.Second)
 	defer cancel()
 	rq.s.EachUpstream(func(u session.Upstream) {
-		// Not every target logs; those that refuse stay as they are.
-		_, _ = u.Call(ctx, rq.m.Method, rq.m.Params, nil)
+		_, _ = u.Call(ctx, rq.m.Method, rq.m.Params, nil) // not every target logs
 	})
 	return rq.result(nil)
 }

@@ -41,6 +41,7 @@ func (rq *request) get() error {
 // stops, or the person may no longer listen.
 func (rq *request) follow(from *session.Reader) error {
 	defer from.Close()
+	checked := rq.g.o.Now()
 	beginEvents(rq.w)
 	var first []byte
 	if primed(rq.s.Revision) {
@@ -51,7 +52,6 @@ func (rq *request) follow(from *session.Reader) error {
 	}
 	beat := time.NewTicker(rq.g.o.Heartbeat)
 	defer beat.Stop()
-	checked := rq.g.o.Now()
 	for {
 		events, more := from.Take()
 		if len(events) > 0 && !rq.stillAllowed(&checked, recheckEvents) {

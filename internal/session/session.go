@@ -59,7 +59,7 @@ type Session struct {
 	asks      map[string]*ask                    // by our request id
 	lastAsk   uint64
 	upstreams map[any]*upstream
-	settings  []Setting
+	level     []byte             // params of logging/setLevel
 	streams   map[uint64]*Stream // 0 is the standalone stream
 	lastNo    uint64
 }

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,11 +77,6 @@ func TestUpstreamIsOpenedOnce(t *testing.T) {
 		}
 		if n := countOpen(s); n != 1 {
 			t.Errorf("%d upstream sessions open", n)
-		}
-		s.Drop("files", &fakeUpstream{}) // somebody else's
-		s.Drop("files", up)
-		if _, err := s.Upstream(t.Context(), "files", up.open); err != nil || up.opened.Load() != 2 {
-			t.Errorf("after Drop: opened %d times, %v", up.opened.Load(), err)
 		}
 		s.Retain(func(key any) bool { return key == "files" })
 		if up.closed.Load() != 0 {
@@ -294,41 +288,50 @@ func take(r *Reader) string {
 	return strings.Join(out, "\n")
 }
 
-func TestSettings(t *testing.T) {
+func TestLevelOutlastsTheRequest(t *testing.T) {
 	t.Parallel()
 	table, _ := newTable(t, nil)
 	s := create(t, table, "ada")
-	remember := func(key any, name, params string) {
-		t.Helper()
-		if err := s.Remember(Setting{Key: key, Name: name, Method: "m", Params: []byte(params)}); err != nil {
-			t.Fatal(err)
-		}
+	if s.Level() != nil {
+		t.Error("a level that nobody set")
 	}
-	show := func(key any) string {
-		var out []string
-		for _, set := range s.Settings(key) {
-			out = append(out, string(set.Params))
-		}
-		return strings.Join(out, " ")
+	body := []byte(`{"level":"error"}`)
+	s.SetLevel(body)
+	clear(body)
+	if got := string(s.Level()); got != `{"level":"error"}` {
+		t.Errorf("level %s", got)
 	}
-	remember(nil, "level", "debug")
-	remember("files", "sub a", "a")
-	remember("notes", "sub a", "other")
-	remember(nil, "level", "error")
-	if got := show("files"); got != "error a" {
-		t.Errorf("settings of files: %s", got)
-	}
-	s.Forget("files", "sub a")
-	if got := show("files"); got != "error" {
-		t.Errorf("settings of files: %s", got)
-	}
-	for i := 0; len(s.settings) < maxSettings; i++ {
-		remember("files", fmt.Sprint(i), "x")
-	}
-	if err := s.Remember(Setting{Key: "files", Name: "more"}); err != ErrTooManySettings {
-		t.Errorf("one setting too many: %v", err)
-	}
-	if err := s.Remember(Setting{Name: "level", Params: make([]byte, maxSetting+1)}); err != ErrTooManySettings {
-		t.Errorf("a huge setting: %v", err)
+}
+
+// Progress of the client goes back under the target's own token, and only to targets that asked for it.
+func TestProgressOfTheClient(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ params, want string }{
+		{`{"_meta":{"progressToken":"up"}}`, `{"progressToken":"up","progress":1}`},
+		{`{}`, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			table, _ := newTable(t, nil)
+			s := create(t, table, "ada")
+			got := ""
+			q := question(t, s, mcp.MethodSampling, tc.params)
+			q.Progress = func(m *mcp.Message) { got = string(m.Params) }
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			wg.Go(func() { _, _, _ = s.Ask(ctx, q) })
+			synctest.Wait()
+			for _, token := range []string{"1", "2"} {
+				m, err := mcp.Decode([]byte(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":`+token+`,"progress":1}}`), mcp.Limits{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Progress(&m)
+			}
+			if got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+			cancel()
+			wg.Wait()
+		})
 	}
 }

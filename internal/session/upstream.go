@@ -1,9 +1,9 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"slices"
 	"sync"
 
 	"gatehouse/internal/mcp"
@@ -33,11 +33,10 @@ func (s *Session) Upstream(ctx context.Context, key any, open func(context.Conte
 			return nil, err
 		}
 		if mine {
-			u.conn, u.err = open(ctx)
-			close(u.ready)
-			if u.err != nil {
-				s.Drop(key, nil)
+			if u.conn, u.err = open(ctx); u.err != nil {
+				s.forget(key, u)
 			}
+			close(u.ready)
 			return u.conn, u.err
 		}
 		select {
@@ -66,8 +65,7 @@ func (s *Session) reserve(key any) (u *upstream, mine bool, err error) {
 	return u, true, nil
 }
 
-// EachUpstream calls f side by side for the upstream sessions that are open now, and waits. What opens later is told
-// the settings then.
+// EachUpstream calls f side by side for the upstream sessions that are open now, and waits.
 func (s *Session) EachUpstream(f func(Upstream)) {
 	var wg sync.WaitGroup
 	s.mu.Lock()
@@ -84,21 +82,12 @@ func (s *Session) EachUpstream(f func(Upstream)) {
 	wg.Wait()
 }
 
-// Drop forgets the upstream session that key names, if it is still conn, so that the next call opens another. The
-// caller closes conn.
-func (s *Session) Drop(key any, conn Upstream) {
+// forget takes away a place whose opening failed.
+func (s *Session) forget(key any, u *upstream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u, ok := s.upstreams[key]
-	if !ok {
-		return
-	}
-	select {
-	case <-u.ready:
-		if u.conn == conn {
-			delete(s.upstreams, key)
-		}
-	default:
+	if s.upstreams[key] == u {
+		delete(s.upstreams, key)
 	}
 }
 
@@ -130,60 +119,16 @@ func closeAll(all map[any]*upstream) {
 	wg.Wait()
 }
 
-// Setting is something the client asked for that must outlast an upstream session: a log level, a subscription.
-type Setting struct {
-	Key    any    // of the upstream session that it concerns; nil for every one
-	Name   string // a later setting with the same key and name replaces this one
-	Method string
-	Params []byte
-}
-
-// Bounds of what one client can make us remember.
-const (
-	maxSettings = 256
-	maxSetting  = 8 << 10 // bytes
-)
-
-// ErrTooManySettings means that the client asked for more than a session remembers.
-var ErrTooManySettings = errors.New("session remembers too much already")
-
-// Remember keeps a setting for upstream sessions to come.
-func (s *Session) Remember(set Setting) error {
-	if len(set.Params) > maxSetting {
-		return ErrTooManySettings
-	}
-	set.Params = slices.Clone(set.Params)
+// SetLevel keeps the params of the client's latest logging/setLevel for upstream sessions that open later.
+func (s *Session) SetLevel(params []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, old := range s.settings {
-		if old.Key == set.Key && old.Name == set.Name {
-			s.settings[i] = set
-			return nil
-		}
-	}
-	if len(s.settings) >= maxSettings {
-		return ErrTooManySettings
-	}
-	s.settings = append(s.settings, set)
-	return nil
+	s.level = bytes.Clone(params)
 }
 
-// Forget drops a setting.
-func (s *Session) Forget(key any, name string) {
+// Level returns what SetLevel kept, nil when the client never set a level.
+func (s *Session) Level() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settings = slices.DeleteFunc(s.settings, func(set Setting) bool { return set.Key == key && set.Name == name })
-}
-
-// Settings returns what an upstream session that has just been opened must be told.
-func (s *Session) Settings(key any) []Setting {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []Setting
-	for _, set := range s.settings {
-		if set.Key == nil || set.Key == key {
-			out = append(out, set)
-		}
-	}
-	return out
+	return s.level
 }
