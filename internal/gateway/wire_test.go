@@ -185,8 +185,15 @@ func TestUpstreamSessionsAreOpenedOnFirstUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := len(upstream.RequestsOf("initialize")); n != 2 {
-		t.Errorf("%d upstream sessions after ten calls at once, want 2", n)
+	begun := upstream.RequestsOf("initialize")
+	if len(begun) != 2 {
+		t.Fatalf("%d upstream sessions after ten calls at once, want 2", len(begun))
+	}
+	// Tools that a server lists only to able clients are in the catalogue; what this client can do is told to its own session.
+	for i, want := range []string{`"capabilities":{"elicitation":{},"roots":{},"sampling":{}}`, `"capabilities":{}`} {
+		if !strings.Contains(string(begun[i].Params), want) {
+			t.Errorf("upstream session %d began with %s", i, begun[i].Params)
+		}
 	}
 }
 

@@ -189,7 +189,9 @@ func (k *catalog) refresh(ctx context.Context, conn *Conn) (*Conn, error) {
 func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error) {
 	if conn == nil {
 		var err error
-		if conn, err = k.t.Connect(ctx, Caller{Revision: mcp.Latest}, nil); err != nil {
+		// Some servers list a tool only to clients that can answer what it asks. The catalogue is for all clients.
+		able := []byte(`{"elicitation":{},"roots":{},"sampling":{}}`)
+		if conn, err = k.t.Connect(ctx, Caller{Revision: mcp.Latest, Capabilities: able}, nil); err != nil {
 			return nil, nil, err
 		}
 	}
