@@ -40,7 +40,7 @@ lint: ## run golangci-lint (.golangci.yml)
 
 vuln: ## look for known vulnerabilities that the program can reach (skipped without network)
 	@out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1) && echo "$$out" || case "$$out" in \
-	  *"fetching vulnerabilities"*) echo "vuln: SKIPPED, the database at vuln.go.dev cannot be reached" ;; \
+	  *"fetching vulnerabilities"*) echo "vuln: SKIPPED, the vulnerability database cannot be reached" ;; \
 	  *) echo "$$out"; exit 1 ;; esac
 
 e2e: ## end to end: real mcp-remote, server-everything, Go SDK client, Chromium

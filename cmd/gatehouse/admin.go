@@ -77,16 +77,56 @@ of use without the other. For PostgreSQL use pg_dump.`,
 	return cmd
 }
 
+func newUpgrade(s streams) *cobra.Command {
+	var in installation
+	cmd := &cobra.Command{
+		Use:   "upgrade",
+		Short: "Upgrade the database to this version of Gatehouse",
+		Long: `Brings the schema of the database up to this version. Starting Gatehouse does the same; the command is for doing it
+apart from the start, such as before new copies take over. Make a backup first: there is no way back but restore.`,
+		Example: "  gatehouse backup before-upgrade.db -c gatehouse.yaml && gatehouse upgrade -c gatehouse.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a, err := in.open(cmd, s) // which upgrades
+			if err != nil {
+				return err
+			}
+			version, err := a.SchemaVersion(cmd.Context())
+			if err = errors.Join(err, a.Close()); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(s.out, "the database is at schema version %d, the newest that this version knows\n", version)
+			return err
+		},
+	}
+	in.flags(cmd)
+	return cmd
+}
+
 func newRestore(s streams) *cobra.Command {
 	var in installation
+	var afterPg bool
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Put a backup in place of the database, while Gatehouse is stopped",
 		Long: `Replaces the SQLite database by a backup. The database that was there is kept beside it. Users, passkeys and keys
-come back; people have to sign in again, because what was used or revoked since the backup must not come back to life.`,
-		Example: "  gatehouse restore gatehouse-2026-11-23.db -c gatehouse.yaml",
-		Args:    cobra.ExactArgs(1),
+come back; people have to sign in again, because what was used or revoked since the backup must not come back to life.
+
+With PostgreSQL, restore with pg_restore, then run gatehouse restore --after-pg-restore for that last part.`,
+		Example: `  gatehouse restore gatehouse-2026-11-23.db -c gatehouse.yaml
+  gatehouse restore --after-pg-restore -c gatehouse.yaml`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if afterPg {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if afterPg {
+				return admin(s, &in, "ended what the backup would have brought back to life; people sign in again from here on", func(cmd *cobra.Command, a *app.Admin, _ []string) error {
+					return a.AfterRestore(cmd.Context())
+				})(cmd, args)
+			}
 			c, err := in.config()
 			if err != nil {
 				return err
@@ -103,5 +143,6 @@ come back; people have to sign in again, because what was used or revoked since 
 		},
 	}
 	in.flags(cmd)
+	cmd.Flags().BoolVar(&afterPg, "after-pg-restore", false, "the database is on PostgreSQL, and pg_restore has run")
 	return cmd
 }

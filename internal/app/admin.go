@@ -117,6 +117,19 @@ func (a *Admin) Backup(ctx context.Context, path string) error {
 	return a.record(ctx, audit.Event{Kind: audit.KindBackup})
 }
 
+// SchemaVersion returns the version of the database's schema, which opening it has brought up to date.
+func (a *Admin) SchemaVersion(ctx context.Context) (int, error) {
+	return a.state.Store.SchemaVersion(ctx)
+}
+
+// AfterRestore ends what a restored PostgreSQL database would bring back to life.
+func (a *Admin) AfterRestore(ctx context.Context) error {
+	if err := a.state.Store.AfterRestore(ctx); err != nil {
+		return err
+	}
+	return a.record(ctx, audit.Event{Kind: audit.KindRestore})
+}
+
 // Restore puts a backup in place of the database. Codes, browser sessions and refresh tokens of the backup are ended,
 // so that nothing that was used or revoked since comes back to life.
 func Restore(ctx context.Context, c *config.Config, log *slog.Logger, path string) error {
