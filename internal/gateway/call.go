@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/internal/audit"
 	"gatehouse/internal/mcp"
+	"gatehouse/internal/policy"
 	"gatehouse/internal/session"
 	"gatehouse/internal/target"
 	"gatehouse/internal/web"
@@ -26,15 +27,13 @@ func (rq *request) call() error {
 	event := audit.Event{Kind: audit.KindCall, Method: rq.m.Method, Name: rq.m.Name, Decision: audit.Deny, Reason: "unknown name"}
 	if found {
 		event.Target, event.Name = to.to.Name(), to.name
-		for _, method := range askedFor(&rq.m) {
-			d := rq.decide(event.Target, method, to.name)
-			event.Reason = d.Reason
-			if d.MissingScopes != nil {
-				_ = rq.record(event)
-				return rq.stepUp(d)
-			}
-			found = found && d.Allow
+		d := rq.judge(to)
+		event.Reason = d.Reason
+		if d.MissingScopes != nil {
+			_ = rq.record(event)
+			return rq.stepUp(d)
 		}
+		found = d.Allow
 	}
 	web.Note(rq.r.Context(), "target", event.Target)
 	web.Note(rq.r.Context(), "name", short(event.Name))
@@ -51,6 +50,17 @@ func (rq *request) call() error {
 	web.Note(rq.r.Context(), "outcome", event.Outcome)
 	_ = rq.record(event) // noted in the request's log record; the call has been made
 	return errAnswered
+}
+
+// judge asks the policy about every method that the call amounts to, until one is denied.
+func (rq *request) judge(to route) policy.Decision {
+	var d policy.Decision
+	for _, method := range askedFor(&rq.m) {
+		if d = rq.decide(to.to.Name(), method, to.name); !d.Allow {
+			break
+		}
+	}
+	return d
 }
 
 // askedFor lists the methods that the policy is asked about: whoever may not use a thing may not explore it either.
