@@ -82,7 +82,7 @@ func (a *App) newRoutes(s *site) http.Handler {
 
 	// The MCP endpoints.
 	for i, e := range s.config.Endpoints {
-		mux.Handle(e.Path, web.Chain(a.gateway.Handler(e.Path), web.CORS(s.origins[i]), web.OriginCheck(s.origins[i])))
+		mux.Handle(e.Path, web.CORS(s.origins[i])(a.gateway.Handler(e.Path)))
 		mux.Handle(e.Path+protectedResource, metadata)
 	}
 	return a.front(s, mux)

@@ -102,15 +102,19 @@ type line struct {
 	DurationMS float64           `json:"duration_ms,omitempty"`
 }
 
-// maxField bounds what others can write into the record: names of tools, client ids.
-const maxField = 512
+// What others can write into the record is bounded: names of tools, client ids. A client id that is cut could not be
+// revoked, so the longest that registration gives out fits.
+const (
+	maxField  = 512
+	maxClient = 1536
+)
 
 // encode returns the event as a line with its line feed.
 func encode(e Event) ([]byte, error) {
 	l := line{
 		Version: 1, Time: e.Time.UTC().Format(time.RFC3339Nano), Kind: e.Kind, RequestID: bounded(e.RequestID),
 		Issuer: identity.Issuer(bounded(string(e.Person.Issuer))), Subject: bounded(e.Person.Subject), Actor: bounded(e.Actor),
-		Client: identity.ClientID(bounded(string(e.Client))), Grant: identity.GrantID(bounded(string(e.Grant))), Scopes: bounded(e.Scopes.String()),
+		Client: identity.ClientID(cut(string(e.Client), maxClient)), Grant: identity.GrantID(bounded(string(e.Grant))), Scopes: bounded(e.Scopes.String()),
 		Endpoint: bounded(e.Endpoint), Target: bounded(e.Target), Method: bounded(e.Method), Name: bounded(e.Name),
 		Decision: e.Decision, Reason: bounded(e.Reason), Outcome: bounded(e.Outcome),
 		DurationMS: float64(e.Duration.Microseconds()) / 1000,
@@ -125,11 +129,13 @@ func encode(e Event) ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// bounded cuts a long text and adds a digest, so that two that differ only behind the cut stay apart.
-func bounded(s string) string {
-	if len(s) <= maxField {
+func bounded(s string) string { return cut(s, maxField) }
+
+// cut shortens a long text and adds a digest, so that two that differ only behind the cut stay apart.
+func cut(s string, longest int) string {
+	if len(s) <= longest {
 		return s
 	}
 	sum := sha256.Sum256([]byte(s))
-	return strings.ToValidUTF8(s[:maxField], "") + "…sha256:" + hex.EncodeToString(sum[:8])
+	return strings.ToValidUTF8(s[:longest], "") + "…sha256:" + hex.EncodeToString(sum[:8])
 }

@@ -13,6 +13,15 @@ type Issuer string
 // ClientID names an OAuth client at the issuer that knows it (RFC 6749 §2.2).
 type ClientID string
 
+// Short returns the id in a form for log lines and for the record of each call: the ids of clients that registered
+// themselves carry their metadata and are long. The record of the grant has the whole id.
+func (c ClientID) Short() string {
+	if len(c) <= 40 {
+		return string(c)
+	}
+	return string(c[:16]) + "…" + string(c[len(c)-12:])
+}
+
 // GrantID names one authorization that a person gave to a client at Gatehouse's own authorization server. Every
 // token of that authorization carries it, so that revoking it ends them all. Empty for tokens that others issued.
 type GrantID string

@@ -362,7 +362,7 @@ func TestRecordIsOneLineWithWhatWasNoted(t *testing.T) {
 	}))
 	h := Chain(mux, WithRequestID, WithClientIP(Proxies{}), Record(logTo(&logged), fixedNow), Recover(logTo(&logged)))
 	do(h, httptest.NewRequest("GET", "/things/7?code=secret", nil))
-	want := `level=INFO msg=request method=GET route="GET /things/{id}" status=200 duration=0s bytes=5 client_ip=192.0.2.1 person=ada` + "\n"
+	want := `level=INFO msg=request method=GET route="GET /things/{id}" status=200 duration_ms=0 bytes=5 client_ip=192.0.2.1 person=ada` + "\n"
 	if logged.String() != want {
 		t.Errorf("got  %swant %s", logged.String(), want)
 	}

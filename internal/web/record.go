@@ -35,7 +35,7 @@ func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, took time.Dur
 		slog.String("method", clip(r.Method, 32)),
 		slog.String("route", r.Pattern),
 		slog.Int("status", status),
-		slog.Duration("duration", took),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
 		slog.Int64("bytes", rec.bytes),
 		slog.String("client_ip", ClientIP(r).String()),
 	}
