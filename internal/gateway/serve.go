@@ -60,7 +60,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) err
 		return errAnswered
 	}
 	web.Note(r.Context(), "subject", who.Key.Subject)
-	web.Note(r.Context(), "client", string(who.Client))
+	web.Note(r.Context(), "client", who.Client.Short())
 	rq := &request{g: g, ep: ep, w: w, r: r, who: who, accept: parseAccept(r.Header)}
 	switch r.Method {
 	case http.MethodPost:
@@ -88,7 +88,7 @@ func (rq *request) admit(method string) error {
 	if d.Allow {
 		return nil
 	}
-	rq.record(audit.Event{Kind: audit.KindRefused, Method: method, Decision: audit.Deny, Reason: d.Reason})
+	_ = rq.record(audit.Event{Kind: audit.KindRefused, Method: method, Decision: audit.Deny, Reason: d.Reason}) // a failure is noted in the log record
 	if d.MissingScopes != nil {
 		return rq.stepUp(d)
 	}
@@ -104,7 +104,7 @@ func (rq *request) stepUp(d policy.Decision) error {
 // record completes an event with what is known about the request.
 func (rq *request) record(e audit.Event) error {
 	e.RequestID, e.Address = web.RequestID(rq.r.Context()), web.ClientIP(rq.r)
-	e.Person, e.Client, e.Grant, e.Scopes = rq.who.Key, rq.who.Client, rq.who.Grant, rq.who.Scopes
+	e.Person, e.Client, e.Grant, e.Scopes = rq.who.Key, identity.ClientID(rq.who.Client.Short()), rq.who.Grant, rq.who.Scopes
 	e.Endpoint = rq.ep.Path
 	err := rq.g.o.Audit.Record(rq.r.Context(), e)
 	if err != nil {
