@@ -56,15 +56,14 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: await URL STATUS")
 	}
 	deadline := time.Now().Add(20 * time.Second)
-	for last := "nothing"; ; {
+	for {
 		resp, err := http.Get(args[0])
+		last := fmt.Sprint(err)
 		if err == nil {
 			resp.Body.Close()
 			if last = fmt.Sprint(resp.StatusCode); last == args[1] {
 				return
 			}
-		} else {
-			last = err.Error()
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("%s answers %s, want %s", args[0], last, args[1])

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,7 +108,7 @@ func FuzzChallenge(f *testing.F) {
 				}
 			}
 			for name := range parseChallenge(t, w) {
-				if !strings.Contains(" resource_metadata scope error error_description ", " "+name+" ") {
+				if !slices.Contains([]string{"resource_metadata", "scope", "error", "error_description"}, name) {
 					t.Errorf("challenge %q has %s", header, name)
 				}
 			}

@@ -70,7 +70,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 		if r.Method == http.MethodHead {
 			return nil
 		}
-		return s.finish(w, r, t, func() error { return s.allow(w, r, t, client, who) })
+		return s.finish(r, t, func() error { return s.allow(w, r, t, client, who) })
 	case t.Silent:
 		s.answerError(w, r, t, refuse(codeConsentRequired, "this client needs the person's consent"))
 		return nil
@@ -101,9 +101,9 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, t *transaction, 
 	}
 	switch form.Get("decision") {
 	case "allow":
-		return s.finish(w, r, t, func() error { return s.allow(w, r, t, client, who) })
+		return s.finish(r, t, func() error { return s.allow(w, r, t, client, who) })
 	case "deny":
-		return s.finish(w, r, t, func() error {
+		return s.finish(r, t, func() error {
 			event := audit.Event{Kind: audit.KindDeny, Person: who.Person.Key, Client: t.Client, Endpoint: t.Resource, Decision: audit.Deny}
 			if err := s.record(r, event); err != nil {
 				return err
@@ -133,7 +133,7 @@ func (s *Server) checkSameOrigin(r *http.Request) error {
 }
 
 // finish ends the transaction, which happens once.
-func (s *Server) finish(w http.ResponseWriter, r *http.Request, t *transaction, answer func() error) error {
+func (s *Server) finish(r *http.Request, t *transaction, answer func() error) error {
 	first, err := s.Store.UseOnce(r.Context(), "authorization transaction", t.ID, time.Unix(t.Expires, 0))
 	if err != nil {
 		return unavailable(err)

@@ -169,10 +169,10 @@ func (d *decoder) agentCoreClaim(n *node, c AgentCoreClaim) []ClaimRule {
 		return d.agentCoreString(n, c, values)
 	}
 	rule := ClaimRule{Claim: c.Name, Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: values}
-	switch {
-	case c.Match.Operator == "CONTAINS_ANY":
+	switch c.Match.Operator {
+	case "CONTAINS_ANY":
 		return []ClaimRule{rule}
-	case c.Match.Operator == "EQUALS":
+	case "EQUALS":
 		d.fault(n, "compares a STRING_ARRAY with EQUALS", "Use CONTAINS with one value, or CONTAINS_ANY with several.")
 		return nil
 	}

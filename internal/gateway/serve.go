@@ -40,7 +40,7 @@ var errAnswered = errors.New("answered")
 // Handler serves the endpoint that has this path at the time of each request.
 func (g *Gateway) Handler(path string) http.Handler {
 	return web.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		if err := g.serve(w, r, path); err != errAnswered {
+		if err := g.serve(w, r, path); !errors.Is(err, errAnswered) {
 			return err
 		}
 		return nil

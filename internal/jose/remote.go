@@ -158,7 +158,7 @@ func (k *RemoteKeys) Load(ctx context.Context) error {
 
 // Run keeps the keys fresh until ctx ends.
 func (k *RemoteKeys) Run(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		k.mu.Lock()
 		wait := k.due.Sub(k.o.Now())
 		if wait > 0 { // looked at again afterwards: a request may have fetched in the meantime
@@ -175,10 +175,8 @@ func (k *RemoteKeys) Run(ctx context.Context) error {
 		} else if !f.wait(ctx) {
 			return nil
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
+	return nil
 }
 
 // sleep reports whether d passed before ctx ended.

@@ -2,7 +2,6 @@ package page
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -119,7 +118,7 @@ func TestStatic(t *testing.T) {
 
 func TestHandlerHidesCauses(t *testing.T) {
 	t.Parallel()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	for _, tt := range []struct {
 		err    error
 		status int

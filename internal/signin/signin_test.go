@@ -66,7 +66,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	db, err := store.Open(ctx, store.Options{DSN: filepath.Join(t.TempDir(), "test.db"), Keys: keys, Now: c.Now, Log: log})
 	if err != nil {
 		t.Fatal(err)

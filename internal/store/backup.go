@@ -153,10 +153,11 @@ func setAside(ctx context.Context, path string, now time.Time) (kept string, err
 			return "", fmt.Errorf("set the present database aside: %w", err)
 		}
 	}
-	if _, err := os.Stat(kept); err != nil {
+	_, err = os.Stat(kept)
+	if errors.Is(err, fs.ErrNotExist) {
 		return "none", nil
 	}
-	return kept, nil
+	return kept, err
 }
 
 // checkUnused makes sure that no process has the database open. A broken or missing one cannot be in use.
@@ -179,7 +180,7 @@ func checkUnused(ctx context.Context, path string) error {
 
 func removeDatabase(path string) {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
-		os.Remove(path + suffix)
+		_ = os.Remove(path + suffix) // what was never made cannot be removed
 	}
 }
 
