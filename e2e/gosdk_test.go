@@ -14,6 +14,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"gatehouse/internal/testkit"
 )
 
 // The official Go SDK, with its own OAuth handler, against the quickstart: what a newcomer writes first.
@@ -46,7 +48,7 @@ func sdkSession(t *testing.T, endpoint, user, pass string) *mcp.ClientSession {
 		RedirectURL:         redirect,
 		RequestRefreshToken: true,
 		AuthorizationCodeFetcher: func(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
-			newBrowser(t).signIn(args.URL, user, pass)
+			testkit.NewBrowser(t).SignIn(args.URL, user, pass)
 			select {
 			case a := <-answers:
 				return &a, nil

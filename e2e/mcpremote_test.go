@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse/internal/testkit"
 )
 
 // cold starts mcp-remote without any stored state, signs in, and completes the handshake.
@@ -23,9 +25,9 @@ func signedInRemote(t *testing.T, home string, args ...string) *remote {
 	t.Helper()
 	r := startRemote(t, home, args...)
 	w := r.beginInitialize()
-	last := newBrowser(t).signIn(r.authorizeURL(), username, password)
-	if last.status != 200 || !strings.Contains(last.url.Path, "/oauth/callback") {
-		t.Fatalf("the sign-in ended at %s, not at the client's callback:\n%s", last, last.text)
+	last := testkit.NewBrowser(t).SignIn(r.authorizeURL(), username, password)
+	if last.Status != 200 || !strings.Contains(last.URL.Path, "/oauth/callback") {
+		t.Fatalf("the sign-in ended at %s, not at the client's callback:\n%s", last, last.Text)
 	}
 	r.finishInitialize(w)
 	return r
@@ -163,16 +165,16 @@ func TestWrongPasswordThenRight(t *testing.T) {
 	tm, _ := newTeam(t)
 	r := startRemote(t, t.TempDir(), tm.mcp)
 	w := r.beginInitialize()
-	b := newBrowser(t)
-	p := b.password(b.open(r.authorizeURL()), username, "not the password")
-	if p.status != 401 && p.status != 200 {
+	b := testkit.NewBrowser(t)
+	p := b.Password(b.Open(r.authorizeURL()), username, "not the password")
+	if p.Status != 401 && p.Status != 200 {
 		t.Errorf("a wrong password was answered with %s", p)
 	}
-	if strings.Contains(p.url.Path, "consent") {
+	if strings.Contains(p.URL.Path, "consent") {
 		t.Fatal("a wrong password led to the consent page")
 	}
-	p = b.password(p, username, password)
-	b.submit(p, "allow", nil)
+	p = b.Password(p, username, password)
+	b.Submit(p, "allow", nil)
 	r.finishInitialize(w)
 }
 
@@ -180,12 +182,12 @@ func TestConsentDenied(t *testing.T) {
 	tm, _ := newTeam(t)
 	r := startRemote(t, t.TempDir(), tm.mcp)
 	r.beginInitialize()
-	b := newBrowser(t)
-	p := b.password(b.open(r.authorizeURL()), username, password)
-	p.mustShow(t, "MCP CLI Proxy", "localhost", tm.mcp, "Alice Doe")
-	last := b.submit(p, "deny", nil)
-	if q := last.url.Query(); q.Get("error") != "access_denied" || q.Get("iss") != tm.url || q.Get("state") == "" {
-		t.Errorf("a denied consent led to %s", last.url)
+	b := testkit.NewBrowser(t)
+	p := b.Password(b.Open(r.authorizeURL()), username, password)
+	p.MustShow(t, "MCP CLI Proxy", "localhost", tm.mcp, "Alice Doe")
+	last := b.Submit(p, "deny", nil)
+	if q := last.URL.Query(); q.Get("error") != "access_denied" || q.Get("iss") != tm.url || q.Get("state") == "" {
+		t.Errorf("a denied consent led to %s", last.URL)
 	}
 }
 

@@ -1,6 +1,4 @@
-//go:build e2e
-
-package e2e
+package testkit
 
 import (
 	"fmt"
@@ -15,11 +13,21 @@ import (
 	"golang.org/x/net/html"
 )
 
-// browser is a person with a plain browser without JavaScript: it keeps cookies, follows redirects, and fills in the
-// forms that the pages offer, by the names that the pages give.
-type browser struct {
-	t      *testing.T
-	client *http.Client
+// Browser is a person with a plain browser without JavaScript: it keeps cookies, follows redirects, and fills in the
+// forms that the pages offer, by the names that the pages give. It fails its test when something cannot be done.
+type Browser struct {
+	Client *http.Client
+
+	t testing.TB
+}
+
+// Page is what a browser shows.
+type Page struct {
+	URL    *url.URL
+	Status int
+	Text   string
+
+	forms []form
 }
 
 // form is one form of a page, with the values that the page put in.
@@ -33,24 +41,18 @@ type form struct {
 
 type button struct{ name, value, text string }
 
-// page is what the browser shows.
-type page struct {
-	url    *url.URL
-	status int
-	text   string
-	forms  []form
-}
-
-func newBrowser(t *testing.T) *browser {
+// NewBrowser opens a browser without cookies.
+func NewBrowser(t testing.TB) *Browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &browser{t: t, client: &http.Client{Jar: jar}}
+	return &Browser{t: t, Client: &http.Client{Jar: jar}}
 }
 
-func (b *browser) open(address string) page {
+// Open goes to an address as if the person had typed it.
+func (b *Browser) Open(address string) Page {
 	b.t.Helper()
 	req, err := http.NewRequest(http.MethodGet, address, nil)
 	if err != nil {
@@ -61,9 +63,9 @@ func (b *browser) open(address string) page {
 	return b.do(req)
 }
 
-func (b *browser) do(req *http.Request) page {
+func (b *Browser) do(req *http.Request) Page {
 	b.t.Helper()
-	resp, err := b.client.Do(req)
+	resp, err := b.Client.Do(req)
 	if err != nil {
 		b.t.Fatalf("browser: %s %s: %v", req.Method, req.URL, err)
 	}
@@ -72,18 +74,18 @@ func (b *browser) do(req *http.Request) page {
 	if err != nil {
 		b.t.Fatalf("browser: read %s: %v", resp.Request.URL, err)
 	}
-	p := page{url: resp.Request.URL, status: resp.StatusCode, text: string(body)}
-	root, err := html.Parse(strings.NewReader(p.text))
+	p := Page{URL: resp.Request.URL, Status: resp.StatusCode, Text: string(body)}
+	root, err := html.Parse(strings.NewReader(p.Text))
 	if err != nil {
-		b.t.Fatalf("browser: parse %s: %v", p.url, err)
+		b.t.Fatalf("browser: parse %s: %v", p.URL, err)
 	}
-	p.forms = findForms(root, p.url)
+	p.forms = findForms(root, p.URL)
 	return p
 }
 
-// submit fills in the form that has all the named fields, presses the named button ("" for the first), and returns
+// Submit fills in the form that has all the named fields, presses the named button ("" for the first), and returns
 // the page that follows.
-func (b *browser) submit(p page, press string, values map[string]string) page {
+func (b *Browser) Submit(p Page, press string, values map[string]string) Page {
 	b.t.Helper()
 	for _, f := range p.forms {
 		if !f.takes(values) {
@@ -105,11 +107,11 @@ func (b *browser) submit(p page, press string, values map[string]string) page {
 		}
 		return b.post(f, data)
 	}
-	b.t.Fatalf("browser: %s has no form with %v and button %q:\n%s", p.url, values, press, p.text)
-	return page{}
+	b.t.Fatalf("browser: %s has no form with %v and button %q:\n%s", p, values, press, p.Text)
+	return Page{}
 }
 
-func (b *browser) post(f form, data url.Values) page {
+func (b *Browser) post(f form, data url.Values) Page {
 	b.t.Helper()
 	req, err := http.NewRequest(f.method, f.action.String(), strings.NewReader(data.Encode()))
 	if err != nil {
@@ -122,9 +124,46 @@ func (b *browser) post(f form, data url.Values) page {
 	return b.do(req)
 }
 
+// SignIn walks from an authorization URL to the end: password, then consent. It returns the last page, which is the
+// client's own callback page.
+func (b *Browser) SignIn(address, username, password string) Page {
+	b.t.Helper()
+	p := b.Password(b.Open(address), username, password)
+	return b.Submit(p, "allow", nil)
+}
+
+// Password fills in the sign-in page and returns the page that follows.
+func (b *Browser) Password(p Page, username, password string) Page {
+	b.t.Helper()
+	return b.Submit(p, "", map[string]string{"username": username, "password": password})
+}
+
+// MustShow fails the test unless the page has the texts.
+func (p Page) MustShow(t testing.TB, texts ...string) {
+	t.Helper()
+	for _, s := range texts {
+		if !strings.Contains(p.Text, s) {
+			t.Errorf("%s does not show %q:\n%s", p, s, p.Text)
+		}
+	}
+}
+
+// Field returns the value that the page put into a field of one of its forms, empty when there is none.
+func (p Page) Field(name string) string {
+	for _, f := range p.forms {
+		if f.fields.Has(name) {
+			return f.fields.Get(name)
+		}
+	}
+	return ""
+}
+
+// String names the page in messages.
+func (p Page) String() string { return fmt.Sprintf("%d %s", p.Status, p.URL) }
+
 func (f form) takes(values map[string]string) bool {
 	for k := range values {
-		if _, ok := f.fields[k]; !ok {
+		if !f.fields.Has(k) {
 			return false
 		}
 	}
@@ -180,29 +219,3 @@ func textOf(n *html.Node) string {
 	}
 	return b.String()
 }
-
-// signIn walks from the authorization URL to the end: password, then consent. It returns the last page, which is the
-// client's own callback page.
-func (b *browser) signIn(address, username, password string) page {
-	b.t.Helper()
-	p := b.password(b.open(address), username, password)
-	return b.submit(p, "allow", nil)
-}
-
-// password fills in the sign-in page and returns the page that follows.
-func (b *browser) password(p page, username, password string) page {
-	b.t.Helper()
-	return b.submit(p, "", map[string]string{"username": username, "password": password})
-}
-
-// mustShow fails the test unless the page has the text.
-func (p page) mustShow(t *testing.T, texts ...string) {
-	t.Helper()
-	for _, s := range texts {
-		if !strings.Contains(p.text, s) {
-			t.Errorf("%s does not show %q:\n%s", p.url, s, p.text)
-		}
-	}
-}
-
-func (p page) String() string { return fmt.Sprintf("%d %s", p.status, p.url) }
