@@ -22,12 +22,19 @@ type guide struct {
 }
 
 func (p *Portal) home(w http.ResponseWriter, r *http.Request) error {
-	h := homePage{Endpoints: p.Endpoints}
+	h := homePage{}
 	for _, g := range p.Guides {
 		h.Guides = append(h.Guides, guide{g, template.URL(g.Link)})
 	}
-	if signedIn, ok := p.SignIn.Current(r); ok {
+	signedIn, ok := p.SignIn.Current(r)
+	if ok {
 		h.Username = signedIn.Person.Username
+	}
+	for _, e := range p.Endpoints {
+		if !ok {
+			e.Targets = nil // what is behind an endpoint is for people who belong here
+		}
+		h.Endpoints = append(h.Endpoints, e)
 	}
 	return page.Render(w, r, http.StatusOK, "home", h)
 }

@@ -194,6 +194,9 @@ func TestHome(t *testing.T) {
 			t.Errorf("the home page lacks %s", want)
 		}
 	}
+	if strings.Contains(got.body, "Leads to") {
+		t.Error("the home page tells strangers what is behind the endpoints")
+	}
 	if got := b.send("GET", "/account/password", nil); got.StatusCode != 200 || got.Request.URL.Path != signin.Path {
 		t.Errorf("a form's address: %d at %s", got.StatusCode, got.Request.URL)
 	}
@@ -201,8 +204,8 @@ func TestHome(t *testing.T) {
 		t.Errorf("unknown path: %d", got.StatusCode)
 	}
 	b.signIn("alice")
-	if got := b.send("GET", "/", nil); !strings.Contains(got.body, ">alice</a>") {
-		t.Error("the home page does not show who is signed in")
+	if got := b.send("GET", "/", nil); !strings.Contains(got.body, ">alice</a>") || !strings.Contains(got.body, "Leads to") {
+		t.Error("the home page does not show who is signed in, or what is behind the endpoints")
 	}
 }
 
