@@ -182,8 +182,9 @@ func (d *commandDialer) watch(s *slot, p *process) {
 // failed counts a failure: the first may be tried again at once, the next ones later and later.
 func (s *slot) failed() {
 	s.failures++
+	s.notBefore = time.Now()
 	if s.failures > 1 {
-		s.notBefore = time.Now().Add(min(time.Second<<min(s.failures-2, 10), longestWait))
+		s.notBefore = s.notBefore.Add(min(time.Second<<min(s.failures-2, 10), longestWait))
 	}
 }
 
@@ -225,7 +226,7 @@ func (d *commandDialer) retire(s *slot) {
 // forgetEmpty drops slots that have nothing left to remember. It is called with the lock held.
 func (d *commandDialer) forgetEmpty() {
 	for key, s := range d.slots {
-		if s.process == nil && s.starting == nil && s.links == 0 && time.Now().After(s.notBefore) {
+		if s.process == nil && s.starting == nil && s.links == 0 && time.Since(s.notBefore) > steadyProcess {
 			delete(d.slots, key)
 		}
 	}

@@ -1,3 +1,5 @@
+//go:build unix
+
 package target
 
 import (
@@ -206,9 +208,6 @@ func TestAProcessThatDiesMidCall(t *testing.T) {
 
 func TestChildrenOfAProcessEndWithIt(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("no process groups")
-	}
 	o := command("raw")
 	o.Command.IdleTimeout = time.Millisecond
 	tg := started(t, o)
