@@ -13,6 +13,7 @@ import (
 	"gatehouse/internal/config"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
+	"gatehouse/internal/mcp"
 	"gatehouse/internal/policy"
 )
 
@@ -59,7 +60,11 @@ func authServerSnapshot(c *config.Config) authserver.Snapshot {
 func policyOf(e config.Endpoint) (*policy.Policy, error) {
 	o := policy.Options{Access: policy.Access{AnySignedIn: e.Access.AnySignedIn, Rule: e.Access.Rule}}
 	for name, scopes := range e.Scopes.Tools {
-		o.Requires = append(o.Requires, policy.Requirement{Method: "tools/call", Name: name, Scopes: scopes})
+		target := "" // without prefix, whichever target has the tool
+		if e.Prefix {
+			target, name, _ = mcp.SplitName(name) // the policy is asked by the target's own name
+		}
+		o.Requires = append(o.Requires, policy.Requirement{Target: target, Method: mcp.MethodToolsCall, Name: name, Scopes: scopes})
 	}
 	for method, scopes := range e.Scopes.Methods {
 		o.Requires = append(o.Requires, policy.Requirement{Method: method, Scopes: scopes})
