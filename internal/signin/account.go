@@ -36,7 +36,10 @@ func (s *Service) ChangePassword(w http.ResponseWriter, r *http.Request, signedI
 		return fmt.Errorf("change password: %w", err)
 	}
 	s.record(r, audit.Event{Kind: audit.KindPasswordChanged, Person: signedIn.Person.Key})
-	return s.begin(w, r, user.ID, []string{"pwd"})
+	if user, err = s.Store.UserByID(r.Context(), user.ID); err != nil {
+		return fmt.Errorf("change password: %w", err)
+	}
+	return s.begin(w, r, user, []string{"pwd"})
 }
 
 // SignOutEverywhere ends every browser session of the person and disconnects every client.

@@ -89,7 +89,7 @@ func (s *Service) postPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.renderRefusal(w, r, flow, f, err)
 	}
-	return s.finish(w, r, flow, user.ID, []string{"pwd"})
+	return s.finish(w, r, flow, user, []string{"pwd"})
 }
 
 // renderRefusal shows the form again. An error that is no refusal goes on to whoever handles errors. The 401 comes
@@ -112,15 +112,18 @@ func (s *Service) renderRefusal(w http.ResponseWriter, r *http.Request, flow ide
 }
 
 // finish opens the browser session and sends the browser back to where it came from.
-func (s *Service) finish(w http.ResponseWriter, r *http.Request, flow identity.SignInStart, userID string, methods []string) error {
-	err := s.begin(w, r, userID, methods)
-	if errors.Is(err, identity.ErrGone) { // disabled in this very moment
+func (s *Service) finish(w http.ResponseWriter, r *http.Request, flow identity.SignInStart, user store.User, methods []string) error {
+	if err := s.Audit.Ready(); err != nil {
+		return unavailable(err)
+	}
+	err := s.begin(w, r, user, methods)
+	if errors.Is(err, identity.ErrGone) { // disabled, or given another password, in this very moment
 		return s.renderRefusal(w, r, flow, form{}, ErrWrong)
 	}
 	if err != nil {
 		return unavailable(err)
 	}
-	s.record(r, audit.Event{Kind: audit.KindSignIn, Person: s.key(userID), Method: strings.Join(methods, " "), Decision: audit.Allow})
+	s.record(r, audit.Event{Kind: audit.KindSignIn, Person: s.key(user.ID), Method: strings.Join(methods, " "), Decision: audit.Allow})
 	http.Redirect(w, r, flow.ReturnTo, http.StatusSeeOther)
 	return nil
 }
@@ -151,7 +154,7 @@ func (s *Service) checkCredentials(r *http.Request, username, password string) (
 	ctx := r.Context()
 	success, wait := s.throttle.take(s.Now(), username, s.ClientIP(r))
 	if wait > 0 {
-		s.record(r, refused("pwd", "too many attempts"))
+		s.recordSlowed(r, "pwd")
 		return store.User{}, &SlowDown{wait}
 	}
 	user, err := s.lookUp(ctx, username)
@@ -208,7 +211,7 @@ func unavailable(err error) error {
 	return &page.Failure{
 		Status: http.StatusServiceUnavailable,
 		Title:  "Signing in is not possible right now",
-		Text:   "Gatehouse cannot reach its user records. This is not about what you typed. Please try again in a moment.",
+		Text:   "Gatehouse cannot reach its records. This is not about what you typed. Please try again in a moment.",
 		Cause:  err,
 	}
 }
@@ -217,6 +220,14 @@ func unavailable(err error) error {
 func (s *Service) record(r *http.Request, e audit.Event) {
 	e.Time, e.RequestID, e.Address = s.Now(), web.RequestID(r.Context()), s.ClientIP(r)
 	s.Audit.Record(r.Context(), e)
+}
+
+// recordSlowed writes one event a minute for an address whose attempts come too fast. They cost their sender next to
+// nothing, and must not fill the disk.
+func (s *Service) recordSlowed(r *http.Request, method string) {
+	if ok, _ := s.slowed.Allow(network(s.ClientIP(r), 48)); ok {
+		s.record(r, refused(method, "too many attempts"))
+	}
 }
 
 // refused is the record of a sign-in that did not work.

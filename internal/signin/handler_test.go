@@ -1,12 +1,19 @@
 package signin
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"gatehouse/internal/audit"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/secret"
 )
 
@@ -355,6 +362,102 @@ func TestStoreAwayIs503(t *testing.T) {
 	v.Set("password", testPassword)
 	_ = f.Store.Close()
 	if got := b.post(Path, v); got.StatusCode != http.StatusServiceUnavailable || strings.Contains(got.body, "sql") {
+		t.Errorf("got %d", got.StatusCode)
+	}
+}
+
+func TestPasswordChangeWinsAgainstASignInUnderWay(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, nil)
+	user, err := f.checkCredentials(r, "alice", testPassword) // the old password was right a moment ago
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(time.Millisecond)
+	if _, err := f.users.SetPassword(t.Context(), "alice", secret.New("another good passphrase")); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	if err := f.finish(w, r, identity.SignInStart{ReturnTo: home}, user, []string{"pwd"}); err != nil || w.Code != http.StatusUnauthorized {
+		t.Errorf("finish: %d, %v", w.Code, err)
+	}
+	if all, err := f.Store.BrowserSessions(t.Context(), f.alice.ID); err != nil || len(all) > 0 {
+		t.Errorf("%d sessions outlive the old password, %v", len(all), err)
+	}
+}
+
+// audited gives the fixture an audit log, and returns what reads its lines.
+func (f *fixture) audited(t *testing.T) (read func() string) {
+	t.Helper()
+	dir := t.TempDir()
+	log, err := audit.Open(audit.Options{Dir: dir, Now: f.clock.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Audit = log
+	return func() string {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // Run writes what is left, then returns
+		if err := log.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		var all strings.Builder
+		files, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(text)
+		}
+		return all.String()
+	}
+}
+
+func TestAFloodOfAttemptsDoesNotFillTheDisk(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	read := f.audited(t)
+	b := f.browser(t)
+	v := fields(b.get(Path).body)
+	v.Set("username", "alice")
+	v.Set("password", "wrong password")
+	ceremony := fields(b.get(Path).body)
+	ceremony.Set("ceremony", "none")
+	for range 100 {
+		b.post(Path, v)
+		b.post(PasskeyPath, ceremony)
+	}
+	lines := read()
+	if n := strings.Count(lines, `"too many attempts"`); n != 1 {
+		t.Errorf("%d records of attempts that came too fast, want one for the address", n)
+	}
+	if n := strings.Count(lines, "\n"); n > 1+2*pairRate.burst {
+		t.Errorf("200 attempts wrote %d records", n)
+	}
+}
+
+func TestNoSignInThatCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	dir := filepath.Join(t.TempDir(), "audit")
+	log, err := audit.Open(audit.Options{Dir: dir, Now: f.clock.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Audit = log
+	if err := os.RemoveAll(dir); err != nil { // a disk that is gone
+		t.Fatal(err)
+	}
+	_ = log.Record(t.Context(), audit.Event{Kind: audit.KindStarted})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if log.Run(ctx) == nil {
+		t.Fatal("the log found a disk")
+	}
+	b := f.browser(t)
+	if got := b.signIn(Path, "alice", testPassword); got.StatusCode != http.StatusServiceUnavailable || b.get("/who").StatusCode != http.StatusUnauthorized {
 		t.Errorf("got %d", got.StatusCode)
 	}
 }

@@ -118,21 +118,32 @@ func (s *Service) postPasskey(w http.ResponseWriter, r *http.Request) error {
 	}
 	user, methods, err := s.checkPasskey(r, boundToBrowser(browser))
 	if err != nil {
-		s.record(r, refused("passkey", "not accepted"))
 		return s.renderRefusal(w, r, flow, form{}, err)
 	}
-	return s.finish(w, r, flow, user.ID, methods)
+	return s.finish(w, r, flow, user, methods)
 }
 
 func (s *Service) checkPasskey(r *http.Request, bound string) (store.User, []string, error) {
-	ctx := r.Context()
 	if s.passkeys == nil {
 		return store.User{}, nil, fmt.Errorf("%w: passkeys are off", errPasskey)
 	}
 	success, wait := s.throttle.take(s.Now(), "passkey", s.ClientIP(r))
 	if wait > 0 {
+		s.recordSlowed(r, "passkey")
 		return store.User{}, nil, &SlowDown{wait}
 	}
+	user, methods, err := s.checkAnswer(r, bound)
+	if err != nil {
+		s.record(r, refused("passkey", "not accepted"))
+		return store.User{}, nil, err
+	}
+	success()
+	return user, methods, nil
+}
+
+// checkAnswer checks what the browser sent at the end of a ceremony.
+func (s *Service) checkAnswer(r *http.Request, bound string) (store.User, []string, error) {
+	ctx := r.Context()
 	session, err := s.openCeremony(ctx, r.PostForm.Get("ceremony"), bound)
 	if err != nil {
 		return store.User{}, nil, err
@@ -156,7 +167,6 @@ func (s *Service) checkPasskey(r *http.Request, bound string) (store.User, []str
 	if err := s.Store.UpdatePasskey(ctx, credential.ID, data, s.Now()); err != nil {
 		return store.User{}, nil, fmt.Errorf("note that a passkey was used: %w", err)
 	}
-	success()
 	return owner.(*holder).user, methodsOf(credential), nil
 }
 
@@ -262,6 +272,9 @@ func (s *Service) AddPasskey(r *http.Request, signedIn *identity.SignedIn, cerem
 	ctx := r.Context()
 	if s.passkeys == nil {
 		return &PasskeyRefused{errPasskey}
+	}
+	if err := s.Audit.Ready(); err != nil {
+		return unavailable(err)
 	}
 	session, err := s.openCeremony(ctx, ceremony, boundToSession(signedIn))
 	if errors.Is(err, errPasskey) {

@@ -356,3 +356,20 @@ func TestNoPasskeysOnIPAddress(t *testing.T) {
 		t.Errorf("%v, %v", offer, err)
 	}
 }
+
+func TestPasskeysCanBeOff(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	o := f.Options
+	o.NoPasskeys = true
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if offer, err := s.OfferPasskey(t.Context(), f.signedIn(t)); offer != nil || err != nil {
+		t.Errorf("a passkey can be added: %v", err)
+	}
+	if form, err := s.beginPasskeySignIn(randomBytes()); form != nil || err != nil {
+		t.Errorf("a passkey is asked for: %v", err)
+	}
+}

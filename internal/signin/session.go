@@ -155,7 +155,8 @@ func (s *Service) endStored(r *http.Request) error {
 
 // begin opens a new session at each sign-in and ends the one the browser came with, so that nobody can be made to
 // use a session that somebody else knows (security checklist 31).
-func (s *Service) begin(w http.ResponseWriter, r *http.Request, userID string, methods []string) error {
+// The user is the one whose credentials were checked: a change since then, such as another password, stops it.
+func (s *Service) begin(w http.ResponseWriter, r *http.Request, user store.User, methods []string) error {
 	if err := s.endStored(r); err != nil {
 		return err
 	}
@@ -163,7 +164,8 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, userID string, m
 	b := store.BrowserSession{
 		TokenHash: tokenHash(token),
 		ID:        base64.RawURLEncoding.EncodeToString(randomBytes()[:16]),
-		UserID:    userID,
+		UserID:    user.ID,
+		UserAsOf:  user.UpdatedAt,
 		AuthTime:  now,
 		CreatedAt: now,
 		LastSeen:  now,

@@ -21,6 +21,7 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/seal"
 	"gatehouse/internal/store"
+	"gatehouse/internal/web"
 )
 
 // How long a browser session lives unless Options say otherwise.
@@ -41,6 +42,8 @@ type Options struct {
 	Now       func() time.Time // default time.Now
 	Idle      time.Duration    // default DefaultIdle: a session unused for so long ends
 	Absolute  time.Duration    // default DefaultAbsolute: a session ends after so long in any case
+
+	NoPasskeys bool // people sign in with their passwords only
 }
 
 func (o *Options) validate() error {
@@ -76,7 +79,8 @@ type Service struct {
 	ceremony *seal.Box // a passkey ceremony under way, carried in its form
 	forms    *seal.MAC
 	origin   *http.CrossOriginProtection
-	passkeys *webauthn.WebAuthn // nil where browsers offer none: a host that is an IP address
+	passkeys *webauthn.WebAuthn // nil when they are off, and where browsers offer none: a host that is an IP address
+	slowed   *web.RateLimiter   // of the records about attempts that came too fast
 }
 
 // New builds the service.
@@ -93,12 +97,13 @@ func New(o Options) (*Service, error) {
 		ceremony: o.Keys.Box("passkey ceremony"),
 		forms:    o.Keys.MAC("sign-in form"),
 		origin:   http.NewCrossOriginProtection(),
+		slowed:   web.NewRateLimiter(web.RateOptions{Every: time.Minute, Burst: 1, Now: o.Now}),
 	}
 	origin := o.PublicURL.Scheme + "://" + o.PublicURL.Host
 	if err := s.origin.AddTrustedOrigin(origin); err != nil {
 		return nil, fmt.Errorf("sign-in: trust the public URL %s as a form's origin: %w", origin, err)
 	}
-	if net.ParseIP(o.PublicURL.Hostname()) == nil {
+	if !o.NoPasskeys && net.ParseIP(o.PublicURL.Hostname()) == nil {
 		p, err := newPasskeys(o.PublicURL.Hostname(), origin)
 		if err != nil {
 			return nil, fmt.Errorf("sign-in: set up passkeys for %s: %w", origin, err)

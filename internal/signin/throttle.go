@@ -18,6 +18,7 @@ type rate struct {
 // The rates of guessing. They are fixed: loosening them is never the answer to a forgotten password.
 var (
 	addressRate = rate{6 * time.Second, 30}  // all accounts from one address: one password tried on many names
+	siteRate    = rate{2 * time.Second, 120} // all accounts from one IPv6 site, whose owner has 65,536 networks to come from
 	pairRate    = rate{30 * time.Second, 5}  // one account from one address
 	accountRate = rate{20 * time.Second, 20} // one account from everywhere
 )
@@ -57,9 +58,12 @@ type charge struct {
 // take counts one attempt at an account from an address. Without a wait the attempt may go on; success is to be
 // called when it turns out right. With a wait nothing was counted.
 func (t *throttle) take(now time.Time, account string, from netip.Addr) (success func(), wait time.Duration) {
-	account, address := strings.ToLower(account), network(from)
+	account, address := strings.ToLower(account), network(from, 64)
 	pair := charge{keyOf("pair", account, address), pairRate}
 	charges := []charge{{keyOf("address", address), addressRate}, pair}
+	if from.Unmap().Is6() {
+		charges = append(charges, charge{keyOf("site", network(from, 48)), siteRate})
+	}
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -124,11 +128,11 @@ func (t *throttle) touch(k throttleKey) *attempts {
 	return a
 }
 
-// network is what counts as one address: an IPv6 user has a whole /64.
-func network(a netip.Addr) string {
+// network is what counts as one address: an IPv6 user has a whole /64, and often a /48.
+func network(a netip.Addr, bits int) string {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
+		if p, err := a.Prefix(bits); err == nil {
 			return p.String()
 		}
 	}

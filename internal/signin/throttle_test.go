@@ -95,8 +95,24 @@ func TestThrottle(t *testing.T) {
 		if _, wait := th.take(start, "alice", netip.MustParseAddr("2001:db8::ffff")); wait == 0 {
 			t.Error("another address of the same /64 is let through")
 		}
-		if network(netip.MustParseAddr("::ffff:192.0.2.1")) != "192.0.2.1" {
+		if network(netip.MustParseAddr("::ffff:192.0.2.1"), 64) != "192.0.2.1" {
 			t.Error("a mapped IPv4 address counts as another one")
+		}
+	})
+	t.Run("an IPv6 site has a limit of its own", func(t *testing.T) {
+		t.Parallel()
+		th := newThrottle()
+		let := 0
+		for i := range 1000 { // each from a network that was never seen before
+			if _, wait := th.take(start, "alice", netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::1", i))); wait == 0 {
+				let++
+			}
+		}
+		if let != siteRate.burst {
+			t.Errorf("%d attempts from 1000 networks of one site were let through, want %d", let, siteRate.burst)
+		}
+		if _, wait := th.take(start, "alice", netip.MustParseAddr("2001:db8:1::1")); wait > 0 {
+			t.Errorf("another site has to wait %s", wait)
 		}
 	})
 	t.Run("memory is bounded", func(t *testing.T) {

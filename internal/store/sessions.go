@@ -16,6 +16,10 @@ type BrowserSession struct {
 	Expires   time.Time
 	Methods   []string
 	UserAgent string
+
+	// UserAsOf is the UpdatedAt of the user whose credentials were checked, for CreateBrowserSession alone; it is not
+	// stored. Zero skips the comparison.
+	UserAsOf time.Time
 }
 
 const sessionColumns = `token_hash, id, user_id, auth_time, created_at, last_seen, expires, methods_json, user_agent`
@@ -26,7 +30,8 @@ func scanSession(r row) (b BrowserSession, err error) {
 	return b, err
 }
 
-// CreateBrowserSession remembers a sign-in. It returns identity.ErrGone when the user was disabled meanwhile.
+// CreateBrowserSession remembers a sign-in. It returns identity.ErrGone when the user was disabled meanwhile, or changed
+// since UserAsOf: whoever knows the old password could otherwise win a race against its end.
 func (s *Store) CreateBrowserSession(ctx context.Context, b BrowserSession) error {
 	methods, err := toJSON(b.Methods)
 	if err != nil {
@@ -34,6 +39,9 @@ func (s *Store) CreateBrowserSession(ctx context.Context, b BrowserSession) erro
 	}
 	return wrap("create browser session", s.change(ctx, func(tx conn) error {
 		if err := mustBeEnabled(ctx, tx, b.UserID); err != nil {
+			return err
+		}
+		if err := mustBeUnchanged(ctx, tx, b.UserID, b.UserAsOf); err != nil {
 			return err
 		}
 		n, err := tx.exec(ctx, `INSERT INTO browser_sessions (`+sessionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,

@@ -154,3 +154,15 @@ func mustBeEnabled(ctx context.Context, tx conn, id string) error {
 	}
 	return err
 }
+
+// mustBeUnchanged comes after mustBeEnabled, which holds the row.
+func mustBeUnchanged(ctx context.Context, tx conn, id string, asOf time.Time) error {
+	if asOf.IsZero() {
+		return nil
+	}
+	updated, err := one(ctx, tx, scanValue[int64], `SELECT updated_at FROM users WHERE id = ?`, id)
+	if err == nil && updated != micros(asOf) {
+		return identity.ErrGone
+	}
+	return err
+}

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 	"time"
@@ -177,5 +178,30 @@ func TestDisabledUserCanComeBack(t *testing.T) {
 		if got := f.rotate(t, "refresh of new grant", "next").Outcome; got != store.Rotated {
 			t.Errorf("refresh is %s", got)
 		}
+	})
+}
+
+func TestSignInEndsWithTheUserThatWasChecked(t *testing.T) {
+	changes := map[string]func(*testing.T, *fixture){
+		"password": func(t *testing.T, f *fixture) { must(t, f.SetPasswordHash(t.Context(), "u", "second hash")) },
+		"access":   func(t *testing.T, f *fixture) { must(t, f.SetUserAccess(t.Context(), "u", nil, nil)) },
+		"disabled and enabled": func(t *testing.T, f *fixture) {
+			must(t, f.SetUserDisabled(t.Context(), "u", true))
+			must(t, f.SetUserDisabled(t.Context(), "u", false))
+		},
+	}
+	onBoth(t, func(t *testing.T, f *fixture) {
+		session := store.BrowserSession{TokenHash: hash("new"), ID: "new", UserID: "u", Expires: f.clock.now().Add(time.Hour)}
+		session.UserAsOf = f.user(t, "u").UpdatedAt
+		for name, change := range changes {
+			f.clock.pass(time.Second)
+			change(t, f)
+			if err := f.CreateBrowserSession(t.Context(), session); !errors.Is(err, identity.ErrGone) {
+				t.Errorf("%s has changed: %v", name, err)
+			}
+		}
+		session.UserAsOf = get(f.UserByID(t.Context(), "u"))(t).UpdatedAt
+		must(t, f.UpgradePasswordHash(t.Context(), "u", "second hash", "the same password, hashed better"))
+		must(t, f.CreateBrowserSession(t.Context(), session))
 	})
 }
