@@ -14,8 +14,8 @@ const (
 	corsMaxAge  = "600"
 )
 
-// CORS is OriginCheck for API routes, and lets scripts of the allowed origins read the answers. Credentials are never
-// allowed: the API knows bearer tokens only, which a browser does not send by itself.
+// CORS refuses what browsers send from other than the allowed origins, and lets scripts of those read the answers.
+// Credentials are never allowed: the API knows bearer tokens only, which a browser does not send by itself.
 func CORS(allowed Origins) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -5,7 +5,7 @@
 // Middleware is listed once, by app, in the order in which it runs:
 //
 //	WithRequestID, WithClientIP, Record, Recover, SecurityHeaders, HostCheck, LimitBody, then by route
-//	OriginCheck (pages), CORS (API) or PublicCORS (metadata).
+//	CORS (MCP endpoints) or PublicCORS (metadata, the authorization server's API). Pages check their own forms.
 //
 // Scheme and host of the installation come from its configuration, never from a request.
 package web

@@ -59,19 +59,8 @@ func tooLarge(max int64, cause error) *Error {
 	}
 }
 
-// RequireJSON refuses a body that is not declared as application/json with 415. A browser cannot send that type to
+// IsJSON reports whether the headers declare a body of type application/json, once. A browser cannot send that type to
 // another origin without asking first.
-func RequireJSON(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && !IsJSON(r.Header) {
-			WriteError(w, r, &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Content-Type must be application/json"})
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// IsJSON reports whether the headers declare a body of type application/json, once.
 func IsJSON(h http.Header) bool {
 	values := h.Values("Content-Type")
 	if len(values) != 1 {

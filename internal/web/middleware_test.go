@@ -152,7 +152,14 @@ func TestChecklist52_HostAndOriginAndContentType(t *testing.T) {
 	t.Parallel()
 	public, _ := url.Parse("http://localhost:8080")
 	own := OwnOrigins(public, "127.0.0.1:8080")
-	api := Chain(teapot, WithRequestID, HostCheck(OwnHosts(public, "127.0.0.1:8080")), CORS(origins(t, append(own, "https://inspector.example")...)), RequireJSON)
+	jsonOnly := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !IsJSON(r.Header) {
+			w.WriteHeader(http.StatusUnsupportedMediaType)
+			return
+		}
+		teapot.ServeHTTP(w, r)
+	})
+	api := Chain(jsonOnly, WithRequestID, HostCheck(OwnHosts(public, "127.0.0.1:8080")), CORS(origins(t, append(own, "https://inspector.example")...)))
 	for name, tc := range map[string]struct {
 		host, origin, contentType string
 		want                      int
@@ -196,17 +203,25 @@ func TestChecklist52_HostAndOriginAndContentType(t *testing.T) {
 	}
 }
 
-func TestOriginCheckForPages(t *testing.T) {
+func TestCORSOpensToAllowedOriginsOnly(t *testing.T) {
 	t.Parallel()
-	h := OriginCheck(origins(t, "https://tools.acme.example"))(teapot)
-	for origin, want := range map[string]int{"": 418, "https://tools.acme.example": 418, "https://other.acme.example": 403, "null": 403} {
-		r := httptest.NewRequest("POST", "/signin", nil)
+	h := CORS(origins(t, "https://tools.acme.example"))(teapot)
+	for origin, want := range map[string]struct {
+		status int
+		open   string
+	}{
+		"":                           {418, ""},
+		"https://tools.acme.example": {418, "https://tools.acme.example"},
+		"https://other.acme.example": {403, ""},
+		"null":                       {403, ""},
+	} {
+		r := httptest.NewRequest("POST", "/mcp", nil)
 		if origin != "" {
 			r.Header.Set("Origin", origin)
 		}
 		w := do(h, r)
-		if w.Code != want || w.Header().Get("Access-Control-Allow-Origin") != "" {
-			t.Errorf("%q: %d, want %d, headers %v", origin, w.Code, want, w.Header())
+		if w.Code != want.status || w.Header().Get("Access-Control-Allow-Origin") != want.open {
+			t.Errorf("%q: %d, want %d, headers %v", origin, w.Code, want.status, w.Header())
 		}
 	}
 }

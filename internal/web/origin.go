@@ -37,21 +37,9 @@ func normalOrigin(u *url.URL) string {
 // Has reports whether an Origin header's value is in the set. "null" never is.
 func (o Origins) Has(origin string) bool { return o.set[origin] }
 
-// OriginCheck refuses with 403 what a browser sends from an origin that is not in the set: forms and scripts of other
-// sites. Requests without Origin pass: browsers leave it out only where nothing can be changed, and other programs
-// never send it.
-func OriginCheck(allowed Origins) Middleware {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if refuseOrigin(w, r, allowed) {
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
-}
-
-// refuseOrigin answers a request from a foreign origin, and reports whether it did.
+// refuseOrigin answers with 403 what a browser sends from an origin that is not in the set, and reports whether it did.
+// Requests without Origin pass: browsers leave it out only where nothing can be changed, and other programs never send
+// it.
 func refuseOrigin(w http.ResponseWriter, r *http.Request, allowed Origins) bool {
 	values := r.Header.Values("Origin")
 	if len(values) == 0 || len(values) == 1 && allowed.Has(values[0]) {

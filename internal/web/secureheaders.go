@@ -6,7 +6,7 @@ import "net/http"
 // and metadata set their own caching. hsts is for installations whose public_url is https.
 //
 // The referrer policy is same-origin and not no-referrer: under the latter browsers send "Origin: null" with our own
-// forms (Fetch standard, "append a request Origin header"), and OriginCheck would refuse them.
+// forms (Fetch standard, "append a request Origin header"), and the checks of forms would refuse them.
 func SecurityHeaders(hsts bool) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
