@@ -40,8 +40,16 @@ type Message struct {
 	Meta          []byte // params._meta
 	ProgressToken []byte // params._meta.progressToken, or params.progressToken of notifications/progress
 	RequestID     []byte // params.requestId of notifications/cancelled
+	RequestState  []byte // params.requestState
+	PerRequest           // what a client of the stateless era says with each request
 
 	at places
+}
+
+// PerRequest is what a client of the stateless era says with each request, in params._meta (2026-07-28 basic,
+// per-request fields). It is raw JSON, nil when absent.
+type PerRequest struct {
+	Version, Capabilities, ClientInfo, LogLevel []byte
 }
 
 // span is a part of Params; the zero span means absent.
@@ -56,7 +64,7 @@ func (s span) of(b []byte) []byte {
 
 // places says where in Params the values stand that a gateway replaces.
 type places struct {
-	name, progressToken, requestID span
+	name, progressToken, requestID, requestState, meta span
 }
 
 // Decode reads one JSON-RPC 2.0 object. It is strict: one object and nothing after it, valid UTF-8, no key twice in
@@ -147,6 +155,8 @@ type paramPlaces struct {
 	whole                                    span
 	name, uri, meta, metaToken, token, reqID span
 	refType, refName, refURI                 span
+	requestState                             span
+	version, capabilities, info, level       span
 }
 
 func (d *decoder) envelope(m *Message) error {
@@ -214,10 +224,12 @@ func (d *decoder) params(p *paramPlaces) bool {
 			ok = d.ref(p)
 		case "_meta":
 			ok = d.meta(p)
-		case "arguments", "cursor":
+		case "requestState":
+			p.requestState, ok = d.raw(2)
+		case "arguments", "cursor", "inputResponses":
 			ok = d.s.value(2)
 		default:
-			d.alike(o.key, "name", "uri", "progressToken", "requestId", "ref", "_meta", "arguments", "cursor")
+			d.alike(o.key, "name", "uri", "progressToken", "requestId", "ref", "_meta", "arguments", "cursor", "requestState", "inputResponses")
 			ok = d.s.value(2)
 		}
 	}
@@ -255,12 +267,21 @@ func (d *decoder) meta(p *paramPlaces) bool {
 	}
 	o, ok := d.s.object(2)
 	for ok && d.s.next(&o) {
-		if string(o.key) == "progressToken" {
+		switch string(o.key) {
+		case "progressToken":
 			p.metaToken, ok = d.raw(3)
-			continue
+		case MetaVersion:
+			p.version, ok = d.raw(3)
+		case MetaCapabilities:
+			p.capabilities, ok = d.raw(3)
+		case MetaClientInfo:
+			p.info, ok = d.raw(3)
+		case MetaLogLevel:
+			p.level, ok = d.raw(3)
+		default:
+			d.alike(o.key, "progressToken", MetaVersion, MetaCapabilities, MetaClientInfo, MetaLogLevel)
+			ok = d.s.value(3)
 		}
-		d.alike(o.key, "progressToken")
-		ok = d.s.value(3)
 	}
 	p.meta.end = d.s.pos
 	return ok && d.s.fault == ""
@@ -316,7 +337,12 @@ func (m *Message) settle(p *paramPlaces, base int) error {
 		}
 		return span{s.start - base, s.end - base}
 	}
-	m.Meta = rel(p.meta).of(m.Params)
+	m.at.meta, m.at.requestState = rel(p.meta), rel(p.requestState)
+	m.Meta, m.RequestState = m.at.meta.of(m.Params), m.at.requestState.of(m.Params)
+	m.PerRequest = PerRequest{
+		Version: rel(p.version).of(m.Params), Capabilities: rel(p.capabilities).of(m.Params),
+		ClientInfo: rel(p.info).of(m.Params), LogLevel: rel(p.level).of(m.Params),
+	}
 	m.at.progressToken = rel(p.metaToken)
 	switch m.Method {
 	case MethodToolsCall, MethodPromptsGet:

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"bytes"
 	"strconv"
 	"unicode/utf8"
 )
@@ -31,6 +32,43 @@ func Lookup(raw []byte, name string) (value []byte, ok bool) {
 		}
 	}
 	return nil, false
+}
+
+// EachMember calls f with each member of an object: its key, decoded, its whole text and its value. It reports false
+// when raw is no valid object; f may have been called until then.
+func EachMember(raw []byte, f func(key, member, value []byte)) bool {
+	var s scanner
+	s.init(raw, DefaultDepth)
+	s.lone = true
+	o, ok := s.object(0)
+	end := s.pos // of the member before
+	for ok && s.next(&o) {
+		s.space()
+		start := s.pos
+		if ok = s.value(1); ok {
+			f(o.key, bytes.TrimLeft(raw[end:s.pos], ", \t\r\n"), raw[start:s.pos])
+		}
+		end = s.pos
+	}
+	return ok && s.end()
+}
+
+// Strings returns the elements of an array of strings; false when it is anything else.
+func Strings(raw []byte) ([]string, bool) {
+	var s scanner
+	s.init(raw, DefaultDepth)
+	all := []string{}
+	a, ok := s.elements(0)
+	for ok && s.nextElement(&a) {
+		s.space()
+		start := s.pos
+		var text string
+		if ok = s.value(1); ok {
+			text, ok = DecodeString(raw[start:s.pos])
+			all = append(all, text)
+		}
+	}
+	return all, ok && s.end()
 }
 
 // LookupString returns a member that is a string.

@@ -22,10 +22,10 @@ const (
 // Latest is the newest revision of the session era, offered to upstream servers.
 const Latest = Rev20251125
 
-// Supported reports whether clients are served in revision r.
+// Supported reports whether sessions are served in revision r.
 func Supported(r Revision) bool { return r == Rev20250618 || r == Rev20251125 }
 
-// SupportedRevisions lists the revisions that clients are served in, newest first.
+// SupportedRevisions lists the revisions that sessions are served in, newest first.
 func SupportedRevisions() []Revision { return []Revision{Rev20251125, Rev20250618} }
 
 // Negotiate answers a client's initialize: the revision that was asked for when it is served, else the newest one
@@ -36,6 +36,46 @@ func Negotiate(asked Revision) Revision {
 	}
 	return Latest
 }
+
+// Stateless reports whether r is a revision of the stateless era, served here or not.
+func Stateless(r Revision) bool { return isDate(r) && r >= Rev20260728 }
+
+// SessionEra reports whether r is a revision of the session era.
+func SessionEra(r Revision) bool {
+	return r == Rev20241105 || r == Rev20250326 || r == Rev20250618 || r == Rev20251125
+}
+
+func isDate(r Revision) bool {
+	if len(r) != len(Rev20260728) {
+		return false
+	}
+	for i, c := range []byte(r) {
+		if dash := i == 4 || i == 7; dash != (c == '-') || !dash && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// EveryRevision lists the revisions of both eras that clients are served in, newest first.
+func EveryRevision() []Revision { return append([]Revision{Rev20260728}, SupportedRevisions()...) }
+
+// The methods and notifications of the stateless era that the session era does not have.
+const (
+	MethodDiscover   = "server/discover"
+	MethodListen     = "subscriptions/listen"
+	NoteAcknowledged = "notifications/subscriptions/acknowledged"
+)
+
+// The members of _meta that belong to the protocol (2026-07-28 basic, per-request fields).
+const (
+	MetaVersion      = "io.modelcontextprotocol/protocolVersion"
+	MetaCapabilities = "io.modelcontextprotocol/clientCapabilities"
+	MetaClientInfo   = "io.modelcontextprotocol/clientInfo"
+	MetaLogLevel     = "io.modelcontextprotocol/logLevel"
+	MetaServerInfo   = "io.modelcontextprotocol/serverInfo"
+	MetaSubscription = "io.modelcontextprotocol/subscriptionId"
+)
 
 // Methods of the session era.
 const (

@@ -1,6 +1,9 @@
 package mcp
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // Edit says what to replace in the params of a message. Zero fields leave the bytes as they are, and so does a value
 // that the message does not have.
@@ -8,18 +11,25 @@ type Edit struct {
 	Name          string // params.name, params.uri, or the name or uri of params.ref
 	ProgressToken []byte // raw JSON
 	RequestID     []byte // raw JSON
+	RequestState  []byte // raw JSON
+	Meta          []byte // raw JSON of the whole _meta, also where there was none; then ProgressToken is not looked at
 }
 
 // AppendParams writes the params with the edit's replacements; all other bytes are untouched.
 func (m *Message) AppendParams(dst []byte, e Edit) []byte {
-	if m.Params == nil {
+	switch {
+	case m.Params == nil && e.Meta == nil:
 		return dst
+	case m.Params == nil:
+		return append(append(append(dst, `{"_meta":`...), e.Meta...), '}')
+	case e.Meta != nil && m.at.meta.end == 0:
+		return m.insertMeta(dst, e)
 	}
 	type change struct {
 		at  span
 		raw []byte
 	}
-	var room [3]change
+	var room [4]change
 	changes := room[:0]
 	add := func(at span, raw []byte) {
 		if at.end != 0 && raw != nil {
@@ -33,8 +43,13 @@ func (m *Message) AppendParams(dst []byte, e Edit) []byte {
 	if e.Name != "" && e.Name != m.Name {
 		add(m.at.name, AppendString(nil, e.Name))
 	}
-	add(m.at.progressToken, e.ProgressToken)
+	if e.Meta != nil {
+		add(m.at.meta, e.Meta)
+	} else {
+		add(m.at.progressToken, e.ProgressToken)
+	}
 	add(m.at.requestID, e.RequestID)
+	add(m.at.requestState, e.RequestState)
 	from := 0
 	for _, c := range changes {
 		dst = append(dst, m.Params[from:c.at.start]...)
@@ -42,6 +57,48 @@ func (m *Message) AppendParams(dst []byte, e Edit) []byte {
 		from = c.at.end
 	}
 	return append(dst, m.Params[from:]...)
+}
+
+// insertMeta is AppendParams for params that have no _meta yet.
+func (m *Message) insertMeta(dst []byte, e Edit) []byte {
+	meta := e.Meta
+	e.Meta = nil
+	start := len(dst)
+	dst = m.AppendParams(dst, e)
+	rest := bytes.TrimLeft(dst[start+1:], " \t\r\n") // behind the brace that params begin with
+	head := append([]byte(`{"_meta":`), meta...)
+	if rest[0] != '}' {
+		head = append(head, ',')
+	}
+	return append(dst[:start], append(head, rest...)...)
+}
+
+// AppendMeta writes the message's _meta for another hop: without what the client says about itself and the protocol,
+// under another progress token, and with more members behind, which are raw JSON without braces.
+func (m *Message) AppendMeta(dst, token, more []byte) []byte {
+	start := len(dst)
+	dst = append(dst, '{')
+	add := func(member ...[]byte) {
+		if len(dst) > start+1 {
+			dst = append(dst, ',')
+		}
+		for _, part := range member {
+			dst = append(dst, part...)
+		}
+	}
+	EachMember(m.Meta, func(key, member, _ []byte) {
+		switch string(key) {
+		case MetaVersion, MetaCapabilities, MetaClientInfo, MetaLogLevel:
+		case "progressToken":
+			add([]byte(`"progressToken":`), token)
+		default:
+			add(member)
+		}
+	})
+	if len(more) > 0 {
+		add(more)
+	}
+	return append(dst, '}')
 }
 
 // Edited returns the message with the edit applied: its params are new bytes, its Raw is nil. It serves to hand a
@@ -122,7 +179,7 @@ func AppendToolError(dst []byte, text string) []byte {
 // AppendRequest writes the message as a request of our own: under another id, with the edit applied.
 func (m *Message) AppendRequest(dst, id []byte, e Edit) []byte {
 	dst = AppendRequest(dst, id, m.Method, nil)
-	if m.Params == nil {
+	if m.Params == nil && e.Meta == nil {
 		return dst
 	}
 	dst = append(dst[:len(dst)-1], `,"params":`...)

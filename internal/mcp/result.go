@@ -1,0 +1,90 @@
+package mcp
+
+import "strconv"
+
+// The values of resultType (2026-07-28 basic). Extensions define more.
+const (
+	ResultComplete      = "complete"
+	ResultInputRequired = "input_required"
+)
+
+// Result is a result whose members of the stateless era were found; all are raw JSON, nil when absent.
+type Result struct {
+	Raw           []byte
+	Type          string // empty when absent, as in older revisions
+	Meta          []byte
+	TTL           []byte
+	RequestState  []byte
+	InputRequests []byte
+	Structured    []byte
+}
+
+// ParseResult finds the members of a result that has been checked before. A result that is no object is refused.
+func ParseResult(raw []byte) (Result, bool) {
+	r := Result{Raw: raw}
+	valid := true
+	ok := EachMember(raw, func(key, _, value []byte) {
+		switch string(key) {
+		case "resultType":
+			r.Type, valid = DecodeString(value)
+		case "_meta":
+			r.Meta = value
+		case "ttlMs":
+			r.TTL = value
+		case "requestState":
+			r.RequestState = value
+		case "inputRequests":
+			r.InputRequests = value
+		case "structuredContent":
+			r.Structured = value
+		}
+	})
+	return r, ok && valid
+}
+
+// Change says how a result is written anew: members that are left out, and members that come behind, raw JSON without
+// braces.
+type Change struct {
+	Drop func(key []byte) bool
+	More []byte
+}
+
+// Append writes the result with a change applied; all other members are untouched.
+func (r *Result) Append(dst []byte, c Change) []byte {
+	return appendMembers(dst, r.Raw, c.Drop, c.More)
+}
+
+// AppendResultMeta writes _meta of a result with our own serverInfo in place of anybody else's.
+func (r *Result) AppendResultMeta(dst, serverInfo []byte) []byte {
+	more := append([]byte(`"`+MetaServerInfo+`":`), serverInfo...)
+	return appendMembers(dst, r.Meta, func(key []byte) bool { return string(key) == MetaServerInfo }, more)
+}
+
+func appendMembers(dst, raw []byte, drop func(key []byte) bool, more []byte) []byte {
+	start := len(dst)
+	dst = append(dst, '{')
+	add := func(member []byte) {
+		if len(dst) > start+1 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, member...)
+	}
+	EachMember(raw, func(key, member, _ []byte) {
+		if drop == nil || !drop(key) {
+			add(member)
+		}
+	})
+	if len(more) > 0 {
+		add(more)
+	}
+	return append(dst, '}')
+}
+
+// Milliseconds reads ttlMs; zero when it is absent or not a number that makes sense.
+func Milliseconds(raw []byte) int64 {
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
