@@ -358,6 +358,27 @@ func TestBufferIsBounded(t *testing.T) {
 	}
 }
 
+// A disk that hangs gives no error. Who asks before a call must hear of it while there is room for the calls that were
+// begun before.
+func TestNotReadyWhileTheDiskHangs(t *testing.T) {
+	t.Parallel()
+	l := open(t, Options{Dir: t.TempDir(), MaxBuffer: 10_000}) // Run is not started: the disk hangs for ever
+	n := 0
+	for ; l.Ready() == nil && n < 1000; n++ {
+		if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil {
+			t.Fatalf("event %d was lost, and Ready gave no warning: %v", n, err)
+		}
+	}
+	for range n / 2 { // calls on their way
+		if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil {
+			t.Fatalf("the event of a call that had begun was lost: %v", err)
+		}
+	}
+	if err := open(t, Options{Dir: t.TempDir(), Mode: BestEffort, MaxBuffer: 1}).Ready(); err != nil {
+		t.Errorf("best effort refuses calls: %v", err)
+	}
+}
+
 func TestChecklist64_NoFieldForSecrets(t *testing.T) {
 	t.Parallel()
 	// Whatever is put into the named fields, nothing else can be: no map, no any, no raw JSON.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,18 +51,10 @@ type Log struct {
 
 // Open prepares the directory: a record that a crash left unfinished is cut off and set aside.
 func Open(o Options) (*Log, error) {
-	if o.Mode == "" {
-		o.Mode = Strict
-	}
-	if o.MaxBytes == 0 {
-		o.MaxBytes = 64 << 20
-	}
-	if o.MaxBuffer == 0 {
-		o.MaxBuffer = 4 << 20
-	}
-	if o.Gather == 0 {
-		o.Gather = 5 * time.Millisecond
-	}
+	o.Mode = cmp.Or(o.Mode, Strict)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
+	o.MaxBuffer = cmp.Or(o.MaxBuffer, 4<<20)
+	o.Gather = cmp.Or(o.Gather, 5*time.Millisecond)
 	s, err := openSegments(o.Dir, o.MaxBytes, o.Log)
 	if err != nil {
 		return nil, fmt.Errorf("open audit log in %s: %w; check that the directory belongs to the user that runs gatehouse", o.Dir, err)
@@ -128,8 +121,14 @@ func (l *Log) Ready() error {
 	if l == nil || l.options.Mode == BestEffort {
 		return nil
 	}
-	if fault := l.Fault(); fault != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, fault)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fault != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, l.fault)
+	}
+	// A disk that hangs gives no fault. The other half of the buffer is for what has been begun by now.
+	if len(l.pending) > l.options.MaxBuffer/2 {
+		return fmt.Errorf("%w: %d bytes wait for the disk", ErrUnavailable, len(l.pending))
 	}
 	return nil
 }
