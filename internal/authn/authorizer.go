@@ -34,8 +34,8 @@ type Authorizer struct {
 	// AdvertisedScopes maps a scope as it stands in the token to the name that clients have to ask for, where the
 	// issuer uses two.
 	AdvertisedScopes map[string]string
-	CustomClaims     []identity.ClaimRule
-	MaxLifetime      time.Duration // from iat to exp; default 24 h
+	CustomClaims     []*identity.Rule // all of them must hold
+	MaxLifetime      time.Duration    // from iat to exp; default 24 h
 }
 
 // discovered are keys that learn whose they are from a discovery document.
@@ -148,8 +148,8 @@ func (z *Authorizer) judge(t *verified, e *Endpoint) *Refusal {
 			fmt.Errorf("client is %.200q, accepted %q", t.client, z.AllowedClients))
 	}
 	for _, rule := range z.CustomClaims {
-		if !rule.Match(t.claims) {
-			return claimRefused(rule, t.claims)
+		if m := rule.Mismatch(t.claims); m != nil {
+			return claimRefused(m)
 		}
 	}
 	return z.judgeScopes(t, e)
@@ -185,13 +185,11 @@ func (z *Authorizer) judgeScopes(t *verified, e *Endpoint) *Refusal {
 
 // claimRefused tells a claim that does not match from one that the issuer moved out of the token because it grew too
 // long (OpenID Connect Core §5.6.2): then nobody knows what it would say.
-func claimRefused(rule identity.ClaimRule, claims identity.Claims) *Refusal {
-	elsewhere, _ := claims["_claim_names"].(map[string]any)
-	_, here := claims[rule.Claim]
-	if _, moved := elsewhere[rule.Claim]; moved && !here {
+func claimRefused(m *identity.Mismatch) *Refusal {
+	if m.Moved != "" {
 		return invalidToken(stepClaims, GroupsUnknown, "the access token does not carry a claim that is needed here, because it has too many values",
-			fmt.Errorf("claim %q is only referred to (_claim_names); have the issuer assign fewer groups to the application, or use application roles", rule.Claim))
+			fmt.Errorf("claim %q is only referred to (_claim_names); have the issuer assign fewer groups to the application, or use application roles", m.Moved))
 	}
 	return invalidToken(stepClaims, ClaimMismatch, "a claim of the access token does not have a value that is accepted here",
-		fmt.Errorf("claim %q is %.200q, rule %s %s %q", rule.Claim, fmt.Sprint(claims[rule.Claim]), rule.Type, rule.Operator, rule.Values))
+		fmt.Errorf("expected %s, found %s", m.Expected, m.Found))
 }

@@ -23,8 +23,17 @@ func clients(ids ...identity.ClientID) rules {
 
 func claim(name string, kind identity.ClaimType, op identity.Operator, values ...string) rules {
 	return func(z *authn.Authorizer) {
-		z.CustomClaims = append(z.CustomClaims, identity.ClaimRule{Claim: name, Type: kind, Operator: op, Values: values})
+		z.CustomClaims = append(z.CustomClaims, rule(identity.ClaimRule{Claim: name, Type: kind, Operator: op, Values: values}))
 	}
+}
+
+// rule panics on rules that the tests themselves got wrong.
+func rule(r identity.ClaimRule) *identity.Rule {
+	made, err := identity.NewRule(r)
+	if err != nil {
+		panic(err)
+	}
+	return made
 }
 
 func all(changes ...rules) rules {
@@ -127,7 +136,7 @@ func TestWalkthroughAuthorizer(t *testing.T) {
 	h := newHouse(t)
 	walkthrough := &authn.Authorizer{
 		Name: "walkthrough", Issuer: ownIss, Keys: h.own, AllowedAudience: []string{"api://default"}, AllowedClients: []identity.ClientID{"0oa1"},
-		CustomClaims: []identity.ClaimRule{{Claim: "cid", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"0oa1"}}},
+		CustomClaims: []*identity.Rule{rule(identity.ClaimRule{Claim: "cid", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"0oa1"}})},
 	}
 	e := h.endpoint(t, "/mcp", h.ownRules(), walkthrough)
 	good := map[string]any{"aud": "api://default", "client_id": "0oa1", "cid": "0oa1", "scope": "openid profile email offline_access"}

@@ -45,6 +45,8 @@ type AgentCoreValue struct {
 // refusedKey explains keys that are known elsewhere or later, but mean nothing here.
 func refusedKey(t reflect.Type, key string) (message, hint string) {
 	switch {
+	case t == reflect.TypeFor[ruleGroup]():
+		return refusedInGroup(key)
 	case t == reflect.TypeFor[SignIn]() && key == "oidc":
 		return "sign-in through an OIDC provider is not in this version", "Use built-in users, or accept the provider's own tokens with an entry under authorizers."
 	case t != reflect.TypeFor[AgentCoreJWT]():
@@ -79,7 +81,7 @@ func (d *decoder) agentCore(n *node, a *Authorizer) {
 	claims := at.get("customClaims")
 	for i, c := range source.CustomClaims {
 		if claims != nil && i < len(claims.items) && !d.broken(claims.items[i].path) {
-			a.CustomClaims = append(a.CustomClaims, d.agentCoreClaim(claims.items[i], c)...)
+			a.CustomClaims = append(a.CustomClaims, d.agentCoreRules(claims.items[i], c)...)
 		}
 	}
 	for own, theirs := range map[string]string{
@@ -151,9 +153,22 @@ func (d *decoder) agentCoreFile(at *node, file string) (*AgentCoreJWT, *node) {
 	return jwt, root
 }
 
+func (d *decoder) agentCoreRules(n *node, c AgentCoreClaim) []*identity.Rule {
+	var out []*identity.Rule
+	for _, one := range d.agentCoreClaim(n, c) {
+		rule, err := identity.NewRule(one)
+		if err != nil {
+			d.fault(n, err.Error(), "Compare with the gateway that it was copied from.")
+			return nil
+		}
+		out = append(out, rule)
+	}
+	return out
+}
+
 // agentCoreClaim translates one custom claim. AgentCore's documents disagree on some combinations of type, operator
 // and value; where they do, the narrower reading is taken and said.
-func (d *decoder) agentCoreClaim(n *node, c AgentCoreClaim) []ClaimRule {
+func (d *decoder) agentCoreClaim(n *node, c AgentCoreClaim) []identity.ClaimRule {
 	values := c.Match.Value.List
 	switch {
 	case c.Match.Value.String != "" && values != nil:
@@ -168,10 +183,10 @@ func (d *decoder) agentCoreClaim(n *node, c AgentCoreClaim) []ClaimRule {
 	if c.Type == "STRING" {
 		return d.agentCoreString(n, c, values)
 	}
-	rule := ClaimRule{Claim: c.Name, Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: values}
+	rule := identity.ClaimRule{Claim: c.Name, Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: values}
 	switch c.Match.Operator {
 	case "CONTAINS_ANY":
-		return []ClaimRule{rule}
+		return []identity.ClaimRule{rule}
 	case "EQUALS":
 		d.fault(n, "compares a STRING_ARRAY with EQUALS", "Use CONTAINS with one value, or CONTAINS_ANY with several.")
 		return nil
@@ -179,14 +194,14 @@ func (d *decoder) agentCoreClaim(n *node, c AgentCoreClaim) []ClaimRule {
 	if len(values) > 1 {
 		d.warn(n, "CONTAINS with several values is read as: the array holds all of them", "Use CONTAINS_ANY when one of them suffices.")
 	}
-	rules := make([]ClaimRule, 0, len(values))
+	rules := make([]identity.ClaimRule, 0, len(values))
 	for _, v := range values {
-		rules = append(rules, ClaimRule{Claim: c.Name, Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{v}})
+		rules = append(rules, identity.ClaimRule{Claim: c.Name, Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{v}})
 	}
 	return rules
 }
 
-func (d *decoder) agentCoreString(n *node, c AgentCoreClaim, values []string) []ClaimRule {
+func (d *decoder) agentCoreString(n *node, c AgentCoreClaim, values []string) []identity.ClaimRule {
 	if len(values) > 1 {
 		d.fault(n, fmt.Sprintf("compares a STRING with %d values", len(values)), "Give one value. For several, write one authorizer for each: "+strings.Join(values, ", ")+".")
 		return nil
@@ -194,5 +209,5 @@ func (d *decoder) agentCoreString(n *node, c AgentCoreClaim, values []string) []
 	if c.Match.Operator != "EQUALS" {
 		d.warn(n, c.Match.Operator+" on a STRING is read as EQUALS: no part of a string is ever matched", "Write EQUALS.")
 	}
-	return []ClaimRule{{Claim: c.Name, Type: identity.TypeString, Operator: identity.OpEquals, Values: values}}
+	return []identity.ClaimRule{{Claim: c.Name, Type: identity.TypeString, Operator: identity.OpEquals, Values: values}}
 }

@@ -24,26 +24,26 @@ const Gatehouse = "gatehouse"
 
 // Config is a checked configuration. It is immutable once loaded.
 type Config struct {
-	PublicURL      Origin              `yaml:"public_url" doc:"Origin at which clients reach Gatehouse, and its issuer identifier. https, or http on a loopback host. Without it: http://localhost and the port of listen, which must then be a loopback address."`
-	Listen         string              `yaml:"listen" doc:"Address and port to listen on. Anything but loopback needs tls or behind_tls_proxy."`
-	TLS            *TLS                `yaml:"tls" doc:"Certificate for serving https directly. Files that change are read again."`
-	BehindTLSProxy bool                `yaml:"behind_tls_proxy" doc:"Says that a proxy named in trusted_proxies terminates TLS, so that plain http may be served to it."`
-	TrustedProxies []netip.Prefix      `yaml:"trusted_proxies" doc:"Addresses (CIDR) whose X-Forwarded-For is believed."`
-	AllowedOrigins []Origin            `yaml:"allowed_origins" doc:"Web origins that may call the endpoints from a browser (CORS)."`
-	StateDir       string              `yaml:"state_dir,path" doc:"Directory for the SQLite database and the audit records. Without it: the systemd state directory ($STATE_DIRECTORY), else gatehouse-state beside the configuration file."`
-	Database       secret.Text         `yaml:"database,plain" doc:"SQLite file, or postgres:// address. Without it: gatehouse.db in state_dir."`
-	MasterKeys     []secret.Text       `yaml:"master_key,single,noinline" doc:"32 random bytes in base64 or hex, by file or environment variable. All other keys derive from it. A list rotates: newest first, older ones still open what they sealed."`
-	Log            Log                 `yaml:"log" doc:"What the log looks like."`
-	Limits         Limits              `yaml:"limits" doc:"Bounds on what one client may ask for."`
-	MaxStale       time.Duration       `yaml:"max_stale" doc:"How long verified tokens keep working while the database cannot be reached."`
-	SignIn         SignIn              `yaml:"sign_in" doc:"How people sign in to the built-in authorization server."`
-	Tokens         Lifetimes           `yaml:"tokens" doc:"Lifetimes for dynamically registered clients, and for static clients that set none of their own."`
-	Registration   Registration        `yaml:"registration" doc:"Dynamic client registration (RFC 7591)."`
-	Clients        []Client            `yaml:"clients" doc:"Static OAuth clients of the built-in authorization server."`
-	Authorizers    []Authorizer        `yaml:"authorizers" doc:"Rule sets for tokens, by discovery URL."`
-	Targets        []Target            `yaml:"targets" doc:"The MCP servers behind Gatehouse, by name."`
-	Endpoints      []Endpoint          `yaml:"endpoints" doc:"The MCP URLs that Gatehouse serves, by path."`
-	Administrators *identity.ClaimRule `yaml:"administrators" doc:"Claim rule that names the administrators."`
+	PublicURL      Origin         `yaml:"public_url" doc:"Origin at which clients reach Gatehouse, and its issuer identifier. https, or http on a loopback host. Without it: http://localhost and the port of listen, which must then be a loopback address."`
+	Listen         string         `yaml:"listen" doc:"Address and port to listen on. Anything but loopback needs tls or behind_tls_proxy."`
+	TLS            *TLS           `yaml:"tls" doc:"Certificate for serving https directly. Files that change are read again."`
+	BehindTLSProxy bool           `yaml:"behind_tls_proxy" doc:"Says that a proxy named in trusted_proxies terminates TLS, so that plain http may be served to it."`
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" doc:"Addresses (CIDR) whose X-Forwarded-For is believed."`
+	AllowedOrigins []Origin       `yaml:"allowed_origins" doc:"Web origins that may call the endpoints from a browser (CORS)."`
+	StateDir       string         `yaml:"state_dir,path" doc:"Directory for the SQLite database and the audit records. Without it: the systemd state directory ($STATE_DIRECTORY), else gatehouse-state beside the configuration file."`
+	Database       secret.Text    `yaml:"database,plain" doc:"SQLite file, or postgres:// address. Without it: gatehouse.db in state_dir."`
+	MasterKeys     []secret.Text  `yaml:"master_key,single,noinline" doc:"32 random bytes in base64 or hex, by file or environment variable. All other keys derive from it. A list rotates: newest first, older ones still open what they sealed."`
+	Log            Log            `yaml:"log" doc:"What the log looks like."`
+	Limits         Limits         `yaml:"limits" doc:"Bounds on what one client may ask for."`
+	MaxStale       time.Duration  `yaml:"max_stale" doc:"How long verified tokens keep working while the database cannot be reached."`
+	SignIn         SignIn         `yaml:"sign_in" doc:"How people sign in to the built-in authorization server."`
+	Tokens         Lifetimes      `yaml:"tokens" doc:"Lifetimes for dynamically registered clients, and for static clients that set none of their own."`
+	Registration   Registration   `yaml:"registration" doc:"Dynamic client registration (RFC 7591)."`
+	Clients        []Client       `yaml:"clients" doc:"Static OAuth clients of the built-in authorization server."`
+	Authorizers    []Authorizer   `yaml:"authorizers" doc:"Rule sets for tokens, by discovery URL."`
+	Targets        []Target       `yaml:"targets" doc:"The MCP servers behind Gatehouse, by name."`
+	Endpoints      []Endpoint     `yaml:"endpoints" doc:"The MCP URLs that Gatehouse serves, by path."`
+	Administrators *identity.Rule `yaml:"administrators" doc:"Claim rule that names the administrators."`
 
 	Quickstart bool   `yaml:"-"` // no file: app makes a master key and a first user
 	Warnings   Faults `yaml:"-"` // what is allowed, but should be thought over
@@ -138,7 +138,7 @@ type Authorizer struct {
 	AllowedAudience  []string            `yaml:"allowed_audience" doc:"The token's aud must name one of these. May be absent only when allowed_clients is set."`
 	AllowedClients   []identity.ClientID `yaml:"allowed_clients" doc:"The token's client must be one of these."`
 	AllowedScopes    identity.Scopes     `yaml:"allowed_scopes" doc:"The token must have at least one of these."`
-	CustomClaims     []ClaimRule         `yaml:"custom_claims" doc:"Conditions on further claims; all must hold."`
+	CustomClaims     []*identity.Rule    `yaml:"custom_claims" doc:"Conditions on further claims; all must hold."`
 	AdvertisedScopes map[string]string   `yaml:"advertised_scopes" doc:"What clients are told to ask for in place of an allowed scope: {allowed: advertised}."`
 
 	// AgentCore's own words for the same; translated at load, nil afterwards.
@@ -146,9 +146,6 @@ type Authorizer struct {
 	CustomJWTAuthorizer *AgentCoreJWT           `yaml:"customJWTAuthorizer" doc:"An AgentCore customJWTAuthorizer, as it is, in place of the keys above."`
 	AgentCoreFile       string                  `yaml:"agentcore_file,path" doc:"JSON file with one of the two, or with a whole AgentCore gateway."`
 }
-
-// ClaimRule is identity.ClaimRule; the name marks that the type in the file may be left out.
-type ClaimRule = identity.ClaimRule
 
 // Target is one thing behind Gatehouse that has tools: exactly one of URL, Command and Demo is set.
 type Target struct {
@@ -176,7 +173,7 @@ type Endpoint struct {
 // Access is an endpoint's access rule: exactly one of the two is set.
 type Access struct {
 	AnySignedIn bool
-	Rule        *identity.ClaimRule
+	Rule        *identity.Rule
 }
 
 // EndpointScopes are the scopes that calls need.

@@ -42,8 +42,10 @@ func (d *decoder) decode(n *node, v reflect.Value, f field) {
 		parse(d, n, p, parseLevel, "Choose debug, info, warn or error.")
 	case *identity.Claims:
 		d.claims(n, p)
-	case *identity.ClaimRule:
-		d.claimRule(n, p)
+	case *identity.Rule:
+		d.rule(n, p)
+	case *ruleValues:
+		d.ruleValues(n, p)
 	case *Access:
 		d.access(n, p)
 	default:
@@ -306,40 +308,6 @@ func (n *node) plain() any {
 		return float64(v)
 	}
 	return n.value
-}
-
-func (d *decoder) claimRule(n *node, into *identity.ClaimRule) {
-	var raw claimRule
-	before := len(d.faults)
-	d.structure(n, reflect.ValueOf(&raw).Elem())
-	if len(d.faults) > before {
-		return
-	}
-	if raw.Type == "" {
-		raw.Type = identity.TypeStringArray
-		if raw.Operator == identity.OpEquals {
-			raw.Type = identity.TypeString
-		}
-	}
-	rule := identity.ClaimRule(raw)
-	if err := rule.Validate(); err != nil {
-		d.fault(n, err.Error(), "A string goes with equals; a string_array with contains or contains_any.")
-		return
-	}
-	*into = rule
-}
-
-func (d *decoder) access(n *node, into *Access) {
-	const hint = "Write any_signed_in, or a claim rule such as {claim: groups, operator: contains_any, value: [eng]}."
-	switch {
-	case n.kind == mapping:
-		into.Rule = &identity.ClaimRule{}
-		d.claimRule(n, into.Rule)
-	case n.kind == scalar && n.value == "any_signed_in":
-		into.AnySignedIn = true
-	default:
-		d.fault(n, "is not an access rule", hint)
-	}
 }
 
 // resolve makes a path absolute to where the configuration stands.

@@ -4,8 +4,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-
-	"gatehouse/internal/identity"
 )
 
 // field is one key of one part of the configuration, as its struct tag describes it.
@@ -65,14 +63,6 @@ func fieldsOf(t reflect.Type) (fields []field, keyIndex []int) {
 		fields = append(fields, f)
 	}
 	return fields, keyIndex
-}
-
-// claimRule is identity.ClaimRule as the file writes it.
-type claimRule struct {
-	Claim    string             `yaml:"claim,required" doc:"The claim to look at, such as groups."`
-	Type     identity.ClaimType `yaml:"type" enum:"string,string_array" doc:"Type that the claim must have. Without it: string for equals, string_array for the others."`
-	Operator identity.Operator  `yaml:"operator,required" enum:"equals,contains,contains_any" doc:"equals: the string is the value. contains: the value is in the array. contains_any: one of the values is in the array."`
-	Values   []string           `yaml:"value,single,required" doc:"One value, or for contains_any a list."`
 }
 
 // secretRef is a secret as the file refers to it.

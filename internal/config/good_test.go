@@ -65,11 +65,11 @@ func TestFull(t *testing.T) {
 	same(t, "grants", trusted.GrantTypes, []string{"authorization_code", "refresh_token"})
 
 	okta := c.Authorizers[0]
-	same(t, "custom claims", okta.CustomClaims, []identity.ClaimRule{
-		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: []string{"eng", "sre"}},
-		{Claim: "cid", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"0oaz"}},
-		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"staff"}},
-	})
+	same(t, "custom claims", okta.CustomClaims, rulesOf(t,
+		identity.ClaimRule{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: []string{"eng", "sre"}},
+		identity.ClaimRule{Claim: "cid", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"0oaz"}},
+		identity.ClaimRule{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"staff"}},
+	))
 	everything, github := c.Targets[0], c.Targets[1]
 	same(t, "order", everything.Name, "everything")
 	same(t, "dir", everything.Dir, filepath.Join("testdata/good", "servers"))
@@ -79,10 +79,23 @@ func TestFull(t *testing.T) {
 	mcp := c.Endpoints[0]
 	same(t, "default scopes", mcp.Scopes.Default, identity.Scopes{})
 	same(t, "tool scopes", mcp.Scopes.Tools, map[string]identity.Scopes{"github___delete": {"mcp:admin"}})
-	same(t, "access", mcp.Access.Rule.Values, []string{"eng", "sre"})
+	same(t, "access", mcp.Access.Rule.String(), `groups contains_any ["eng" "sre"]`)
 	same(t, "any", c.Endpoints[1].Access, Access{AnySignedIn: true})
 	same(t, "prefix", c.Endpoints[1].Prefix, false)
-	same(t, "administrators", c.Administrators.Operator, identity.OpContains)
+	same(t, "administrators", c.Administrators.String(), `groups contains "admins"`)
+}
+
+func rulesOf(t *testing.T, leaves ...identity.ClaimRule) []*identity.Rule {
+	t.Helper()
+	out := make([]*identity.Rule, len(leaves))
+	for i, l := range leaves {
+		rule, err := identity.NewRule(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[i] = rule
+	}
+	return out
 }
 
 // TestAgentCoreForms: the same authorizer in all the forms that it may be copied in.
@@ -93,14 +106,14 @@ func TestAgentCoreForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := c.Authorizers[2]
-	same(t, "rules", want.CustomClaims, []identity.ClaimRule{
-		{Claim: "cid", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"0oaz"}},
-		{Claim: "org", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"acme"}},
-		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"eng"}},
-		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"x"}},
-		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"y"}},
-		{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: []string{"p", "q"}},
-	})
+	same(t, "rules", want.CustomClaims, rulesOf(t,
+		identity.ClaimRule{Claim: "cid", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"0oaz"}},
+		identity.ClaimRule{Claim: "org", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"acme"}},
+		identity.ClaimRule{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"eng"}},
+		identity.ClaimRule{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"x"}},
+		identity.ClaimRule{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"y"}},
+		identity.ClaimRule{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: []string{"p", "q"}},
+	))
 	same(t, "advertised", want.AdvertisedScopes, map[string]string{"a": "openid"})
 
 	whole, err := os.ReadFile("testdata/gateway.json")
@@ -198,4 +211,25 @@ func same[T any](t *testing.T, what string, got, want T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: got %#v, want %#v", what, got, want)
 	}
+}
+
+func TestClaimRules(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range c.Authorizers[0].CustomClaims {
+		got = append(got, r.String())
+	}
+	same(t, "custom claims", got, []string{
+		`level equals 3`, `ratio not_equals 0.5`, `mfa equals true`, `tier equals "3"`, `groups starts_with "/eng/"`,
+		`email matches ".*@acme\\.example"`, `banned exists false`, `sub exists`,
+		`resource_access.*.roles contains_all ["reader" "writer"]`, `urn:zitadel:iam:org:project:roles (keys) contains "admin"`,
+	})
+	same(t, "access", c.Endpoints[0].Access.Rule.String(),
+		`all of (any of (groups contains_any ["eng" "sre"]; realm_access.roles contains "admin"); not (sub starts_with "svc-"))`)
+	same(t, "administrators", c.Administrators.String(),
+		`any of (cognito:groups contains "admins"; https://acme.example/roles contains "admin")`)
 }

@@ -18,6 +18,7 @@ func Reference() string {
 	var b strings.Builder
 	writeSection(&b, "", fresh(reflect.TypeFor[Config]()))
 	writeSection(&b, "claim rule", reflect.ValueOf(claimRule{}))
+	writeSection(&b, "group of claim rules, in place of a claim rule", reflect.ValueOf(ruleGroup{}))
 	writeSection(&b, "secret reference", reflect.ValueOf(secretRef{}))
 	return b.String()
 }
@@ -84,8 +85,10 @@ func ownForm(t reflect.Type) string {
 		return "address range"
 	case reflect.TypeFor[slog.Level]():
 		return "`debug`, `info`, `warn` or `error`"
-	case reflect.TypeFor[identity.ClaimRule]():
+	case reflect.TypeFor[identity.Rule]():
 		return "claim rule"
+	case reflect.TypeFor[ruleValues]():
+		return "text, number, `true`, `false`, or list"
 	case reflect.TypeFor[identity.Claims]():
 		return "mapping of claims"
 	case reflect.TypeFor[Access]():

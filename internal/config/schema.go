@@ -29,7 +29,7 @@ func Schema() ([]byte, error) {
 	root.Required = append(root.Required, "master_key", "endpoints")
 	root.Defs = map[string]*jsonschema.Schema{
 		"secret":     objectSchema(reflect.ValueOf(secretRef{})),
-		"claim_rule": objectSchema(reflect.ValueOf(claimRule{})),
+		"claim_rule": {AnyOf: []*jsonschema.Schema{objectSchema(reflect.ValueOf(claimRule{})), groupSchema()}},
 	}
 	root.Defs["secret"].Description = "A secret by reference: exactly one of file and env."
 	out, err := json.MarshalIndent(root, "", "  ")
@@ -61,6 +61,13 @@ func objectSchema(v reflect.Value) *jsonschema.Schema {
 	return s
 }
 
+// groupSchema has exactly one of its keys.
+func groupSchema() *jsonschema.Schema {
+	s := objectSchema(reflect.ValueOf(ruleGroup{}))
+	s.MinProperties, s.MaxProperties = jsonschema.Ptr(1), jsonschema.Ptr(1)
+	return s
+}
+
 func valueSchema(v reflect.Value, f field) *jsonschema.Schema {
 	switch v.Interface().(type) {
 	case secret.Text:
@@ -81,8 +88,11 @@ func valueSchema(v reflect.Value, f field) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Enum: []any{"debug", "info", "warn", "error"}}
 	case identity.Claims:
 		return &jsonschema.Schema{Type: "object"}
-	case identity.ClaimRule:
+	case identity.Rule:
 		return &jsonschema.Schema{Ref: refClaimRule}
+	case ruleValues:
+		scalar := &jsonschema.Schema{Types: []string{"string", "number", "boolean"}}
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{scalar, {Type: "array", Items: scalar}}}
 	case Access:
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string", Enum: []any{"any_signed_in"}}, {Ref: refClaimRule}}}
 	}

@@ -100,8 +100,12 @@ func newPlayer(t *testing.T, text string) *player {
 		c.options.PageSize = 2
 	}
 	if strings.Contains(text, "@guests only") {
-		p, err := policy.New(policy.Options{Access: policy.Access{Rule: &identity.ClaimRule{
-			Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"guests"}}}})
+		guests, err := identity.NewRule(identity.ClaimRule{
+			Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"guests"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := policy.New(policy.Options{Access: policy.Access{Rule: guests}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -125,17 +125,21 @@ func TestClaimRules(t *testing.T) {
 		"string contains":     {identity.ClaimRule{Claim: "cid", Type: str, Operator: in, Values: []string{"0oa"}}, false, false},
 		"array equals":        {identity.ClaimRule{Claim: "groups", Type: arr, Operator: eq, Values: []string{"eng"}}, false, false},
 		"unknown type":        {identity.ClaimRule{Claim: "cid", Type: "number", Operator: eq, Values: []string{"0oa"}}, false, false},
-		"unknown operator":    {identity.ClaimRule{Claim: "groups", Type: arr, Operator: "matches", Values: []string{"eng"}}, false, false},
+		"unknown operator":    {identity.ClaimRule{Claim: "groups", Type: arr, Operator: "like", Values: []string{"eng"}}, false, false},
 		"no operator":         {identity.ClaimRule{Claim: "groups", Type: arr, Values: []string{"eng"}}, false, false},
 		"AgentCore's capital": {identity.ClaimRule{Claim: "groups", Type: "STRING_ARRAY", Operator: "CONTAINS", Values: []string{"eng"}}, false, false},
 	} {
 		if err := tc.rule.Validate(); (err == nil) != tc.valid {
 			t.Errorf("%s: Validate: %v", name, err)
 		}
-		if got := tc.rule.Match(c); got != tc.match {
+		rule, err := identity.NewRule(tc.rule)
+		if (err == nil) != tc.valid {
+			t.Errorf("%s: NewRule: %v", name, err)
+		}
+		if got := rule.Match(c); got != tc.match {
 			t.Errorf("%s: Match is %v", name, got)
 		}
-		if tc.rule.Match(nil) {
+		if rule.Match(nil) {
 			t.Errorf("%s: matches nobody's claims", name)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 
 // Access says who may use an endpoint at all. Its zero value lets nobody in.
 type Access struct {
-	AnySignedIn bool                // every principal that an authorizer accepted
-	Rule        *identity.ClaimRule // principals whose claims match
+	AnySignedIn bool           // every principal that an authorizer accepted
+	Rule        *identity.Rule // principals whose claims match
 }
 
 func (a Access) allows(p *identity.Principal) bool {

@@ -15,8 +15,13 @@ func principal(scopes string, groups ...any) *identity.Principal {
 	}
 }
 
-func engineers() *identity.ClaimRule {
-	return &identity.ClaimRule{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: []string{"eng", "sre"}}
+func engineers(t testing.TB) *identity.Rule {
+	t.Helper()
+	r, err := identity.NewRule(identity.ClaimRule{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContainsAny, Values: []string{"eng", "sre"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 func TestDecide(t *testing.T) {
@@ -28,7 +33,7 @@ func TestDecide(t *testing.T) {
 		{Name: "note://secret", Scopes: identity.Scopes{"secret"}},
 	}
 	open := Options{Access: Access{AnySignedIn: true}, Requires: requires}
-	closed := Options{Access: Access{Rule: engineers()}, Requires: requires}
+	closed := Options{Access: Access{Rule: engineers(t)}, Requires: requires}
 	for _, tc := range []struct {
 		name    string
 		options Options
@@ -83,8 +88,8 @@ func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]Options{
 		"no access":    {},
-		"both":         {Access: Access{AnySignedIn: true, Rule: engineers()}},
-		"empty rule":   {Access: Access{Rule: &identity.ClaimRule{}}},
+		"both":         {Access: Access{AnySignedIn: true, Rule: engineers(t)}},
+		"empty rule":   {Access: Access{Rule: &identity.Rule{}}},
 		"broken scope": {Access: Access{AnySignedIn: true}, Requires: []Requirement{{Method: "tools/call", Scopes: identity.Scopes{"a b"}}}},
 	} {
 		if _, err := New(o); err == nil {
@@ -94,7 +99,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestDecideAllocatesNothing(t *testing.T) {
-	p, err := New(Options{Access: Access{Rule: engineers()}, Requires: []Requirement{{Method: "tools/call", Scopes: identity.Scopes{"mcp:call"}}}})
+	p, err := New(Options{Access: Access{Rule: engineers(t)}, Requires: []Requirement{{Method: "tools/call", Scopes: identity.Scopes{"mcp:call"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
