@@ -91,6 +91,9 @@ func (d *commandDialer) claim(ctx context.Context, c *Conn) (*slot, *start, erro
 	s := d.slots[key]
 	if s == nil {
 		d.forgetEmpty()
+		if err := d.makeRoom(key.person); err != nil {
+			return nil, nil, d.t.trouble(Down, err)
+		}
 		s = &slot{key: key}
 		d.slots[key] = s
 	}
@@ -230,6 +233,37 @@ func (d *commandDialer) forgetEmpty() {
 			delete(d.slots, key)
 		}
 	}
+}
+
+// Bounds of processes, against a person whose clients claim ever new capabilities, and against too many persons.
+const (
+	maxProcessesPerPerson = 8
+	maxProcesses          = 256
+)
+
+// makeRoom stops an idle process, a person's own when that person has many, or refuses. It is called with the lock
+// held. Slots that remember failures count too, so that a command that fails is not started ever more often.
+func (d *commandDialer) makeRoom(person string) error {
+	theirs := 0
+	for key := range d.slots {
+		if key.person == person {
+			theirs++
+		}
+	}
+	own := theirs >= maxProcessesPerPerson
+	if !own && len(d.slots) < maxProcesses {
+		return nil
+	}
+	for key, s := range d.slots {
+		if s.links == 0 && s.process != nil && s.failures == 0 && (!own || key.person == person) {
+			d.retire(s)
+			return nil
+		}
+	}
+	if own {
+		return fmt.Errorf("the person has %d processes in use already, one for each kind of client", theirs)
+	}
+	return fmt.Errorf("%d processes are in use already", len(d.slots))
 }
 
 // close stops all processes and waits for them.

@@ -94,6 +94,38 @@ func TestWhoSharesAProcess(t *testing.T) {
 	}
 }
 
+// A client may say what it likes about itself, so the number of its person's processes must not follow.
+func TestProcessesOfAPersonAreBounded(t *testing.T) {
+	t.Parallel()
+	tg := started(t, command("raw"))
+	of := func(name string, kind int) Caller {
+		return Caller{Principal: person(name), Capabilities: fmt.Appendf(nil, `{"sampling":{"kind":%d}}`, kind)}
+	}
+	first := mustTool(t, connected(t, tg, of("ada", 0), nil), "pid")
+	for kind := 1; kind < maxProcessesPerPerson; kind++ {
+		conn, err := tg.Connect(t.Context(), of("ada", kind), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+	}
+	evicted := connected(t, tg, of("ada", 100), nil)
+	mustTool(t, evicted, "pid")
+	if again := mustTool(t, connected(t, tg, of("ada", 0), nil), "pid"); again != first {
+		t.Error("a process in use made way")
+	}
+	for kind := 101; kind < 99+maxProcessesPerPerson; kind++ {
+		connected(t, tg, of("ada", kind), nil)
+	}
+	if _, err := tg.Connect(t.Context(), of("ada", 200), nil); err == nil {
+		t.Errorf("one person has more than %d processes", maxProcessesPerPerson)
+	}
+	connected(t, tg, of("bob", 0), nil)
+	if n := len(tg.dial.(*commandDialer).slots); n > maxProcessesPerPerson+2 {
+		t.Errorf("%d processes", n)
+	}
+}
+
 func TestWhatAProcessInherits(t *testing.T) {
 	t.Parallel()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
