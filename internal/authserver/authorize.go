@@ -41,8 +41,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 		t.State = states[0]
 	}
 	if err := s.fillTransaction(t, client, params); err != nil {
-		s.answerError(w, r, t, web.AsError(err))
-		return nil
+		return s.answerUnasked(w, r, t, client, web.AsError(err))
 	}
 	sealed, err := s.sealTransaction(t)
 	if err != nil {

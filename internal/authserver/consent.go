@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"net/http"
@@ -26,7 +27,7 @@ type consentPage struct {
 	RedirectHost string
 	Loopback     bool   // the answer goes to a program on this device, whoever it is
 	App          bool   // the answer goes to an application by its private scheme
-	Resource     string // URL of the endpoint; empty when only the person's identity is asked for
+	Resource     string // URL of the endpoint, or the client's own audience; empty when only the person's identity is asked for
 	ResourceName string
 	Scopes       []scopeText
 	StayDays     int // how long access may last without another sign-in; 0 for no longer than one access token
@@ -57,8 +58,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	who, ok := s.SignIn.Current(r)
 	if !ok || t.needsSignIn(who.AuthTime) {
 		if t.Silent {
-			s.answerError(w, r, t, refuse(codeLoginRequired, "nobody is signed in, or not recently enough"))
-			return nil
+			return s.answerUnasked(w, r, t, client, refuse(codeLoginRequired, "nobody is signed in, or not recently enough"))
 		}
 		s.SignIn.Start(w, r, identity.SignInStart{ReturnTo: consentPath(params.Get("tx")), LoginHint: t.LoginHint, ClientName: client.Name, Reauthenticate: ok})
 		return nil
@@ -72,8 +72,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 		}
 		return s.finish(r, t, func() error { return s.allow(w, r, t, client, who) })
 	case t.Silent:
-		s.answerError(w, r, t, refuse(codeConsentRequired, "this client needs the person's consent"))
-		return nil
+		return s.answerUnasked(w, r, t, client, refuse(codeConsentRequired, "this client needs the person's consent"))
 	}
 	data := s.consentData(t, client, who)
 	data.Transaction, data.Token = params.Get("tx"), s.consentToken(t, who)
@@ -161,6 +160,14 @@ func (s *Server) allow(w http.ResponseWriter, r *http.Request, t *transaction, c
 		s.answerError(w, r, t, unavailable(err))
 		return nil
 	}
+	// What ended the session in this very moment, such as a new password, did not see the code.
+	if now, ok := s.SignIn.Current(r); !ok || now.SessionID != who.SessionID {
+		if err := s.Store.RevokeGrant(r.Context(), saved.Grant, "the session ended during consent"); err != nil {
+			return unavailable(err)
+		}
+		s.answerError(w, r, t, refuse(codeAccessDenied, "the person is no longer signed in"))
+		return nil
+	}
 	s.answer(w, t, url.Values{"code": {code}})
 	return nil
 }
@@ -176,7 +183,7 @@ func (s *Server) consentData(t *transaction, client *Client, who *identity.Signe
 	data := &consentPage{
 		Client: client.Name, Verified: !client.registered,
 		RedirectHost: redirectHost(t.RedirectURI), Loopback: isLoopback(t.RedirectURI),
-		Resource: t.Resource, Person: who.Person.Username,
+		Resource: cmp.Or(t.Resource, client.Audience), Person: who.Person.Username,
 	}
 	data.App = strings.HasSuffix(data.RedirectHost, ":")
 	if client.registered && data.Client == "" {

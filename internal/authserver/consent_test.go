@@ -1,15 +1,19 @@
 package authserver
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"gatehouse/internal/audit"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/store"
 )
 
 func TestChecklist25_ConsentPage(t *testing.T) {
@@ -235,5 +239,48 @@ func TestAuditFailureStopsConsent(t *testing.T) {
 	h.audit.err = audit.ErrUnavailable
 	if w := h.decide(form); w.Code != http.StatusServiceUnavailable || w.Header().Get("Location") != "" {
 		t.Errorf("status %d, location %q", w.Code, w.Header().Get("Location"))
+	}
+}
+
+// leaving is a back end whose person is signed out everywhere between two looks at one request.
+type leaving struct {
+	*fakeSignIn
+	looks atomic.Int32
+}
+
+func (l *leaving) Current(r *http.Request) (*identity.SignedIn, bool) {
+	if l.looks.Add(1) > 1 {
+		return nil, false
+	}
+	return l.fakeSignIn.Current(r)
+}
+
+func TestNoCodeOutlivesTheSession(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	form := h.consentForm(authorizeParams(nil), "allow")
+	h.server.SignIn = &leaving{fakeSignIn: h.signIn}
+	got := h.callback(h.decide(form), desktopURI)
+	if got.Get("code") != "" || got.Get("error") != "access_denied" {
+		t.Errorf("answer %v", got)
+	}
+	id := h.audit.of(audit.KindConsent)[0].Grant
+	err := h.store.CreateGrant(t.Context(), store.Grant{ID: id, Person: h.alice.Key, Client: publicClient, CreatedAt: h.clock.Now().Add(time.Second)}, nil)
+	if !errors.Is(err, store.ErrRevoked) {
+		t.Errorf("the code could still become a grant: %v", err)
+	}
+}
+
+func TestConsentPageNamesTheAudienceOfAClient(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	snapshot := testSnapshot()
+	snapshot.Resources = append(snapshot.Resources, Resource{URL: otherURL})
+	if err := h.server.Swap(snapshot); err != nil {
+		t.Fatal(err)
+	}
+	w := h.do(request{path: h.consentURL(authorizeParams(map[string]string{"client_id": "walkthrough", "resource": ""})), session: "a"})
+	if body := w.Body.String(); !strings.Contains(body, "api://default") || strings.Contains(body, "It asks to know who you are") {
+		t.Error("the page does not say what the tokens open")
 	}
 }

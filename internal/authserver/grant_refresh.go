@@ -60,11 +60,15 @@ func (s *Server) checkRefresh(req *redemption, grant *store.Grant) (identity.Sco
 	if grant.Resource != "" && !s.current.Load().hasResource(grant.Resource) {
 		return nil, refuse(codeInvalidGrant, "the endpoint that was authorized is no longer served")
 	}
+	granted := grant.Scopes
+	if len(req.client.Scopes) > 0 { // which an administrator may have narrowed since
+		granted = granted.Intersect(req.client.Scopes)
+	}
 	asked := identity.ParseScopes(req.form.Get("scope"))
 	if len(asked) == 0 {
-		return grant.Scopes, nil
+		return granted, nil
 	}
-	if !grant.Scopes.HasAll(asked) {
+	if !granted.HasAll(asked) {
 		return nil, refuse(codeInvalidScope, "the scope is wider than what was authorized")
 	}
 	return asked, nil

@@ -392,3 +392,37 @@ func TestSettingsAreChecked(t *testing.T) {
 	}
 	h.tokens(authorizeParams(nil), nil) // and changed nothing
 }
+
+// RFC 9700 §4.11.2: whoever registers a site of theirs must not turn our address into a way there.
+func TestRegisteredSitesGetNoRedirectBeforeThePersonIsAsked(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	const evil = "https://evil.example/phish"
+	c := h.registered(map[string]any{"redirect_uris": []string{evil, "http://localhost:4444/oauth/callback"}})
+	params := func(others map[string]string) url.Values {
+		p := authorizeParams(map[string]string{"client_id": string(c.ClientID), "redirect_uri": evil})
+		for name, value := range others {
+			p.Set(name, value)
+		}
+		return p
+	}
+	refused := func(name string, w *httptest.ResponseRecorder) {
+		t.Helper()
+		if w.Code != http.StatusBadRequest || w.Header().Get("Location") != "" {
+			t.Errorf("%s: status %d, location %q; want a page", name, w.Code, w.Header().Get("Location"))
+		}
+	}
+	refused("bad request", h.do(request{path: "/authorize", query: params(map[string]string{"response_type": "token"})}))
+	refused("bad resource", h.do(request{path: "/authorize", query: params(map[string]string{"resource": "https://other.example/"})}))
+	silent := h.consentURL(params(map[string]string{"prompt": "none"}))
+	refused("silent, nobody there", h.do(request{path: silent}))
+	refused("silent", h.do(request{path: silent, session: "a"}))
+	// A person who was asked goes there, and a program on the device learns what was wrong.
+	if got := h.callback(h.decide(h.consentForm(params(nil), "deny")), evil); got.Get("error") != "access_denied" {
+		t.Errorf("denied: %v", got)
+	}
+	local := map[string]string{"redirect_uri": "http://localhost:4444/oauth/callback", "response_type": "token"}
+	if w := h.do(request{path: "/authorize", query: params(local)}); !strings.HasPrefix(w.Header().Get("Location"), "http://localhost:4444/oauth/callback?") {
+		t.Errorf("loopback: status %d, location %q", w.Code, w.Header().Get("Location"))
+	}
+}

@@ -276,6 +276,21 @@ func TestChecklist39_RefreshCannotWiden(t *testing.T) {
 	}
 }
 
+func TestRefreshFollowsTheScopesOfAStaticClient(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	tokens := h.tokens(authorizeParams(map[string]string{"scope": "openid mcp:tools mcp:admin"}), nil)
+	snapshot := testSnapshot()
+	snapshot.Clients[0].Scopes = identity.Scopes{"openid", "mcp:tools"}
+	if err := h.server.Swap(snapshot); err != nil {
+		t.Fatal(err)
+	}
+	h.wantError(h.post("/token", refreshForm(tokens.RefreshToken, map[string]string{"scope": "mcp:admin"})), http.StatusBadRequest, "invalid_scope")
+	if got := h.wantTokens(h.post("/token", refreshForm(tokens.RefreshToken, nil))); got.Scope != "openid mcp:tools" {
+		t.Errorf("scope %q after an administrator narrowed the client", got.Scope)
+	}
+}
+
 func TestChecklist40_DeadRefreshTokens(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

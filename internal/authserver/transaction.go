@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -79,4 +80,14 @@ func (s *Server) answer(w http.ResponseWriter, t *transaction, params url.Values
 func (s *Server) answerError(w http.ResponseWriter, r *http.Request, t *transaction, e *web.Error) {
 	s.logError(r, e)
 	s.answer(w, t, url.Values{"error": {e.Code}, "error_description": {e.Message}})
+}
+
+// answerUnasked is answerError before the person has seen anything. The site of a client that nobody vouches for gets no
+// such answer, or our address would lead anywhere without a question (RFC 9700 §4.11.2); the person reads it instead.
+func (s *Server) answerUnasked(w http.ResponseWriter, r *http.Request, t *transaction, client *Client, e *web.Error) error {
+	if client.registered && strings.HasPrefix(t.RedirectURI, "https://") {
+		return e
+	}
+	s.answerError(w, r, t, e)
+	return nil
 }
