@@ -13,6 +13,8 @@ package config
 import (
 	"log/slog"
 	"net/netip"
+	"net/url"
+	"path"
 	"time"
 
 	"gatehouse/internal/identity"
@@ -189,9 +191,16 @@ func (c *Config) Issuer() identity.Issuer { return identity.Issuer(c.PublicURL) 
 // Resource is the URL of an endpoint, as clients type it and as tokens name it (RFC 8707).
 func (c *Config) Resource(path string) string { return string(c.PublicURL) + path }
 
-// IsOwn reports whether a discovery URL is that of the built-in authorization server.
+// IsOwn reports whether a discovery URL is that of the built-in authorization server, however it is spelled: tokens of
+// our own are held to more than those of a stranger.
 func (c *Config) IsOwn(discoveryURL string) bool {
-	return discoveryURL == string(c.PublicURL)+wellKnownOpenID || discoveryURL == string(c.PublicURL)+wellKnownOAuth
+	u, err := url.Parse(discoveryURL)
+	if err != nil {
+		return false
+	}
+	origin, err := parseOrigin(u.Scheme + "://" + u.Host)
+	clean := path.Clean(u.Path)
+	return err == nil && origin == c.PublicURL && (clean == wellKnownOpenID || clean == wellKnownOAuth)
 }
 
 // MasterKeyBytes returns the master keys, newest first, for the keyring.

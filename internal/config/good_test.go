@@ -35,7 +35,9 @@ func TestMinimal(t *testing.T) {
 	same(t, "issuer", c.Issuer(), "http://localhost:8080")
 	same(t, "resource", c.Resource("/mcp"), "http://localhost:8080/mcp")
 	same(t, "own", c.IsOwn("http://localhost:8080/.well-known/openid-configuration"), true)
+	same(t, "own, other spellings", c.IsOwn("HTTP://LocalHost:8080//.well-known/oauth-authorization-server/"), true)
 	same(t, "foreign", c.IsOwn("http://localhost:8081/.well-known/openid-configuration"), false)
+	same(t, "foreign path", c.IsOwn("http://localhost:8080/idp/.well-known/openid-configuration"), false)
 }
 
 func TestFull(t *testing.T) {
