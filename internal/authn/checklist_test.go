@@ -437,9 +437,9 @@ func TestChecklist61_TokensOutliveRotation(t *testing.T) {
 
 func kidOf(t testing.TB, token string) string {
 	t.Helper()
-	header, _, err := jose.ParseUnverified(token)
+	parsed, err := jose.Parse(token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return header.Kid
+	return parsed.Header.Kid
 }

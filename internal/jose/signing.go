@@ -1,6 +1,7 @@
 package jose
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -21,7 +22,6 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-json-experiment/json"
 
-	"gatehouse/internal/identity"
 	"gatehouse/internal/seal"
 )
 
@@ -89,17 +89,10 @@ func NewSigningKeys(o SigningOptions) (*SigningKeys, error) {
 	if o.Lead < 0 || o.Active < 0 || o.LongestToken < 0 {
 		return nil, errors.New("signing keys: durations must not be negative")
 	}
-	o.Lead = orDefault(o.Lead, time.Hour)
-	o.Active = orDefault(o.Active, 90*24*time.Hour)
-	o.LongestToken = orDefault(o.LongestToken, 24*time.Hour)
+	o.Lead = cmp.Or(o.Lead, time.Hour)
+	o.Active = cmp.Or(o.Active, 90*24*time.Hour)
+	o.LongestToken = cmp.Or(o.LongestToken, 24*time.Hour)
 	return &SigningKeys{o: o}, nil
-}
-
-func orDefault(d, def time.Duration) time.Duration {
-	if d == 0 {
-		return def
-	}
-	return d
 }
 
 // Sign returns a compact JWS over the claims, which encode as a JSON object under the rules of json/v2 (omitzero
@@ -134,18 +127,6 @@ func (s *SigningKeys) Sign(typ string, claims any) (string, error) {
 	r.FillBytes(signature[:32])
 	sg.FillBytes(signature[32:])
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature[:]), nil
-}
-
-// Verify checks the signature and the typ header of a token that Sign made. It looks at no claim, not even exp.
-func (s *SigningKeys) Verify(ctx context.Context, token, typ string) (identity.Claims, error) {
-	header, claims, err := Verify(ctx, token, s, []string{SigningAlg})
-	if err != nil {
-		return nil, err
-	}
-	if !header.IsType(typ) {
-		return nil, fail(HeaderRefused, fmt.Sprintf("typ is %.32q, want %q", header.Typ, typ), nil)
-	}
-	return claims, nil
 }
 
 // KID returns the id of the key that signs now, or "" before Load.

@@ -57,18 +57,9 @@ func Verify(ctx context.Context, token string, keys KeySource, algs []string) (H
 	return t.Header, t.Claims, nil
 }
 
-// ParseUnverified reads a compact JWS without checking its signature: good for choosing an issuer and for explaining
-// a refusal, never for a decision.
-func ParseUnverified(token string) (Header, identity.Claims, error) {
-	t, err := Parse(token)
-	if err != nil {
-		return Header{}, nil, err
-	}
-	return t.Header, t.Claims, nil
-}
-
-// Parse reads a compact JWS strictly: three base64url parts without padding, a header and a payload that are JSON
-// objects without duplicate names, and no header member that brings its own key or demands an extension.
+// Parse reads a compact JWS without checking its signature, and strictly: three base64url parts without padding, a
+// header and a payload that are JSON objects without duplicate names, and no header member that brings its own key or
+// demands an extension. What it says is good for choosing an issuer and for explaining a refusal, never for a decision.
 func Parse(token string) (*Token, error) {
 	if len(token) > MaxToken {
 		return nil, fail(TooLarge, fmt.Sprintf("the token has %d bytes, at most %d are read", len(token), MaxToken), nil)
