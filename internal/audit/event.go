@@ -40,10 +40,9 @@ const (
 	KindUserEnabled     Kind = "user_enabled"
 	KindPasswordChanged Kind = "password_changed"
 
-	KindKeyAdded   Kind = "key_added" // a signing key
-	KindKeyRetired Kind = "key_retired"
-	KindBackup     Kind = "backup"
-	KindRestore    Kind = "restore"
+	KindKeyAdded Kind = "key_added" // a signing key
+	KindBackup   Kind = "backup"
+	KindRestore  Kind = "restore"
 
 	KindRefused Kind = "refused" // a request without a good token or without the scope
 	KindCall    Kind = "call"    // a call of a tool, prompt or resource, allowed or not
