@@ -150,12 +150,7 @@ func (a *App) listen(ctx context.Context, c *config.Config) (*web.Server, error)
 	if err := s.Listen(ctx); err != nil {
 		return nil, err
 	}
-	a.life.closes("address", func(context.Context) error {
-		if err := s.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-			return nil // Run has closed it already
-		}
-		return nil
-	})
+	a.life.closes("address", func(context.Context) error { return s.Close() })
 	return s, nil
 }
 

@@ -22,7 +22,6 @@ type site struct {
 	config    *config.Config
 	endpoints []*authn.Endpoint
 	origins   []web.Origins // of each endpoint: from where browsers may call it
-	proxies   web.Proxies
 	people    *portal.Portal
 }
 
@@ -40,14 +39,7 @@ func (a *App) plan(c *config.Config, endpoints []*authn.Endpoint) (*site, error)
 		}
 		s.origins = append(s.origins, origins)
 	}
-	prefixes := make([]string, len(c.TrustedProxies))
-	for i, p := range c.TrustedProxies {
-		prefixes[i] = p.String()
-	}
 	var err error
-	if s.proxies, err = web.ParseProxies(prefixes); err != nil {
-		return nil, err
-	}
 	s.people, err = a.newPortal(c)
 	return s, err
 }
@@ -96,7 +88,7 @@ func (a *App) front(s *site, mux http.Handler) http.Handler {
 	public := s.config.PublicURL.URL()
 	return web.Chain(mux,
 		web.WithRequestID,
-		web.WithClientIP(s.proxies),
+		web.WithClientIP(web.Proxies(s.config.TrustedProxies)),
 		web.Record(a.Log, time.Now),
 		web.Recover(a.Log),
 		web.SecurityHeaders(public.Scheme == "https"),

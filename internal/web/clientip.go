@@ -1,40 +1,18 @@
 package web
 
 import (
-	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
 // Proxies are the reverse proxies that the administrator declared. Only they are believed when they say for whom a
-// request comes. The zero value declares none.
-type Proxies struct{ prefixes []netip.Prefix }
-
-// ParseProxies reads addresses and CIDR ranges.
-func ParseProxies(list []string) (Proxies, error) {
-	var p Proxies
-	for _, s := range list {
-		prefix, err := netip.ParsePrefix(s)
-		if err != nil {
-			addr, addrErr := netip.ParseAddr(s)
-			if addrErr != nil {
-				return Proxies{}, fmt.Errorf("proxy %q: write an address such as 10.0.0.7 or a range such as 10.0.0.0/24", s)
-			}
-			prefix = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
-		}
-		p.prefixes = append(p.prefixes, prefix.Masked())
-	}
-	return p, nil
-}
+// request comes.
+type Proxies []netip.Prefix
 
 func (p Proxies) has(a netip.Addr) bool {
-	for _, prefix := range p.prefixes {
-		if prefix.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p, func(prefix netip.Prefix) bool { return prefix.Contains(a) })
 }
 
 // WithClientIP works out the client's address once per request, for ClientIP. X-Forwarded-For counts only when the

@@ -69,10 +69,7 @@ func TestRequestIDIsFreshAndReturned(t *testing.T) {
 
 func TestClientIP(t *testing.T) {
 	t.Parallel()
-	proxies, err := ParseProxies([]string{"10.0.0.0/8", "2001:db8::1"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	proxies := Proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")}
 	for name, tc := range map[string]struct {
 		peer, forwarded, want string
 	}{
@@ -96,9 +93,6 @@ func TestClientIP(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)
 		}
 	}
-	if _, err := ParseProxies([]string{"proxy.example"}); err == nil || !strings.Contains(err.Error(), "10.0.0.0/24") {
-		t.Error(err)
-	}
 }
 
 func FuzzForwardedFor(f *testing.F) {
@@ -106,7 +100,7 @@ func FuzzForwardedFor(f *testing.F) {
 	f.Add(",,")
 	f.Add("fe80::1%eth0")
 	f.Fuzz(func(t *testing.T, header string) {
-		p, _ := ParseProxies([]string{"10.0.0.0/8"})
+		p := Proxies{netip.MustParsePrefix("10.0.0.0/8")}
 		r := httptest.NewRequest("GET", "/", nil)
 		r.RemoteAddr = "192.0.2.1:1"
 		if got := p.client(peerIP(r), []string{header}); got.String() != "192.0.2.1" {

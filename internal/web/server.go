@@ -83,12 +83,15 @@ func (s *Server) Listen(ctx context.Context) error {
 // Addr returns the address that Listen took, with the real port.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Close gives the address back when Run was never called.
+// Close gives the address back when Run was never called. After Run it does nothing.
 func (s *Server) Close() error {
 	if s.listener == nil {
 		return nil
 	}
-	return s.listener.Close()
+	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // ReloadTLS reads the TLS files again; when they are faulty, the ones in use stay.
