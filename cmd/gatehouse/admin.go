@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -11,17 +10,13 @@ import (
 	"gatehouse/internal/identity"
 )
 
-// admin makes a command that opens the installation, does one thing, and says so.
+// admin makes a command that does one thing with the installation, and says so.
 func admin(s streams, in *installation, done string, do func(cmd *cobra.Command, a *app.Admin, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		a, err := in.open(cmd, s)
-		if err != nil {
+		if err := in.with(cmd, s, func(a *app.Admin) error { return do(cmd, a, args) }); err != nil {
 			return err
 		}
-		if err := errors.Join(do(cmd, a, args), a.Close()); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(s.out, done)
+		_, err := fmt.Fprintln(s.out, done)
 		return err
 	}
 }
@@ -87,12 +82,12 @@ apart from the start, such as before new copies take over. Make a backup first: 
 		Example: "  gatehouse backup before-upgrade.db -c gatehouse.yaml && gatehouse upgrade -c gatehouse.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, err := in.open(cmd, s) // which upgrades
-			if err != nil {
+			version := 0
+			err := in.with(cmd, s, func(a *app.Admin) (err error) { // opening upgrades
+				version, err = a.SchemaVersion(cmd.Context())
 				return err
-			}
-			version, err := a.SchemaVersion(cmd.Context())
-			if err = errors.Join(err, a.Close()); err != nil {
+			})
+			if err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(s.out, "the database is at schema version %d, the newest that this version knows\n", version)

@@ -18,15 +18,15 @@ writes nothing and contacts nobody. The exit code is 0 when Gatehouse would star
 		Example: "  gatehouse check gatehouse.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			c, warnings, err := config.Check(args[0])
+			c, err := config.Load(args[0])
 			if err != nil {
 				return err
 			}
-			if len(warnings) > 0 {
-				fmt.Fprintf(s.err, "%s\n", config.Format(warnings))
+			if len(c.Warnings) > 0 {
+				fmt.Fprintf(s.err, "%s\n", config.Format(c.Warnings))
 			}
 			fmt.Fprintf(s.out, "%s is fine: %s, %s, %s\n", args[0], count(len(c.Endpoints), "endpoint", "endpoints"),
-				count(len(c.Targets), "target", "targets"), count(len(warnings), "warning", "warnings"))
+				count(len(c.Targets), "target", "targets"), count(len(c.Warnings), "warning", "warnings"))
 			return nil
 		},
 	}

@@ -109,17 +109,21 @@ func (i *installation) config() (*config.Config, error) {
 	return config.Load(i.file)
 }
 
-// open loads the configuration and opens the state for a command.
-func (i *installation) open(cmd *cobra.Command, s streams) (*app.Admin, error) {
+// with loads the configuration, opens the state, does one thing with it, and closes it again.
+func (i *installation) with(cmd *cobra.Command, s streams, do func(*app.Admin) error) error {
 	c, err := i.config()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	log, err := newLogger(s, c, slog.LevelWarn)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return app.OpenAdmin(cmd.Context(), c, log)
+	a, err := app.OpenAdmin(cmd.Context(), c, log)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(a), a.Close())
 }
 
 func newLogger(s streams, c *config.Config, level slog.Leveler) (*slog.Logger, error) {

@@ -11,9 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/internal/app"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/signin"
+	"gatehouse/internal/store"
 )
 
 func newUser(s streams) *cobra.Command {
@@ -79,12 +81,12 @@ func newUserAdd(s streams, in *installation) *cobra.Command {
 			if spec.Password, err = passwordFrom(s, fromStdin); err != nil {
 				return err
 			}
-			admin, err := in.open(cmd, s)
-			if err != nil {
+			var generated secret.Text
+			err = in.with(cmd, s, func(a *app.Admin) (err error) {
+				generated, err = a.AddUser(cmd.Context(), spec)
 				return err
-			}
-			generated, err := admin.AddUser(cmd.Context(), spec)
-			if err = errors.Join(err, admin.Close()); err != nil {
+			})
+			if err != nil {
 				return err
 			}
 			fmt.Fprintf(s.out, "added user %s\n", spec.Username)
@@ -112,12 +114,12 @@ func newUserPasswd(s streams, in *installation) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			admin, err := in.open(cmd, s)
-			if err != nil {
+			var generated secret.Text
+			err = in.with(cmd, s, func(a *app.Admin) (err error) {
+				generated, err = a.SetPassword(cmd.Context(), args[0], given)
 				return err
-			}
-			generated, err := admin.SetPassword(cmd.Context(), args[0], given)
-			if err = errors.Join(err, admin.Close()); err != nil {
+			})
+			if err != nil {
 				return err
 			}
 			fmt.Fprintf(s.out, "changed the password of %s\n", args[0])
@@ -141,11 +143,10 @@ func newUserAccess(s streams, in *installation) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			admin, err := in.open(cmd, s)
+			err = in.with(cmd, s, func(a *app.Admin) error {
+				return a.SetAccess(cmd.Context(), args[0], access.groups, claims)
+			})
 			if err != nil {
-				return err
-			}
-			if err := errors.Join(admin.SetAccess(cmd.Context(), args[0], access.groups, claims), admin.Close()); err != nil {
 				return err
 			}
 			fmt.Fprintf(s.out, "changed the access of %s\n", args[0])
@@ -163,11 +164,10 @@ func newUserSwitch(s streams, in *installation, verb, short string) *cobra.Comma
 		Example: fmt.Sprintf("  gatehouse user %s alice", verb),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			admin, err := in.open(cmd, s)
+			err := in.with(cmd, s, func(a *app.Admin) error {
+				return a.SetDisabled(cmd.Context(), args[0], verb == "disable")
+			})
 			if err != nil {
-				return err
-			}
-			if err := errors.Join(admin.SetDisabled(cmd.Context(), args[0], verb == "disable"), admin.Close()); err != nil {
 				return err
 			}
 			fmt.Fprintf(s.out, "%sd user %s\n", verb, args[0])
@@ -183,12 +183,12 @@ func newUserList(s streams, in *installation) *cobra.Command {
 		Example: "  gatehouse user list",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			admin, err := in.open(cmd, s)
-			if err != nil {
+			var users []store.User
+			err := in.with(cmd, s, func(a *app.Admin) (err error) {
+				users, err = a.Users(cmd.Context())
 				return err
-			}
-			users, err := admin.Users(cmd.Context())
-			if err = errors.Join(err, admin.Close()); err != nil {
+			})
+			if err != nil {
 				return err
 			}
 			w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)

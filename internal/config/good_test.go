@@ -176,9 +176,9 @@ database: data.db
 targets: {demo: {demo: true}}
 endpoints: {/mcp: {issuers: [gatehouse], access: any_signed_in, targets: [demo]}}
 `)
-	c, warnings, err := Check(path)
-	if err != nil || len(warnings) > 0 {
-		t.Fatal(err, warnings)
+	c, err := Load(path)
+	if err != nil || len(c.Warnings) > 0 {
+		t.Fatal(err, c)
 	}
 	same(t, "database", c.Database.Reveal(), filepath.Join(dir, "data.db"))
 	entries, err := os.ReadDir(dir)

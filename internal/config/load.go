@@ -14,7 +14,7 @@ type Options struct {
 	Getenv func(name string) (string, bool) // as os.LookupEnv, which is the default
 }
 
-// Load reads and checks a configuration file. Its error is of type Faults when the file was read.
+// Load reads and checks a configuration file, and writes nothing. Its error is of type Faults when the file was read.
 func Load(path string) (*Config, error) {
 	data, err := readFile(path)
 	if err != nil {
@@ -25,15 +25,6 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("find the directory of the configuration: %w", err)
 	}
 	return Parse(data, Options{File: path, Dir: filepath.Dir(abs)})
-}
-
-// Check is Load with the warnings apart. Checking writes nothing.
-func Check(path string) (*Config, Faults, error) {
-	c, err := Load(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	return c, c.Warnings, nil
 }
 
 // Parse checks a configuration. Its error is of type Faults.
