@@ -241,7 +241,7 @@ func TestPrompt(t *testing.T) {
 	}
 	// After signing in again the same transaction goes on to consent.
 	location := h.consentURL(authorizeParams(map[string]string{"prompt": "login"}))
-	h.clock.advance(time.Second)
+	h.clock.Advance(time.Second)
 	h.signIn.change(func(f *fakeSignIn) {
 		again := *f.sessions["a"]
 		again.AuthTime = h.clock.Now()
@@ -279,7 +279,7 @@ func TestTransactionExpires(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	location := h.consentURL(authorizeParams(nil))
-	h.clock.advance(transactionLifetime)
+	h.clock.Advance(transactionLifetime)
 	if w := h.do(request{path: location, session: "a"}); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "took too long") {
 		t.Errorf("status %d: %s", w.Code, w.Body)
 	}

@@ -25,6 +25,7 @@ import (
 	"gatehouse/internal/seal"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
+	"gatehouse/internal/testkit"
 	"gatehouse/internal/web"
 )
 
@@ -43,24 +44,6 @@ const (
 func challenge() string {
 	sum := sha256.Sum256([]byte(verifier))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
-
-// clock is a time that tests move.
-type clock struct {
-	mu  sync.Mutex // guards now
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
 }
 
 // fakeSignIn is a sign-in back end in memory. The browser session is the value of the cookie "session".
@@ -173,7 +156,7 @@ type harness struct {
 	t      *testing.T
 	server *Server
 	mux    http.Handler
-	clock  *clock
+	clock  *testkit.Clock
 	signIn *fakeSignIn
 	audit  *events
 	store  *store.Store
@@ -197,7 +180,7 @@ func testSnapshot() Snapshot {
 
 func newHarness(t *testing.T, adjust ...func(*Options)) *harness {
 	t.Helper()
-	h := &harness{t: t, clock: &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}, audit: &events{}, log: &bytes.Buffer{}}
+	h := &harness{t: t, clock: testkit.NewClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)), audit: &events{}, log: &bytes.Buffer{}}
 	keys, err := seal.NewKeyring(bytes.Repeat([]byte{7}, seal.KeySize))
 	if err != nil {
 		t.Fatal(err)

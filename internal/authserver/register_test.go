@@ -127,7 +127,7 @@ func TestChecklist3_RegistrationRate(t *testing.T) {
 	if want := []int{201, 201, 429, 201, 429}; !slices.Equal(got, want) {
 		t.Errorf("status %v, want %v", got, want)
 	}
-	h.clock.advance(time.Minute)
+	h.clock.Advance(time.Minute)
 	if got := attempt("192.0.2.1:4"); got != http.StatusCreated {
 		t.Errorf("a minute later: status %d", got)
 	}

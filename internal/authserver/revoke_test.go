@@ -23,7 +23,7 @@ func TestRevoke(t *testing.T) {
 			tokens = h.wantTokens(h.post("/token", refreshForm(tokens.RefreshToken, nil)))
 		case "expired access":
 			token = tokens.AccessToken
-			h.clock.advance(2 * time.Hour)
+			h.clock.Advance(2 * time.Hour)
 			tokens = h.wantTokens(h.post("/token", refreshForm(tokens.RefreshToken, nil)))
 		}
 		for range 2 {

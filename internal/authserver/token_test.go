@@ -107,11 +107,11 @@ func TestChecklist36_CodeOnceAndForAMinute(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	code := h.code(authorizeParams(nil))
-	h.clock.advance(codeLifetime)
+	h.clock.Advance(codeLifetime)
 	h.wantError(h.post("/token", codeForm(code, nil)), http.StatusBadRequest, "invalid_grant")
 
 	code = h.code(authorizeParams(nil))
-	h.clock.advance(codeLifetime - time.Second)
+	h.clock.Advance(codeLifetime - time.Second)
 	tokens := h.wantTokens(h.post("/token", codeForm(code, nil)))
 	if w := h.userinfo(tokens.AccessToken); w.Code != http.StatusOK {
 		t.Fatalf("userinfo: status %d", w.Code)
@@ -196,7 +196,7 @@ func TestChecklist38_RefreshRotates(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	first := h.tokens(authorizeParams(nil), nil)
-	h.clock.advance(time.Hour)
+	h.clock.Advance(time.Hour)
 	second := h.wantTokens(h.post("/token", refreshForm(first.RefreshToken, nil)))
 	if second.RefreshToken == first.RefreshToken || second.Scope != first.Scope || second.AccessToken == first.AccessToken {
 		t.Errorf("second response %+v", second)
@@ -206,12 +206,12 @@ func TestChecklist38_RefreshRotates(t *testing.T) {
 	if after["nonce"] != nil || after["auth_time"] != before["auth_time"] || after["sub"] != before["sub"] || after["aud"] != before["aud"] {
 		t.Errorf("ID token after a refresh %v, before %v", after, before)
 	}
-	h.clock.advance(refreshGrace - time.Second)
+	h.clock.Advance(refreshGrace - time.Second)
 	if again := h.wantTokens(h.post("/token", refreshForm(first.RefreshToken, nil))); again.RefreshToken != second.RefreshToken {
 		t.Error("the old token within the grace time gave another successor")
 	}
 	third := h.wantTokens(h.post("/token", refreshForm(second.RefreshToken, nil)))
-	h.clock.advance(refreshGrace + time.Second)
+	h.clock.Advance(refreshGrace + time.Second)
 	h.wantError(h.post("/token", refreshForm(first.RefreshToken, nil)), http.StatusBadRequest, "invalid_grant")
 	h.wantError(h.post("/token", refreshForm(third.RefreshToken, nil)), http.StatusBadRequest, "invalid_grant")
 	if got := h.audit.of(audit.KindReuse); len(got) != 1 || got[0].Client != publicClient || got[0].Person != h.alice.Key {
@@ -308,15 +308,15 @@ func TestChecklist40_DeadRefreshTokens(t *testing.T) {
 	walkthrough := map[string]string{"client_id": "walkthrough"}
 	params := authorizeParams(walkthrough)
 	idle := h.tokens(params, walkthrough)
-	h.clock.advance(24 * time.Hour)
+	h.clock.Advance(24 * time.Hour)
 	dead("idle", idle.RefreshToken, "walkthrough")
 
 	used := h.tokens(authorizeParams(map[string]string{"client_id": "walkthrough", "max_age": ""}), walkthrough)
 	for range 2 {
-		h.clock.advance(20 * time.Hour)
+		h.clock.Advance(20 * time.Hour)
 		used = h.wantTokens(h.post("/token", refreshForm(used.RefreshToken, walkthrough)))
 	}
-	h.clock.advance(8 * time.Hour)
+	h.clock.Advance(8 * time.Hour)
 	dead("absolute", used.RefreshToken, "walkthrough")
 
 	revoked := h.tokens(authorizeParams(nil), nil)
@@ -409,7 +409,7 @@ func TestChecklist44_PersonsAsTheyAreNow(t *testing.T) {
 	// A back end that does not answer costs nobody their refresh token.
 	h.signIn.change(func(f *fakeSignIn) { f.down = errors.New("the directory is away") })
 	h.wantError(h.post("/token", refreshForm(tokens.RefreshToken, nil)), http.StatusServiceUnavailable, "temporarily_unavailable")
-	h.clock.advance(10 * time.Minute)
+	h.clock.Advance(10 * time.Minute)
 	h.signIn.change(func(f *fakeSignIn) { f.down = nil })
 	tokens = h.wantTokens(h.post("/token", refreshForm(tokens.RefreshToken, nil)))
 

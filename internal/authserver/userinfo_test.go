@@ -54,6 +54,6 @@ func TestUserinfoRefusals(t *testing.T) {
 	}
 	plain := h.tokens(authorizeParams(map[string]string{"scope": "mcp:tools"}), nil)
 	h.wantError(h.userinfo(plain.AccessToken), http.StatusForbidden, "insufficient_scope")
-	h.clock.advance(time.Hour)
+	h.clock.Advance(time.Hour)
 	h.wantError(h.userinfo(tokens.AccessToken), http.StatusUnauthorized, "invalid_token")
 }

@@ -17,31 +17,15 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// clock is a hand-driven one.
-type clock struct {
-	mu sync.Mutex // guards t
-	t  time.Time
-}
-
-func newClock() *clock { return &clock{t: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
+func newClock() *testkit.Clock {
+	return testkit.NewClock(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func remote(t testing.TB, idp *testkit.IDP, c *clock) *jose.RemoteKeys {
+func remote(t testing.TB, idp *testkit.IDP, c *testkit.Clock) *jose.RemoteKeys {
 	t.Helper()
-	keys, err := jose.NewRemoteKeys(jose.RemoteOptions{DiscoveryURL: idp.DiscoveryURL(), Client: idp.Client(), Now: c.now, Log: quiet()})
+	keys, err := jose.NewRemoteKeys(jose.RemoteOptions{DiscoveryURL: idp.DiscoveryURL(), Client: idp.Client(), Now: c.Now, Log: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +58,7 @@ func TestChecklist54_JWKSFlood(t *testing.T) {
 	t.Parallel()
 	idp, c := testkit.NewIDP(t, ""), newClock()
 	keys := remote(t, idp, c)
-	good := idp.Mint(t, idp.Claims(c.now(), nil))
+	good := idp.Mint(t, idp.Claims(c.Now(), nil))
 	if r := verify(t, keys, good); r != "" {
 		t.Fatal(r)
 	}
@@ -95,14 +79,14 @@ func TestChecklist54_JWKSFlood(t *testing.T) {
 	}
 
 	idp.AddKey(t, "ES256")
-	rotated := idp.Mint(t, idp.Claims(c.now(), nil))
-	c.add(11 * time.Second)
+	rotated := idp.Mint(t, idp.Claims(c.Now(), nil))
+	c.Advance(11 * time.Second)
 	if r := verify(t, keys, rotated); r != "" {
 		t.Errorf("the new key after the flood: %q", r)
 	}
 
 	for range 100 { // for 100 s of flood
-		c.add(time.Second)
+		c.Advance(time.Second)
 		verify(t, keys, forged(t, idp))
 	}
 	wantFetches(t, idp, 14)
@@ -112,21 +96,21 @@ func TestRotationVerifiesAtOnce(t *testing.T) {
 	t.Parallel()
 	idp, c := testkit.NewIDP(t, ""), newClock()
 	keys := remote(t, idp, c)
-	old := idp.Mint(t, idp.Claims(c.now(), nil))
+	old := idp.Mint(t, idp.Claims(c.Now(), nil))
 	if r := verify(t, keys, old); r != "" {
 		t.Fatal(r)
 	}
 	generation := keys.Generation()
 	idp.AddKey(t, "RS256")
-	if r := verify(t, keys, idp.Mint(t, idp.Claims(c.now(), nil))); r != "" {
+	if r := verify(t, keys, idp.Mint(t, idp.Claims(c.Now(), nil))); r != "" {
 		t.Errorf("token of the new key: %q", r)
 	}
 	if keys.Generation() != generation {
 		t.Error("an added key changed the generation")
 	}
-	c.add(time.Minute)
+	c.Advance(time.Minute)
 	idp.Rotate(t, "ES256")
-	if r := verify(t, keys, idp.Mint(t, idp.Claims(c.now(), nil))); r != "" {
+	if r := verify(t, keys, idp.Mint(t, idp.Claims(c.Now(), nil))); r != "" {
 		t.Errorf("token of the third key: %q", r)
 	}
 	if keys.Generation() == generation {
@@ -141,25 +125,25 @@ func TestFetchesThatMustNotHappen(t *testing.T) {
 	t.Parallel()
 	idp, c := testkit.NewIDP(t, ""), newClock()
 	keys := remote(t, idp, c)
-	good := idp.Mint(t, idp.Claims(c.now(), nil))
+	good := idp.Mint(t, idp.Claims(c.Now(), nil))
 	stranger := testkit.NewIDPKey(t, "ES256")
 	stranger.KID = idp.Newest().KID
 	for range 20 {
 		verify(t, keys, good)
-		if r := verify(t, keys, testkit.MintToken(t, stranger, nil, idp.Claims(c.now(), nil))); r != jose.BadSignature {
+		if r := verify(t, keys, testkit.MintToken(t, stranger, nil, idp.Claims(c.Now(), nil))); r != jose.BadSignature {
 			t.Errorf("bad signature: %q", r)
 		}
 		if r := verify(t, keys, testkit.MintToken(t, idp.Newest(), map[string]any{"kid": idp.Newest().KID, "alg": "RS256"}, nil)); r != jose.Malformed && r != jose.UnknownKey {
 			t.Errorf("wrong algorithm: %q", r)
 		}
-		c.add(time.Minute)
+		c.Advance(time.Minute)
 	}
 	wantFetches(t, idp, 1)
 
 	one := forged(t, idp)
 	for range 29 { // the same unknown key again and again
 		verify(t, keys, one)
-		c.add(time.Second)
+		c.Advance(time.Second)
 	}
 	wantFetches(t, idp, 2)
 }
@@ -168,7 +152,7 @@ func TestSingleFlight(t *testing.T) {
 	t.Parallel()
 	idp, c := testkit.NewIDP(t, ""), newClock()
 	keys := remote(t, idp, c)
-	good := idp.Mint(t, idp.Claims(c.now(), nil))
+	good := idp.Mint(t, idp.Claims(c.Now(), nil))
 	waiting := idp.Hold()
 	var wg sync.WaitGroup
 	for i := range 20 {
@@ -195,7 +179,7 @@ func TestChecklist55_IssuerDown(t *testing.T) {
 	t.Parallel()
 	idp, c := testkit.NewIDP(t, ""), newClock()
 	keys := remote(t, idp, c)
-	good := idp.Mint(t, idp.Claims(c.now(), nil))
+	good := idp.Mint(t, idp.Claims(c.Now(), nil))
 	idp.SetDown(true)
 	for range 50 {
 		if r := verify(t, keys, good); r != jose.KeysUnavailable {
@@ -206,12 +190,12 @@ func TestChecklist55_IssuerDown(t *testing.T) {
 		t.Errorf("asked %d times while down, want at most 2", discoveries)
 	}
 	idp.SetDown(false)
-	c.add(11 * time.Second)
+	c.Advance(11 * time.Second)
 	if r := verify(t, keys, good); r != "" {
 		t.Fatalf("when it is back: %q", r)
 	}
 	idp.SetDown(true)
-	c.add(23 * time.Hour)
+	c.Advance(23 * time.Hour)
 	if r := verify(t, keys, good); r != "" {
 		t.Errorf("down for 23 h: %q", r)
 	}
@@ -221,7 +205,7 @@ func TestChecklist55_IssuerDown(t *testing.T) {
 	if r := verify(t, keys, good); r != "" {
 		t.Errorf("after a failed fetch: %q", r)
 	}
-	c.add(2 * time.Hour)
+	c.Advance(2 * time.Hour)
 	if r := verify(t, keys, good); r != jose.KeysUnavailable {
 		t.Errorf("down for 25 h: %q", r)
 	}
@@ -231,13 +215,13 @@ func TestRubbishKeepsLastGoodSet(t *testing.T) {
 	t.Parallel()
 	idp, c := testkit.NewIDP(t, ""), newClock()
 	keys := remote(t, idp, c)
-	good := idp.Mint(t, idp.Claims(c.now(), nil))
+	good := idp.Mint(t, idp.Claims(c.Now(), nil))
 	if r := verify(t, keys, good); r != "" {
 		t.Fatal(r)
 	}
 	for _, rubbish := range []string{"<html>", `{"keys":[]}`, `{"keys":[` + strings.Repeat(" ", 256<<10) + `]}`} {
 		idp.SetKeySet([]byte(rubbish))
-		c.add(time.Minute)
+		c.Advance(time.Minute)
 		verify(t, keys, forged(t, idp))
 		if r := verify(t, keys, good); r != "" {
 			t.Errorf("after %.20q: %q", rubbish, r)
@@ -278,7 +262,7 @@ func TestDiscovery(t *testing.T) {
 				tt.document["issuer"] = strings.Replace(issuer, "ORIGIN", idp.URL(), 1)
 			}
 			idp.SetDocument(tt.document)
-			o := jose.RemoteOptions{DiscoveryURL: idp.DiscoveryURL(), Client: idp.Client(), Now: c.now, Log: quiet()}
+			o := jose.RemoteOptions{DiscoveryURL: idp.DiscoveryURL(), Client: idp.Client(), Now: c.Now, Log: quiet()}
 			if tt.url != nil {
 				o.DiscoveryURL = tt.url(idp)
 			}

@@ -114,7 +114,7 @@ func published(t testing.TB, keys *jose.SigningKeys) (*jose.KeySet, []string) {
 func TestSignAndVerify(t *testing.T) {
 	t.Parallel()
 	s, c := &shelf{}, newClock()
-	keys := signing(t, s, c.now)
+	keys := signing(t, s, c.Now)
 	if _, err := keys.Sign("at+jwt", map[string]any{}); err == nil {
 		t.Error("signed before Load")
 	}
@@ -155,7 +155,7 @@ func TestSignAndVerify(t *testing.T) {
 func TestChecklist61_SigningKeyRotation(t *testing.T) {
 	t.Parallel()
 	s, c := &shelf{}, newClock()
-	keys := signing(t, s, c.now)
+	keys := signing(t, s, c.Now)
 	load(t, keys)
 	type issued struct {
 		token string
@@ -165,29 +165,29 @@ func TestChecklist61_SigningKeyRotation(t *testing.T) {
 	firstSeen := map[string]time.Time{}
 	signed := map[string]bool{}
 	_, ids := published(t, keys)
-	firstSeen[ids[0]] = c.now().Add(-24 * time.Hour) // the first one has nobody to wait for
+	firstSeen[ids[0]] = c.Now().Add(-24 * time.Hour) // the first one has nobody to wait for
 	for range 200 * 24 {
-		c.add(time.Hour)
+		c.Advance(time.Hour)
 		load(t, keys)
 		set, ids := published(t, keys)
 		for _, id := range ids {
 			if firstSeen[id].IsZero() {
-				firstSeen[id] = c.now()
+				firstSeen[id] = c.Now()
 			}
 		}
-		if !signed[keys.KID()] && c.now().Sub(firstSeen[keys.KID()]) < time.Hour {
-			t.Fatalf("key signs %s after it was published", c.now().Sub(firstSeen[keys.KID()]))
+		if !signed[keys.KID()] && c.Now().Sub(firstSeen[keys.KID()]) < time.Hour {
+			t.Fatalf("key signs %s after it was published", c.Now().Sub(firstSeen[keys.KID()]))
 		}
 		signed[keys.KID()] = true
-		if c.now().Hour()%6 == 0 {
-			living = append(living, issued{sign(t, keys), c.now()})
+		if c.Now().Hour()%6 == 0 {
+			living = append(living, issued{sign(t, keys), c.Now()})
 		}
-		for len(living) > 0 && c.now().Sub(living[0].at) > 24*time.Hour {
+		for len(living) > 0 && c.Now().Sub(living[0].at) > 24*time.Hour {
 			living = living[1:]
 		}
 		for _, l := range living[:min(1, len(living))] {
 			if r := verify(t, set, l.token); r != "" {
-				t.Fatalf("token of %s at %s: %q", l.at, c.now(), r)
+				t.Fatalf("token of %s at %s: %q", l.at, c.Now(), r)
 			}
 		}
 		if len(ids) > 2 {
@@ -209,18 +209,18 @@ func TestChecklist61_SigningKeyRotation(t *testing.T) {
 func TestRotateByCommand(t *testing.T) {
 	t.Parallel()
 	s, c := &shelf{}, newClock()
-	server, command := signing(t, s, c.now), signing(t, s, c.now)
+	server, command := signing(t, s, c.Now), signing(t, s, c.Now)
 	load(t, server)
 	old, oldKID := sign(t, server), server.KID()
 	if err := command.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.add(time.Minute)
+	c.Advance(time.Minute)
 	load(t, server)
 	if _, ids := published(t, server); len(ids) != 2 || server.KID() != oldKID {
 		t.Errorf("before the lead is over: %v, signs %s", ids, server.KID())
 	}
-	c.add(time.Hour)
+	c.Advance(time.Hour)
 	if server.KID() == oldKID || server.KID() != command.KID() {
 		t.Error("after the lead every copy signs with the new key, without looking at the store")
 	}
@@ -228,7 +228,7 @@ func TestRotateByCommand(t *testing.T) {
 		t.Errorf("old token: %q", r)
 	}
 	generation := server.Generation()
-	c.add(25 * time.Hour)
+	c.Advance(25 * time.Hour)
 	load(t, server)
 	if _, ids := published(t, server); len(ids) != 1 || server.Generation() == generation {
 		t.Errorf("after the last token expired: %v", ids)
@@ -241,7 +241,7 @@ func TestRotateByCommand(t *testing.T) {
 func TestCopiesAgree(t *testing.T) {
 	t.Parallel()
 	s, c := &shelf{}, newClock()
-	copies := []*jose.SigningKeys{signing(t, s, c.now), signing(t, s, c.now), signing(t, s, c.now)}
+	copies := []*jose.SigningKeys{signing(t, s, c.Now), signing(t, s, c.Now), signing(t, s, c.Now)}
 	for range 100 * 4 {
 		var wg sync.WaitGroup
 		for _, k := range copies { // at once, so that several may find a key due
@@ -258,21 +258,21 @@ func TestCopiesAgree(t *testing.T) {
 		token := sign(t, copies[0])
 		for _, k := range copies[1:] {
 			if r := verify(t, k, token); r != "" || k.KID() != copies[0].KID() {
-				t.Fatalf("copies disagree at %s: %q", c.now(), r)
+				t.Fatalf("copies disagree at %s: %q", c.Now(), r)
 			}
 		}
-		c.add(6 * time.Hour)
+		c.Advance(6 * time.Hour)
 	}
 }
 
 func TestLateRotation(t *testing.T) {
 	t.Parallel()
 	s, c := &shelf{}, newClock()
-	keys := signing(t, s, c.now)
+	keys := signing(t, s, c.Now)
 	load(t, keys)
 	old := keys.KID()
 	s.fail(errors.New("database is away"))
-	c.add(91 * 24 * time.Hour)
+	c.Advance(91 * 24 * time.Hour)
 	if err := keys.Load(t.Context()); err == nil {
 		t.Error("no error while the store is away")
 	}
@@ -281,13 +281,13 @@ func TestLateRotation(t *testing.T) {
 		t.Errorf("own token while the store is away: %q", r)
 	}
 	s.fail(nil)
-	c.add(24 * time.Hour)
+	c.Advance(24 * time.Hour)
 	load(t, keys)
 	if keys.KID() != old {
 		t.Error("the new key signs without having been published first")
 	}
 	token = sign(t, keys)
-	c.add(24 * time.Hour)
+	c.Advance(24 * time.Hour)
 	load(t, keys)
 	if r := verify(t, keys, token); r != "" || keys.KID() == old {
 		t.Errorf("a day later: %q", r)
@@ -297,8 +297,8 @@ func TestLateRotation(t *testing.T) {
 func TestForeignMasterKey(t *testing.T) {
 	t.Parallel()
 	s, c := &shelf{}, newClock()
-	load(t, signing(t, s, c.now))
-	other, err := jose.NewSigningKeys(jose.SigningOptions{Store: s, Box: box(t, 2), Now: c.now, Log: quiet()})
+	load(t, signing(t, s, c.Now))
+	other, err := jose.NewSigningKeys(jose.SigningOptions{Store: s, Box: box(t, 2), Now: c.Now, Log: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,10 +309,10 @@ func TestForeignMasterKey(t *testing.T) {
 		t.Error("a new key was made over keys that do not open")
 	}
 	// A sealed key is bound to its row.
-	load(t, signing(t, &shelf{}, c.now))
+	load(t, signing(t, &shelf{}, c.Now))
 	s2 := &shelf{rows: slices.Clone(s.rows)}
 	s2.rows[0].KID = "another"
-	if err := signing(t, s2, c.now).Load(t.Context()); err == nil {
+	if err := signing(t, s2, c.Now).Load(t.Context()); err == nil {
 		t.Error("a sealed key opened in another row")
 	}
 }

@@ -65,7 +65,7 @@ func TestResume(t *testing.T) {
 		t.Errorf("got %d events, more %v", len(events), more)
 	}
 
-	c.pass(heldFor + time.Second)
+	c.Advance(heldFor + time.Second)
 	table.Sweep()
 	if back, ok = s.Resume(start); !ok || back.Reader != nil || string(back.Lost) != `"call 7"` {
 		t.Errorf("forgotten answer: %+v", back)

@@ -15,27 +15,10 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/seal"
+	"gatehouse/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// clock is a time that tests move by hand.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
 
 func newKeyring(t testing.TB) *seal.Keyring {
 	t.Helper()
@@ -48,9 +31,9 @@ func newKeyring(t testing.TB) *seal.Keyring {
 	return k
 }
 
-func newTable(t testing.TB, change func(*Options)) (*Table, *clock) {
+func newTable(t testing.TB, change func(*Options)) (*Table, *testkit.Clock) {
 	t.Helper()
-	c := &clock{now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	c := testkit.NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	o := Options{Box: newKeyring(t).Box(Purpose), Owner: "copy-1", Now: c.Now}
 	if change != nil {
 		change(&o)
@@ -142,22 +125,26 @@ func TestExpiry(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name string
-		live func(table *Table, c *clock, s *Session)
+		live func(table *Table, c *testkit.Clock, s *Session)
 		want error
 	}{
-		{"used within the hour", func(table *Table, c *clock, s *Session) { table.Release(s); c.pass(59 * time.Minute) }, nil},
-		{"idle for an hour", func(table *Table, c *clock, s *Session) { table.Release(s); c.pass(time.Hour) }, ErrEnded},
-		{"idle but in use", func(_ *Table, c *clock, _ *Session) { c.pass(5 * time.Hour) }, nil},
-		{"in use for a day", func(_ *Table, c *clock, _ *Session) { c.pass(24 * time.Hour) }, ErrEnded},
-		{"deleted", func(table *Table, _ *clock, s *Session) { table.Delete(s) }, ErrEnded},
-		{"deleted twice", func(table *Table, _ *clock, s *Session) { table.Delete(s); table.Delete(s) }, ErrEnded},
-		{"deleted, tombstone gone", func(table *Table, c *clock, s *Session) {
+		{"used within the hour", func(table *Table, c *testkit.Clock, s *Session) { table.Release(s); c.Advance(59 * time.Minute) }, nil},
+		{"idle for an hour", func(table *Table, c *testkit.Clock, s *Session) { table.Release(s); c.Advance(time.Hour) }, ErrEnded},
+		{"idle but in use", func(_ *Table, c *testkit.Clock, _ *Session) { c.Advance(5 * time.Hour) }, nil},
+		{"in use for a day", func(_ *Table, c *testkit.Clock, _ *Session) { c.Advance(24 * time.Hour) }, ErrEnded},
+		{"deleted", func(table *Table, _ *testkit.Clock, s *Session) { table.Delete(s) }, ErrEnded},
+		{"deleted twice", func(table *Table, _ *testkit.Clock, s *Session) { table.Delete(s); table.Delete(s) }, ErrEnded},
+		{"deleted, tombstone gone", func(table *Table, c *testkit.Clock, s *Session) {
 			table.Delete(s)
-			c.pass(25 * time.Hour)
+			c.Advance(25 * time.Hour)
 			table.Sweep()
 		}, ErrUnknown},
-		{"swept while idle", func(table *Table, c *clock, s *Session) { table.Release(s); c.pass(2 * time.Hour); table.Sweep() }, ErrEnded},
-		{"swept while fresh", func(table *Table, c *clock, s *Session) { table.Release(s); table.Sweep() }, nil},
+		{"swept while idle", func(table *Table, c *testkit.Clock, s *Session) {
+			table.Release(s)
+			c.Advance(2 * time.Hour)
+			table.Sweep()
+		}, ErrEnded},
+		{"swept while fresh", func(table *Table, c *testkit.Clock, s *Session) { table.Release(s); table.Sweep() }, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -195,7 +195,7 @@ func TestChecklist31_NewSessionAtEachSignIn(t *testing.T) {
 	first := b.cookie()
 	firstID := strings.Fields(b.get("/who").body)[1]
 
-	f.clock.advance(time.Minute)
+	f.clock.Advance(time.Minute)
 	got := b.signIn("/go?to=/back&again", "alice", testPassword)
 	if got.Header.Get("Location") != "/back" {
 		t.Fatalf("sign-in again: %d", got.StatusCode)
@@ -227,7 +227,7 @@ func TestReauthenticateAsksAndRenews(t *testing.T) {
 	b := f.browser(t)
 	b.signIn(Path, "alice", testPassword)
 	before := strings.Fields(b.get("/who").body)[2]
-	f.clock.advance(time.Hour)
+	f.clock.Advance(time.Hour)
 	shown := b.get(b.get("/go?to=/back&again").Header.Get("Location"))
 	if shown.StatusCode != http.StatusOK || !strings.Contains(shown.body, "Confirm it is you") || !strings.Contains(shown.body, `value="alice"`) {
 		t.Fatalf("the page does not ask again: %d", shown.StatusCode)
@@ -252,7 +252,7 @@ func TestBrowserSessionExpires(t *testing.T) {
 	idle.signIn(Path, "alice", testPassword)
 	absolute.signIn(Path, "alice", testPassword)
 	for range 15 { // 15 × 11 h 30 min is a little more than 7 days
-		f.clock.advance(DefaultIdle - 30*time.Minute)
+		f.clock.Advance(DefaultIdle - 30*time.Minute)
 		if f.clock.Now().Sub(f.alice.CreatedAt) < DefaultAbsolute && absolute.get("/who").StatusCode != http.StatusOK {
 			t.Fatalf("a session in use ended after %s", f.clock.Now().Sub(f.alice.CreatedAt))
 		}
@@ -374,7 +374,7 @@ func TestPasswordChangeWinsAgainstASignInUnderWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.clock.advance(time.Millisecond)
+	f.clock.Advance(time.Millisecond)
 	if _, err := f.users.SetPassword(t.Context(), "alice", secret.New("another good passphrase")); err != nil {
 		t.Fatal(err)
 	}

@@ -243,7 +243,7 @@ func TestPasskeyRefusals(t *testing.T) {
 				a.t.Fatal(err)
 			}
 		}},
-		"ceremony too old":   {change: func(f *fixture, _ url.Values) { f.clock.advance(ceremonyLifetime + time.Second) }},
+		"ceremony too old":   {change: func(f *fixture, _ url.Values) { f.clock.Advance(ceremonyLifetime + time.Second) }},
 		"no ceremony":        {change: func(_ *fixture, form url.Values) { form.Del("ceremony") }},
 		"altered ceremony":   {change: func(_ *fixture, form url.Values) { form.Set("ceremony", "A"+form.Get("ceremony")[1:]) }},
 		"foreign ceremony":   {change: func(f *fixture, form url.Values) { form.Set("ceremony", foreignCeremony(f)) }},

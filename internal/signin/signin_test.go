@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"gatehouse/internal/seal"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
+	"gatehouse/internal/testkit"
 )
 
 const (
@@ -31,28 +31,10 @@ const (
 // cheapParams keep tests fast that are not about the costs.
 var cheapParams = hashParams{memory: 64, time: 1, threads: 1}
 
-// clock is a time that tests move.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // fixture is a service with one user, alice, behind a real HTTP server.
 type fixture struct {
 	*Service
-	clock *clock
+	clock *testkit.Clock
 	users *Users
 	alice store.User
 	site  *httptest.Server
@@ -61,7 +43,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	ctx := t.Context()
-	c := &clock{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
+	c := testkit.NewClock(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC))
 	keys, err := seal.NewKeyring(make([]byte, seal.KeySize))
 	if err != nil {
 		t.Fatal(err)

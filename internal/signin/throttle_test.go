@@ -31,7 +31,7 @@ func TestChecklist32_ThrottlesGuessing(t *testing.T) {
 		t.Errorf("the right password from elsewhere: %d", got.StatusCode)
 	}
 	// And where she was guessed at she can sign in a little later.
-	f.clock.advance(pairRate.interval)
+	f.clock.Advance(pairRate.interval)
 	b = f.browser(t)
 	b.from = "203.0.113.7"
 	if got := b.signIn(Path, "ALICE", testPassword); got.StatusCode != http.StatusSeeOther {

@@ -11,10 +11,11 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/store"
+	"gatehouse/internal/testkit"
 )
 
-func restoreOptions(t *testing.T, dsn string, c *clock) store.Options {
-	return store.Options{DSN: dsn, Now: c.now, Keys: keyring(t, 1)}
+func restoreOptions(t *testing.T, dsn string, c *testkit.Clock) store.Options {
+	return store.Options{DSN: dsn, Now: c.Now, Keys: keyring(t, 1)}
 }
 
 // used is a store in the middle of its life: a code not yet taken, a token not yet rotated, somebody signed in.
@@ -49,7 +50,7 @@ func checkRestored(t *testing.T, f *fixture, issued time.Time) {
 	if !f.Revoked(person, "g", "client", issued) || !f.Revoked(identity.PersonKey{}, "", "another", issued) {
 		t.Error("access tokens from before the restore are good")
 	}
-	if f.Revoked(person, "new", "client", f.clock.pass(time.Second)) {
+	if f.Revoked(person, "new", "client", f.clock.Advance(time.Second)) {
 		t.Error("access tokens from after the restore are dead")
 	}
 	get(f.UserByID(ctx, "u"))(t)
@@ -76,8 +77,8 @@ func TestChecklist63_RestoreRevivesNothing(t *testing.T) {
 	}
 	f.rotate(t, "refresh of g", "second")
 	f.user(t, "created after the backup")
-	issued := f.clock.now()
-	f.clock.pass(time.Hour)
+	issued := f.clock.Now()
+	f.clock.Advance(time.Hour)
 
 	err := store.Restore(ctx, backup, restoreOptions(t, dsn, f.clock))
 	if err == nil || !strings.Contains(err.Error(), "in use") {
@@ -94,7 +95,7 @@ func TestChecklist63_RestoreRevivesNothing(t *testing.T) {
 }
 
 // checkKept makes sure that the database from before the restore can still be used, and that nothing else is left.
-func checkKept(t *testing.T, dsn string, c *clock) {
+func checkKept(t *testing.T, dsn string, c *testkit.Clock) {
 	t.Helper()
 	files, err := filepath.Glob(dsn + "?*")
 	must(t, err)
@@ -115,8 +116,8 @@ func TestChecklist63_AfterRestore(t *testing.T) {
 	onNew(t, func(t *testing.T, dsn string) {
 		f := used(t, dsn)
 		running := open(t, dsn, f.clock) // a copy that has seen revocations which the backup does not know
-		issued := f.clock.now()
-		f.clock.pass(time.Hour)
+		issued := f.clock.Now()
+		f.clock.Advance(time.Hour)
 		must(t, f.AfterRestore(t.Context()))
 		checkRestored(t, f, issued)
 		seq := issued.UnixMicro() // more than any copy can have seen
@@ -232,8 +233,8 @@ func TestRestoreOverBroken(t *testing.T) {
 			must(t, f.Close())
 			must(t, damage(f.dsn))
 			must(t, store.Restore(ctx, backup, restoreOptions(t, f.dsn, f.clock)))
-			issued := f.clock.pass(-time.Second)
-			f.clock.pass(time.Second)
+			issued := f.clock.Advance(-time.Second)
+			f.clock.Advance(time.Second)
 			checkRestored(t, &fixture{Store: open(t, f.dsn, f.clock), dsn: f.dsn, clock: f.clock}, issued)
 		})
 	}
@@ -244,7 +245,7 @@ func TestRestoreOfOlderBackup(t *testing.T) {
 	t.Parallel()
 	backup, dsn := onSQLite(t), onSQLite(t)
 	loadVersion1(t, backup)
-	c := &clock{at: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}
+	c := testkit.NewClock(time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC))
 	must(t, store.Restore(t.Context(), backup, restoreOptions(t, dsn, c)))
 	get(open(t, dsn, c).UserByName(t.Context(), "ann"))(t)
 }

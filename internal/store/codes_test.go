@@ -17,7 +17,7 @@ func TestCodeRoundTrip(t *testing.T) {
 		want := store.Code{
 			Hash: hash("code"), Grant: "g", Person: identity.PersonKey{Issuer: issuer, Subject: "u"}, Client: "c", ClientName: "Kiro",
 			RedirectURI: "http://localhost:3334/cb?a=b", Challenge: "challenge", Resource: "https://x/mcp", Nonce: "n",
-			Scopes: identity.Scopes{"openid", "mcp:tools"}, AuthTime: f.clock.now(), Expires: f.clock.now().Add(time.Minute),
+			Scopes: identity.Scopes{"openid", "mcp:tools"}, AuthTime: f.clock.Now(), Expires: f.clock.Now().Add(time.Minute),
 			SessionID: "s", Methods: []string{"pwd"},
 		}
 		must(t, f.SaveCode(ctx, want))
@@ -75,7 +75,7 @@ func TestCodeReuseBeforeGrantExists(t *testing.T) {
 
 func TestUseOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
-		ctx, expires := t.Context(), f.clock.now().Add(time.Minute)
+		ctx, expires := t.Context(), f.clock.Now().Add(time.Minute)
 		var first atomic.Int64
 		var wg sync.WaitGroup
 		for range 20 {
@@ -94,7 +94,7 @@ func TestUseOnce(t *testing.T) {
 		if !get(f.UseOnce(ctx, "other purpose", "id\x00\xff", expires))(t) {
 			t.Error("another purpose shares the ids")
 		}
-		f.clock.pass(2 * time.Minute)
+		f.clock.Advance(2 * time.Minute)
 		must(t, f.PurgeExpired(ctx))
 		if !get(f.UseOnce(ctx, "jti", "id\x00\xff", expires))(t) {
 			t.Error("the id is remembered for ever")

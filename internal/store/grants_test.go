@@ -39,7 +39,7 @@ func TestGrantsOfPerson(t *testing.T) {
 		ctx := t.Context()
 		for _, id := range []string{"a", "b", "gone"} {
 			f.grant(t, "u", id)
-			f.clock.pass(time.Second)
+			f.clock.Advance(time.Second)
 		}
 		f.grant(t, "other", "theirs")
 		elsewhere := grantOf("u", "elsewhere", f.clock)
@@ -72,16 +72,16 @@ func TestRotationLife(t *testing.T) {
 		}
 		step("never issued", "x", store.Unknown, "")
 		step("refresh of g", "second", store.Rotated, "sealed second")
-		f.clock.pass(59 * time.Second)
+		f.clock.Advance(59 * time.Second)
 		step("refresh of g", "lost", store.Replayed, "sealed second")
 		step("lost", "x", store.Unknown, "")
 		step("second", "third", store.Rotated, "sealed third")
-		f.clock.pass(time.Second)
+		f.clock.Advance(time.Second)
 		step("second", "y", store.Replayed, "sealed third")
 		step("refresh of g", "z", store.Reused, "")
 		step("third", "fourth", store.Revoked, "")
 		step("refresh of g", "z", store.Revoked, "")
-		if !f.Revoked(identity.PersonKey{}, "g", "client", f.clock.pass(time.Hour)) {
+		if !f.Revoked(identity.PersonKey{}, "g", "client", f.clock.Advance(time.Hour)) {
 			t.Error("access tokens of a reused family are still good")
 		}
 	})
@@ -100,9 +100,9 @@ func TestRotationRefusals(t *testing.T) {
 		}
 
 		f.grant(t, "u", "idle")
-		f.clock.pass(29 * 24 * time.Hour)
+		f.clock.Advance(29 * 24 * time.Hour)
 		f.rotate(t, "refresh of idle", "second")
-		f.clock.pass(30 * 24 * time.Hour)
+		f.clock.Advance(30 * 24 * time.Hour)
 		if got := f.rotate(t, "second", "third").Outcome; got != store.Expired {
 			t.Errorf("an idle token: %s", got)
 		}
@@ -112,14 +112,14 @@ func TestRotationRefusals(t *testing.T) {
 		f.grant(t, "u", "old")
 		token := "refresh of old"
 		for i := range 4 {
-			f.clock.pass(20 * 24 * time.Hour)
+			f.clock.Advance(20 * 24 * time.Hour)
 			next := fmt.Sprint("old ", i)
 			if got := f.rotate(t, token, next).Outcome; got != store.Rotated {
 				t.Fatalf("rotation %d: %s", i, got)
 			}
 			token = next
 		}
-		f.clock.pass(10 * 24 * time.Hour)
+		f.clock.Advance(10 * 24 * time.Hour)
 		if got := f.rotate(t, token, "last").Outcome; got != store.Expired {
 			t.Errorf("after the absolute limit: %s", got)
 		}
@@ -172,7 +172,7 @@ func TestRotationAgainstRevocation(t *testing.T) {
 			f.grant(t, "u", fmt.Sprint("g", i))
 			f.rotate(t, fmt.Sprint("refresh of g", i), fmt.Sprint("second ", i))
 		}
-		f.clock.pass(time.Hour)
+		f.clock.Advance(time.Hour)
 		var wg sync.WaitGroup
 		try := func(do func(i int) error) {
 			for i := range 8 {
@@ -214,12 +214,12 @@ func TestPurgeExpired(t *testing.T) {
 		if got := f.rotate(t, "refresh of g", "x").Outcome; got != store.Replayed {
 			t.Errorf("purging broke the grace time: %s", got)
 		}
-		f.clock.pass(12 * time.Hour)
+		f.clock.Advance(12 * time.Hour)
 		must(t, f.PurgeExpired(ctx))
 		if _, _, err := f.TakeCode(ctx, hash("code of future")); err != nil {
 			t.Errorf("a code that has just expired: %v", err)
 		}
-		f.clock.pass(92 * 24 * time.Hour)
+		f.clock.Advance(92 * 24 * time.Hour)
 		must(t, f.PurgeExpired(ctx))
 		_, _, err := f.TakeCode(ctx, hash("code of future"))
 		wantErr(t, err, store.ErrNotFound)

@@ -71,36 +71,18 @@ func onBoth(t *testing.T, f func(t *testing.T, f *fixture)) {
 type fixture struct {
 	*store.Store
 	dsn   string
-	clock *clock
-}
-
-type clock struct {
-	mu sync.Mutex
-	at time.Time // guarded by mu
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *clock) pass(d time.Duration) time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(d)
-	return c.at
+	clock *testkit.Clock
 }
 
 func newFixture(t *testing.T, dsn string) *fixture {
 	t.Helper()
-	c := &clock{at: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}
+	c := testkit.NewClock(time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC))
 	return &fixture{Store: open(t, dsn, c), dsn: dsn, clock: c}
 }
 
-func open(t *testing.T, dsn string, c *clock) *store.Store {
+func open(t *testing.T, dsn string, c *testkit.Clock) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Options{DSN: dsn, Now: c.now, Keys: keyring(t, 1)})
+	s, err := store.Open(t.Context(), store.Options{DSN: dsn, Now: c.Now, Keys: keyring(t, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +146,7 @@ func (f *fixture) user(t *testing.T, id string) store.User {
 
 func (f *fixture) session(t *testing.T, user, token string) {
 	t.Helper()
-	now := f.clock.now()
+	now := f.clock.Now()
 	must(t, f.CreateBrowserSession(t.Context(), store.BrowserSession{
 		TokenHash: hash(token), ID: "id of " + token, UserID: user, AuthTime: now, CreatedAt: now, LastSeen: now, Expires: now.Add(time.Hour),
 	}))
@@ -174,17 +156,17 @@ func (f *fixture) code(t *testing.T, subject, grant string) store.Code {
 	t.Helper()
 	c := store.Code{
 		Hash: hash("code of " + grant), Grant: identity.GrantID(grant), Person: identity.PersonKey{Issuer: issuer, Subject: subject},
-		Client: "client", RedirectURI: "http://localhost:3334/oauth/callback", Expires: f.clock.now().Add(time.Minute),
+		Client: "client", RedirectURI: "http://localhost:3334/oauth/callback", Expires: f.clock.Now().Add(time.Minute),
 	}
 	must(t, f.SaveCode(t.Context(), c))
 	return c
 }
 
-func grantOf(subject, id string, c *clock) store.Grant {
+func grantOf(subject, id string, c *testkit.Clock) store.Grant {
 	return store.Grant{
 		ID: identity.GrantID(id), Person: identity.PersonKey{Issuer: issuer, Subject: subject}, Client: "client",
-		Scopes: identity.Scopes{"mcp:tools", "offline_access"}, CreatedAt: c.now(), AuthTime: c.now(), LastUsed: c.now(),
-		Expires: c.now().Add(90 * 24 * time.Hour), IdleTimeout: 30 * 24 * time.Hour,
+		Scopes: identity.Scopes{"mcp:tools", "offline_access"}, CreatedAt: c.Now(), AuthTime: c.Now(), LastUsed: c.Now(),
+		Expires: c.Now().Add(90 * 24 * time.Hour), IdleTimeout: 30 * 24 * time.Hour,
 	}
 }
 
@@ -200,6 +182,6 @@ func (f *fixture) rotate(t *testing.T, old, successor string) store.RotateResult
 	t.Helper()
 	return get(f.RotateRefresh(t.Context(), store.Rotation{
 		OldHash: hash(old), NewHash: hash(successor), SealedSuccessor: []byte("sealed " + successor), Client: "client",
-		Now: f.clock.now(), Grace: time.Minute,
+		Now: f.clock.Now(), Grace: time.Minute,
 	}))(t)
 }

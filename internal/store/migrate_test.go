@@ -177,7 +177,7 @@ func TestWrongMasterKey(t *testing.T) {
 
 func TestSigningKeys(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
-		ctx, now := t.Context(), f.clock.now()
+		ctx, now := t.Context(), f.clock.Now()
 		next := store.SigningKey{KID: "b", Alg: "ES256", Sealed: []byte{0, 255}, CreatedAt: now, ActiveFrom: now.Add(time.Hour), RetireAt: now.Add(2 * time.Hour), Expires: now.Add(3 * time.Hour)}
 		active := store.SigningKey{KID: "a", Alg: "ES256", Sealed: []byte("a"), CreatedAt: now, ActiveFrom: now}
 		must(t, f.AddSigningKey(ctx, next))
@@ -189,7 +189,7 @@ func TestSigningKeys(t *testing.T) {
 		if got, want := fmt.Sprint(get(f.SigningKeys(ctx))(t)), fmt.Sprint([]store.SigningKey{active, next}); got != want {
 			t.Errorf("keys are %s, want %s", got, want)
 		}
-		f.clock.pass(4 * time.Hour)
+		f.clock.Advance(4 * time.Hour)
 		must(t, f.PurgeExpired(ctx))
 		if got := get(f.SigningKeys(ctx))(t); len(got) != 1 || got[0].KID != "a" {
 			t.Errorf("keys after the purge are %+v", got)

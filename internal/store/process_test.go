@@ -69,7 +69,7 @@ func TestSecondProcessDisablesUser(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := f.UseOnce(ctx, "test", fmt.Sprint(i), f.clock.now()); err != nil {
+				if _, err := f.UseOnce(ctx, "test", fmt.Sprint(i), f.clock.Now()); err != nil {
 					stopped <- err
 					return
 				}
@@ -105,7 +105,7 @@ func TestNothingIsLostWhenKilled(t *testing.T) {
 		}
 		reopened := open(t, f.dsn, f.clock)
 		for _, id := range stored {
-			if get(reopened.UseOnce(t.Context(), "test", id, f.clock.now()))(t) {
+			if get(reopened.UseOnce(t.Context(), "test", id, f.clock.Now()))(t) {
 				t.Errorf("%s was confirmed and is lost", id)
 			}
 		}

@@ -23,7 +23,7 @@ func TestRevocationsInOrder(t *testing.T) {
 		must(t, f.RevokePerson(ctx, identity.PersonKey{Issuer: issuer, Subject: "u"}, "by hand"))
 		must(t, f.RevokeClient(ctx, "c", "bad"))
 		must(t, f.RevokeClient(ctx, "c", "bad"))
-		now, life := f.clock.now(), 91*24*time.Hour
+		now, life := f.clock.Now(), 91*24*time.Hour
 		want := []store.Revocation{
 			{Seq: 1, Kind: store.KindGrant, Subject: "g", Before: now, Expires: now.Add(life), Reason: "code reused"},
 			{Seq: 2, Kind: store.KindPerson, Issuer: issuer, Subject: "u", Before: now, Expires: now.Add(life), Reason: "by hand"},
@@ -48,7 +48,7 @@ func TestRevokingNobody(t *testing.T) {
 				t.Errorf("%s: no error", name)
 			}
 		}
-		if f.Revoked(identity.PersonKey{Issuer: issuer, Subject: "u"}, "", "", f.clock.now()) {
+		if f.Revoked(identity.PersonKey{Issuer: issuer, Subject: "u"}, "", "", f.clock.Now()) {
 			t.Error("everybody without a grant is out")
 		}
 	})
@@ -72,7 +72,7 @@ func TestClientDenyList(t *testing.T) {
 			t.Errorf("its code: fresh %v, %v", fresh, err)
 		}
 		wantErr(t, f.CreateGrant(ctx, grantOf("u", "g2", f.clock), nil), store.ErrRevoked)
-		if !f.Revoked(identity.PersonKey{}, "", "client", f.clock.pass(time.Hour)) {
+		if !f.Revoked(identity.PersonKey{}, "", "client", f.clock.Advance(time.Hour)) {
 			t.Error("its access tokens are good")
 		}
 	})
@@ -136,14 +136,14 @@ func TestRevocationsReachOtherProcesses(t *testing.T) {
 		ctx := t.Context()
 		other := open(t, f.dsn, f.clock)
 		person := identity.PersonKey{Issuer: issuer, Subject: "u"}
-		issued := f.clock.now()
-		f.clock.pass(time.Second)
+		issued := f.clock.Now()
+		f.clock.Advance(time.Second)
 		must(t, f.RevokePerson(ctx, person, "by hand"))
 		must(t, f.RevokeGrant(ctx, "g", "by hand"))
 		if other.Revoked(person, "", "", issued) {
 			t.Error("known without asking the database")
 		}
-		loaded := f.clock.pass(time.Second)
+		loaded := f.clock.Advance(time.Second)
 		must(t, other.LoadRevocations(ctx))
 		if !other.Revoked(person, "", "", issued) || !other.Revoked(identity.PersonKey{}, "g", "", loaded) {
 			t.Error("unknown after asking the database")
@@ -155,7 +155,7 @@ func TestRevocationsReachOtherProcesses(t *testing.T) {
 		if !reopened.Revoked(person, "", "", issued) {
 			t.Error("unknown after a restart")
 		}
-		f.clock.pass(92 * 24 * time.Hour)
+		f.clock.Advance(92 * 24 * time.Hour)
 		must(t, other.LoadRevocations(ctx))
 		if other.Revoked(identity.PersonKey{}, "g", "", loaded) {
 			t.Error("an expired revocation is kept in memory")

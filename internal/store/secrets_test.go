@@ -46,8 +46,8 @@ func useSecrets(t *testing.T, f *fixture) map[string]string {
 		"signing key": rand.Text(), "one-time id": rand.Text(),
 	}
 	f.user(t, "u")
-	must(t, f.CreateBrowserSession(ctx, store.BrowserSession{TokenHash: hash(secrets["cookie"]), ID: "s", UserID: "u", Expires: f.clock.now().Add(time.Hour)}))
-	must(t, f.SaveCode(ctx, store.Code{Hash: hash(secrets["code"]), Grant: "g", Client: "client", Expires: f.clock.now().Add(time.Minute)}))
+	must(t, f.CreateBrowserSession(ctx, store.BrowserSession{TokenHash: hash(secrets["cookie"]), ID: "s", UserID: "u", Expires: f.clock.Now().Add(time.Hour)}))
+	must(t, f.SaveCode(ctx, store.Code{Hash: hash(secrets["code"]), Grant: "g", Client: "client", Expires: f.clock.Now().Add(time.Minute)}))
 	_, _, err := f.TakeCode(ctx, hash(secrets["code"]))
 	must(t, err)
 	must(t, f.CreateGrant(ctx, grantOf("u", "g", f.clock), hash(secrets["refresh token"])))
@@ -60,7 +60,7 @@ func useSecrets(t *testing.T, f *fixture) map[string]string {
 	}
 	key := keyring(t, 1).Box("signing keys").Seal([]byte(secrets["signing key"]), []byte("kid"))
 	must(t, f.AddSigningKey(ctx, store.SigningKey{KID: "kid", Sealed: key}))
-	get(f.UseOnce(ctx, "jti", secrets["one-time id"], f.clock.now()))(t)
+	get(f.UseOnce(ctx, "jti", secrets["one-time id"], f.clock.Now()))(t)
 
 	replay := get(f.RotateRefresh(ctx, store.Rotation{OldHash: hash(secrets["refresh token"]), NewHash: hash("x"), Client: identity.ClientID("client"), Grace: time.Minute}))(t)
 	if got, err := seal.UnderToken(secrets["refresh token"], "refresh successor").Open(replay.SealedSuccessor, []byte("g")); err != nil || string(got) != secrets["successor"] {

@@ -15,7 +15,7 @@ func TestUserRoundTrip(t *testing.T) {
 		want := store.User{
 			ID: "u1", Username: "Åsa", Name: "Åsa Öberg", Email: "asa@example.com", EmailVerified: true,
 			Groups: []string{"eng", "sre"}, Claims: map[string]any{"cid": "0oa", "level": 3.0, "tags": []any{"a", true, nil}},
-			PasswordHash: "$argon2id$…", CreatedAt: f.clock.now(), UpdatedAt: f.clock.now(),
+			PasswordHash: "$argon2id$…", CreatedAt: f.clock.Now(), UpdatedAt: f.clock.Now(),
 		}
 		must(t, f.CreateUser(t.Context(), want))
 		for _, name := range []string{"Åsa", "åsa", "ÅSA"} {
@@ -117,8 +117,8 @@ func checkEnding(t *testing.T, f *fixture, change func(*testing.T, *fixture) err
 		f.code(t, id, "future grant of "+id)
 		f.grant(t, id, "grant of "+id)
 	}
-	issued := f.clock.now()
-	f.clock.pass(time.Second)
+	issued := f.clock.Now()
+	f.clock.Advance(time.Second)
 	must(t, change(t, f))
 
 	for id, ended := range map[string]bool{"u": ends, "other": false} {
@@ -147,7 +147,7 @@ func checkEnding(t *testing.T, f *fixture, change func(*testing.T, *fixture) err
 
 func checkTokens(t *testing.T, f *fixture, issued time.Time, ends bool) {
 	u, other := identity.PersonKey{Issuer: issuer, Subject: "u"}, identity.PersonKey{Issuer: issuer, Subject: "other"}
-	later := f.clock.pass(time.Second)
+	later := f.clock.Advance(time.Second)
 	if !f.Revoked(u, "", "client", issued) {
 		t.Error("a token issued before is still good")
 	}
@@ -167,12 +167,12 @@ func TestDisabledUserCanComeBack(t *testing.T) {
 		ctx := t.Context()
 		f.user(t, "u")
 		must(t, f.SetUserDisabled(ctx, "u", true))
-		session := store.BrowserSession{TokenHash: hash("new"), ID: "new", UserID: "u", Expires: f.clock.now().Add(time.Hour)}
+		session := store.BrowserSession{TokenHash: hash("new"), ID: "new", UserID: "u", Expires: f.clock.Now().Add(time.Hour)}
 		wantErr(t, f.CreateBrowserSession(ctx, session), identity.ErrGone)
 		wantErr(t, f.AddPasskey(ctx, store.Passkey{CredentialID: []byte("p"), UserID: "u", Data: []byte("{}")}), identity.ErrGone)
-		f.clock.pass(time.Second)
+		f.clock.Advance(time.Second)
 		must(t, f.SetUserDisabled(ctx, "u", false))
-		f.clock.pass(time.Second)
+		f.clock.Advance(time.Second)
 		must(t, f.CreateBrowserSession(ctx, session))
 		f.grant(t, "u", "new grant")
 		if got := f.rotate(t, "refresh of new grant", "next").Outcome; got != store.Rotated {
@@ -191,10 +191,10 @@ func TestSignInEndsWithTheUserThatWasChecked(t *testing.T) {
 		},
 	}
 	onBoth(t, func(t *testing.T, f *fixture) {
-		session := store.BrowserSession{TokenHash: hash("new"), ID: "new", UserID: "u", Expires: f.clock.now().Add(time.Hour)}
+		session := store.BrowserSession{TokenHash: hash("new"), ID: "new", UserID: "u", Expires: f.clock.Now().Add(time.Hour)}
 		session.UserAsOf = f.user(t, "u").UpdatedAt
 		for name, change := range changes {
-			f.clock.pass(time.Second)
+			f.clock.Advance(time.Second)
 			change(t, f)
 			if err := f.CreateBrowserSession(t.Context(), session); !errors.Is(err, identity.ErrGone) {
 				t.Errorf("%s has changed: %v", name, err)
