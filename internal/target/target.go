@@ -8,6 +8,7 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,22 +163,16 @@ func (o *Options) setDefaults() {
 	if o.Version == "" {
 		o.Version = "dev"
 	}
-	setDefault(&o.Timeout, time.Minute)
-	setDefault(&o.MaxTimeout, 15*time.Minute)
-	setDefault(&o.CatalogTTL, 5*time.Minute)
-	setDefault(&o.CatalogWait, 5*time.Second)
-	setDefault(&o.MaxMessage, 16<<20)
+	o.Timeout = cmp.Or(o.Timeout, time.Minute)
+	o.MaxTimeout = cmp.Or(o.MaxTimeout, 15*time.Minute)
+	o.CatalogTTL = cmp.Or(o.CatalogTTL, 5*time.Minute)
+	o.CatalogWait = cmp.Or(o.CatalogWait, 5*time.Second)
+	o.MaxMessage = cmp.Or(o.MaxMessage, 16<<20)
 	if o.Command != nil {
 		c := *o.Command
-		setDefault(&c.IdleTimeout, 10*time.Minute)
-		setDefault(&c.StartTimeout, time.Minute)
+		c.IdleTimeout = cmp.Or(c.IdleTimeout, 10*time.Minute)
+		c.StartTimeout = cmp.Or(c.StartTimeout, time.Minute)
 		o.Command = &c
-	}
-}
-
-func setDefault[T ~int | ~int64](v *T, def T) {
-	if *v == 0 {
-		*v = def
 	}
 }
 
