@@ -53,15 +53,11 @@ type metadata struct {
 func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 	base := string(issuer)
 	auth := []string{AuthNone, AuthPost, AuthBasic}
-	registration := base + "/register"
-	if c.closed {
-		registration = ""
-	}
 	doc := metadata{
 		Issuer:                base,
 		AuthorizationEndpoint: base + "/authorize",
 		TokenEndpoint:         base + "/token",
-		RegistrationEndpoint:  registration,
+		RegistrationEndpoint:  base + "/register",
 		RevocationEndpoint:    base + "/revoke",
 		UserinfoEndpoint:      base + "/userinfo",
 		EndSessionEndpoint:    base + "/signout",
