@@ -1,17 +1,11 @@
 package app
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net/http"
-	"time"
 
 	"gatehouse/internal/authn"
 	"gatehouse/internal/authserver"
 	"gatehouse/internal/config"
-	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/policy"
@@ -42,7 +36,7 @@ func authServerSnapshot(c *config.Config) authserver.Snapshot {
 		RegistrationClosed: !c.Registration.Dynamic, Lifetimes: lifetimesOf(c.Tokens),
 	}
 	for _, e := range c.Endpoints {
-		var all identity.Scopes
+		all := e.Scopes.Advertised
 		for _, scopes := range e.Scopes.Tools {
 			all = all.Union(scopes)
 		}
@@ -76,68 +70,10 @@ func policyOf(e config.Endpoint) (*policy.Policy, error) {
 	return p, nil
 }
 
-// keySets are the published keys of other issuers, one set for each discovery URL. Like targets, they survive a
-// reload, so that an issuer that is away at that moment does not lock anybody out.
-type keySets struct {
-	client  *http.Client
-	log     *slog.Logger
-	now     func() time.Time
-	current map[string]*keySet
-}
-
-type keySet struct {
-	*jose.RemoteKeys
-	stop func() error
-}
-
-func (s *keySets) plan(c *config.Config) (map[string]*keySet, error) {
-	next := map[string]*keySet{}
-	for _, a := range c.Authorizers {
-		if c.IsOwn(a.DiscoveryURL) || next[a.DiscoveryURL] != nil {
-			continue
-		}
-		if old := s.current[a.DiscoveryURL]; old != nil {
-			next[a.DiscoveryURL] = old
-			continue
-		}
-		keys, err := jose.NewRemoteKeys(jose.RemoteOptions{DiscoveryURL: a.DiscoveryURL, Client: s.client, Now: s.now, Log: s.log})
-		if err != nil {
-			return nil, fmt.Errorf("authorizer %s: %w", a.Name, err)
-		}
-		next[a.DiscoveryURL] = &keySet{RemoteKeys: keys}
-	}
-	return next, nil
-}
-
-// adopt starts what is new in a plan and returns what the plan no longer has.
-func (s *keySets) adopt(ctx context.Context, next map[string]*keySet) (retired []*keySet) {
-	for url, old := range s.current {
-		if next[url] != old {
-			retired = append(retired, old)
-		}
-	}
-	for url, k := range next {
-		if k.stop == nil {
-			one := newLifecycle(s.log)
-			one.runs(ctx, "keys of "+url, k.Run)
-			k.stop = one.stop
-		}
-	}
-	s.current = next
-	return retired
-}
-
-func stopKeySets(all []*keySet) error {
-	var joined error
-	for _, k := range all {
-		joined = errors.Join(joined, k.stop())
-	}
-	return joined
-}
-
 // authnEndpoint translates whose tokens an endpoint takes.
-func authnEndpoint(c *config.Config, e config.Endpoint, own jose.KeySource, remote map[string]*keySet) (*authn.Endpoint, error) {
-	out := &authn.Endpoint{Path: e.Path, Resource: c.Resource(e.Path), Name: "Gatehouse " + e.Path, DefaultScopes: e.Scopes.Default}
+func authnEndpoint(c *config.Config, e config.Endpoint, own jose.KeySource, remote *issuers) (*authn.Endpoint, error) {
+	out := &authn.Endpoint{Path: e.Path, Resource: c.Resource(e.Path), Name: "Gatehouse " + e.Path, DefaultScopes: e.Scopes.Default,
+		ExtraScopes: e.Scopes.Advertised}
 	for _, name := range e.Issuers {
 		if name == config.Gatehouse {
 			out.Authorizers = append(out.Authorizers, &authn.Authorizer{Name: name, Own: true, Issuer: c.Issuer(), Keys: own})
@@ -152,9 +88,9 @@ func authnEndpoint(c *config.Config, e config.Endpoint, own jose.KeySource, remo
 	return out, out.Validate()
 }
 
-func authorizerOf(c *config.Config, a config.Authorizer, own jose.KeySource, remote map[string]*keySet) *authn.Authorizer {
+func authorizerOf(c *config.Config, a config.Authorizer, own jose.KeySource, remote *issuers) *authn.Authorizer {
 	out := &authn.Authorizer{
-		Name: a.Name, AllowedAudience: a.AllowedAudience, NoAudience: len(a.AllowedAudience) == 0,
+		Name: a.Name, Introspection: remote.introspectors[introspectionOf(a)], AllowedAudience: a.AllowedAudience, NoAudience: len(a.AllowedAudience) == 0,
 		AllowedClients: a.AllowedClients, AllowedScopes: a.AllowedScopes, AdvertisedScopes: a.AdvertisedScopes,
 		CustomClaims: a.CustomClaims,
 	}
@@ -162,6 +98,6 @@ func authorizerOf(c *config.Config, a config.Authorizer, own jose.KeySource, rem
 		out.Issuer, out.Keys = c.Issuer(), own
 		return out
 	}
-	out.Keys = remote[a.DiscoveryURL].RemoteKeys
+	out.Keys = remote.keys[a.DiscoveryURL].RemoteKeys
 	return out
 }

@@ -88,7 +88,7 @@ func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*
 	key := digestOf(token)
 	v := a.cache.get(key)
 	switch {
-	case v == nil || v.generation != v.keys.Generation() || v.judge(e).refusal != nil:
+	case v == nil || v.due(now) || v.judge(e).refusal != nil:
 		var refusal *Refusal
 		if v, refusal = verify(ctx, token, e, now); refusal != nil {
 			return nil, refusal
@@ -123,7 +123,13 @@ func (a *Authenticator) checkRevocationsCurrent(ctx context.Context) *Refusal {
 // accepts the token.
 func verify(ctx context.Context, token string, e *Endpoint, now time.Time) (*verified, *Refusal) {
 	t, err := jose.Parse(token)
-	if err != nil {
+	switch {
+	case err != nil && jose.ReasonOf(err) == jose.Malformed && looksOpaque(token):
+		if v, refusal := introspect(ctx, token, e, now); v != nil || refusal != nil {
+			return v, refusal
+		}
+		return nil, opaqueRefused(err)
+	case err != nil:
 		return nil, fromJOSE(err)
 	}
 	iss, _ := t.Claims.String("iss")

@@ -35,7 +35,9 @@ type Authorizer struct {
 	// issuer uses two.
 	AdvertisedScopes map[string]string
 	CustomClaims     []*identity.Rule // all of them must hold
-	MaxLifetime      time.Duration    // from iat to exp; default 24 h
+	// Introspection asks the issuer about tokens that are not JWTs. Without it they are refused.
+	Introspection *Introspector
+	MaxLifetime   time.Duration // from iat to exp; default 24 h
 }
 
 // discovered are keys that learn whose they are from a discovery document.
@@ -75,6 +77,9 @@ func (z *Authorizer) Validate() error {
 		if err := rule.Validate(); err != nil {
 			faults = append(faults, err)
 		}
+	}
+	if z.Introspection != nil && z.Own {
+		fault("own tokens are never opaque; introspection is for other issuers")
 	}
 	if z.MaxLifetime < 0 {
 		fault("the longest lifetime is negative")
@@ -124,7 +129,7 @@ func (z *Authorizer) advertised(scopes identity.Scopes) identity.Scopes {
 
 // judge applies the rules to a token whose signature and times are good. It returns nil when all of them hold.
 func (z *Authorizer) judge(t *verified, e *Endpoint) *Refusal {
-	if !slices.Contains(z.algorithms(), t.header.Alg) {
+	if t.via == nil && !slices.Contains(z.algorithms(), t.header.Alg) {
 		return invalidToken(stepSignature, Reason(jose.AlgRefused), "the access token is signed with an algorithm that is not accepted", nil)
 	}
 	if t.ours() && !t.header.IsType("at+jwt") { // RFC 9068 §4; the only other JWTs that we sign for clients are ID tokens

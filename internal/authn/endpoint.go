@@ -21,6 +21,7 @@ type Endpoint struct {
 
 	Authorizers   []*Authorizer   // the first one's issuer leads the metadata
 	DefaultScopes identity.Scopes // what the first challenge asks for, and what Gatehouse's own tokens need
+	ExtraScopes   identity.Scopes // what clients are told to ask for beside that, and nobody needs
 }
 
 // Validate reports what is wrong with the endpoint or one of its authorizers.
@@ -39,7 +40,7 @@ func (e *Endpoint) Validate() error {
 	if len(e.Authorizers) == 0 {
 		faults = append(faults, errors.New("it has no authorizer, so nobody could get in"))
 	}
-	for _, s := range e.DefaultScopes {
+	for _, s := range slices.Concat(e.DefaultScopes, e.ExtraScopes) {
 		if !identity.ValidScope(s) {
 			faults = append(faults, fmt.Errorf("scope %q has characters that a scope must not have", s))
 		}
@@ -68,12 +69,17 @@ func (e *Endpoint) split() (origin, path string) {
 	return scheme + "://" + host, path
 }
 
-// scopes is what a client is told to ask for: the default scopes, or else what the leading authorizer wants to see.
+// scopes is what a client is told to ask for: the default scopes, or else what the leading authorizer wants to see; and
+// the extra ones.
 func (e *Endpoint) scopes() identity.Scopes {
-	if len(e.DefaultScopes) == 0 && len(e.Authorizers) > 0 {
-		return e.Authorizers[0].advertised(e.Authorizers[0].AllowedScopes)
+	scopes := e.DefaultScopes
+	if len(scopes) == 0 && len(e.Authorizers) > 0 {
+		scopes = e.Authorizers[0].advertised(e.Authorizers[0].AllowedScopes)
 	}
-	return e.DefaultScopes
+	if len(e.ExtraScopes) == 0 {
+		return scopes
+	}
+	return scopes.Union(e.ExtraScopes)
 }
 
 // issuers are the authorization servers in the order of the authorizers. One whose name is not known yet is left out.

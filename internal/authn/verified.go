@@ -19,6 +19,8 @@ type verified struct {
 	claims     identity.Claims
 	keys       jose.KeySource // under which it was verified …
 	generation uint64         // … and in which state of theirs
+	via        *Introspector  // who vouches for it instead of a signature; nil for JWTs …
+	recheck    time.Time      // … and until when; zero for JWTs
 
 	key      identity.PersonKey
 	client   identity.ClientID
@@ -165,6 +167,11 @@ func timeOf(c identity.Claims, name string) (time.Time, bool) {
 	return time.Unix(whole, int64((seconds-float64(whole))*1e9)), true
 }
 
+// due reports whether the token has to be verified again.
+func (v *verified) due(now time.Time) bool {
+	return v.generation != v.keys.Generation() || v.via != nil && !now.Before(v.recheck)
+}
+
 // judge applies the endpoint's rules, or remembers what they said.
 func (v *verified) judge(e *Endpoint) *verdict {
 	if d := v.verdict.Load(); d != nil && d.endpoint == e {
@@ -172,7 +179,7 @@ func (v *verified) judge(e *Endpoint) *verdict {
 	}
 	d := &verdict{endpoint: e, refusal: invalidToken(stepIssuer, UnknownIssuer, "the issuer of the access token is not accepted here", nil)}
 	for _, z := range e.Authorizers {
-		if z.Keys != v.keys || !z.accepts(v.key.Issuer) {
+		if z.Keys != v.keys || !z.accepts(v.key.Issuer) || v.via != nil && z.Introspection != v.via {
 			continue
 		}
 		refusal := z.judge(v, e)

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"gatehouse/internal/identity"
@@ -54,6 +55,7 @@ func (k *checker) authorizer(path string, a *Authorizer) {
 		}
 	}
 	k.scopeList(path+".allowed_scopes", a.AllowedScopes)
+	k.introspection(path, a)
 	for allowed, advertised := range a.AdvertisedScopes {
 		at := join(path+".advertised_scopes", allowed)
 		if !a.AllowedScopes.Has(allowed) {
@@ -61,6 +63,41 @@ func (k *checker) authorizer(path string, a *Authorizer) {
 		} else if !identity.ValidScope(advertised) {
 			k.bad(at, fmt.Sprintf("%q is not a scope", advertised), "A scope has no spaces, quotes or backslashes.")
 		}
+	}
+}
+
+func (k *checker) introspection(path string, a *Authorizer) {
+	in := a.Introspection
+	if in == nil {
+		return
+	}
+	path += ".introspection"
+	if k.cfg.IsOwn(a.DiscoveryURL) {
+		k.bad(path, "asks Gatehouse about its own tokens, which are JWTs", "Remove it.")
+	}
+	if in.ClientID == "" {
+		k.bad(path+".client_id", "is empty", "Register a confidential client at the issuer and let it introspect.")
+	}
+	u, err := url.Parse(in.URL)
+	switch {
+	case in.URL == "":
+	case err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil || strings.Contains(in.URL, "#"):
+		k.bad(path+".url", "is not the URL of an introspection endpoint", "Copy it from the provider: https://…/introspect")
+	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+		k.bad(path+".url", "is plain http on another host than this machine: tokens and client_secret would travel in the open", "Write https.")
+	}
+}
+
+// introspectors warns where one issuer is shown the tokens of another.
+func (k *checker) introspectors(path string, issuers []string) {
+	var asked []string
+	for i := range k.cfg.Authorizers {
+		if a := &k.cfg.Authorizers[i]; a.Introspection != nil && slices.Contains(issuers, a.Name) && !slices.Contains(asked, a.DiscoveryURL) {
+			asked = append(asked, a.DiscoveryURL)
+		}
+	}
+	if len(asked) > 1 {
+		k.doubtful(path, "names several issuers with introspection: each is shown every opaque token until one knows it", "Give each issuer an endpoint of its own.")
 	}
 }
 

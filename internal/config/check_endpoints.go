@@ -27,6 +27,7 @@ func (k *checker) endpoints() {
 			k.bad(fmt.Sprintf("%s.issuers[%d]", path, i), "nobody can sign in for it, because sign_in.users is false", "Set sign_in.users: true, or name an authorizer instead.")
 		}
 		k.endpointScopes(path+".scopes", e, targets)
+		k.introspectors(path+".issuers", e.Issuers)
 	}
 }
 
@@ -71,6 +72,10 @@ func (k *checker) references(path string, names, known []string, what string) {
 
 func (k *checker) endpointScopes(path string, e *Endpoint, targets []string) {
 	k.scopeList(path+".default", e.Scopes.Default)
+	k.scopeList(path+".advertised", e.Scopes.Advertised)
+	if i := slices.Index(e.Scopes.Advertised, "offline_access"); i >= 0 {
+		k.doubtful(fmt.Sprintf("%s.advertised[%d]", path, i), "is a matter between client and issuer and never advertised", "Remove it; clients ask for it when the issuer's metadata lists it.")
+	}
 	for name, scopes := range e.Scopes.Tools {
 		at := join(path+".tools", name)
 		k.scopeList(at, scopes)

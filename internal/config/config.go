@@ -143,10 +143,20 @@ type Authorizer struct {
 	CustomClaims     []*identity.Rule    `yaml:"custom_claims" doc:"Conditions on further claims; all must hold."`
 	AdvertisedScopes map[string]string   `yaml:"advertised_scopes" doc:"What clients are told to ask for in place of an allowed scope: {allowed: advertised}."`
 
+	Introspection *Introspection `yaml:"introspection" doc:"Asks the issuer about tokens that are not JWTs (RFC 7662). Without it they are refused."`
+
 	// AgentCore's own words for the same; translated at load, nil afterwards.
 	Configuration       *AgentCoreConfiguration `yaml:"authorizerConfiguration" doc:"An AgentCore authorizerConfiguration, as it is, in place of the keys above."`
 	CustomJWTAuthorizer *AgentCoreJWT           `yaml:"customJWTAuthorizer" doc:"An AgentCore customJWTAuthorizer, as it is, in place of the keys above."`
 	AgentCoreFile       string                  `yaml:"agentcore_file,path" doc:"JSON file with one of the two, or with a whole AgentCore gateway."`
+}
+
+// Introspection says where to ask about opaque tokens, and as whom.
+type Introspection struct {
+	URL          string      `yaml:"url" doc:"Introspection endpoint. Without it: introspection_endpoint of the issuer's metadata."`
+	ClientID     string      `yaml:"client_id,required" doc:"Client that Gatehouse asks as."`
+	ClientSecret secret.Text `yaml:"client_secret,required" doc:"Its secret."`
+	AuthMethod   string      `yaml:"auth_method" enum:"client_secret_basic,client_secret_post" doc:"How it authenticates."`
 }
 
 // Target is one thing behind Gatehouse that has tools: exactly one of URL, Command and Demo is set.
@@ -180,9 +190,10 @@ type Access struct {
 
 // EndpointScopes are the scopes that calls need.
 type EndpointScopes struct {
-	Default identity.Scopes            `yaml:"default" doc:"What the first challenge asks for, and what every call with a token of gatehouse needs. Without it: mcp:tools when gatehouse is the only issuer, else nothing."`
-	Tools   map[string]identity.Scopes `yaml:"tools" doc:"What a call of a tool needs beside that, by the name that clients see."`
-	Methods map[string]identity.Scopes `yaml:"methods" doc:"What a method needs beside that, such as resources/read."`
+	Advertised identity.Scopes            `yaml:"advertised" doc:"What clients are told to ask for beside default, though no call needs it, such as openid."`
+	Default    identity.Scopes            `yaml:"default" doc:"What the first challenge asks for, and what every call with a token of gatehouse needs. Without it: mcp:tools when gatehouse is the only issuer, else nothing."`
+	Tools      map[string]identity.Scopes `yaml:"tools" doc:"What a call of a tool needs beside that, by the name that clients see."`
+	Methods    map[string]identity.Scopes `yaml:"methods" doc:"What a method needs beside that, such as resources/read."`
 }
 
 // Issuer is the issuer identifier of the built-in authorization server: the public origin.

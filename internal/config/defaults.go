@@ -45,6 +45,8 @@ func setDefaults(v any) {
 		c.GrantTypes = []string{"authorization_code", "refresh_token"}
 		c.AuthMethod = AuthNone
 		c.Consent = ConsentAlways
+	case *Introspection:
+		c.AuthMethod = AuthBasic
 	case *Target:
 		c.Timeout = 5 * time.Minute
 	case *Endpoint:

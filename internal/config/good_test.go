@@ -230,6 +230,10 @@ func TestClaimRules(t *testing.T) {
 		`email matches ".*@acme\\.example"`, `banned exists false`, `sub exists`,
 		`resource_access.*.roles contains_all ["reader" "writer"]`, `urn:zitadel:iam:org:project:roles (keys) contains "admin"`,
 	})
+	in := c.Authorizers[0].Introspection
+	same(t, "introspection", []string{in.URL, in.ClientID, in.ClientSecret.Reveal(), in.AuthMethod}, []string{"", "asker", "a-secret-from-env", AuthBasic})
+	same(t, "advertised", c.Endpoints[0].Scopes.Advertised, identity.Scopes{"openid", "groups"})
+	same(t, "warnings", len(c.Warnings), 0)
 	same(t, "access", c.Endpoints[0].Access.Rule.String(),
 		`all of (any of (groups contains_any ["eng" "sre"]; realm_access.roles contains "admin"); not (sub starts_with "svc-"))`)
 	same(t, "administrators", c.Administrators.String(),

@@ -15,8 +15,9 @@ import (
 
 // metadata is what this package needs of an issuer's discovery document (RFC 8414 §2, OpenID Connect Discovery §3).
 type metadata struct {
-	issuer  identity.Issuer
-	jwksURI string
+	issuer        identity.Issuer
+	jwksURI       string
+	introspection string // RFC 8414 §2 introspection_endpoint; may be empty
 }
 
 // issuersOf returns the issuers that a discovery URL can stand for. The well-known part is either appended to the
@@ -42,8 +43,9 @@ func discover(ctx context.Context, client *http.Client, from string, expected []
 		return metadata{}, fmt.Errorf("discover issuer: %w", err)
 	}
 	var doc struct {
-		Issuer  identity.Issuer `json:"issuer"`
-		JWKSURI string          `json:"jwks_uri"`
+		Issuer        identity.Issuer `json:"issuer"`
+		JWKSURI       string          `json:"jwks_uri"`
+		Introspection string          `json:"introspection_endpoint"`
 	}
 	if err := json.Unmarshal(body, &doc); err != nil {
 		return metadata{}, fmt.Errorf("read discovery document %s: %w", from, err)
@@ -58,5 +60,5 @@ func discover(ctx context.Context, client *http.Client, from string, expected []
 	if err := checkURL(doc.JWKSURI); err != nil {
 		return metadata{}, fmt.Errorf("discovery document %s: jwks_uri: %w", from, err)
 	}
-	return metadata{issuer: doc.Issuer, jwksURI: doc.JWKSURI}, nil
+	return metadata{issuer: doc.Issuer, jwksURI: doc.JWKSURI, introspection: doc.Introspection}, nil
 }

@@ -156,6 +156,23 @@ func (k *RemoteKeys) Load(ctx context.Context) error {
 	return err
 }
 
+// IntrospectionEndpoint returns where the issuer's discovery document says that tokens may be asked about (RFC 7662).
+func (k *RemoteKeys) IntrospectionEndpoint(ctx context.Context) (string, error) {
+	if err := k.Load(ctx); err != nil {
+		return "", err
+	}
+	k.mu.Lock()
+	endpoint := k.found.introspection
+	k.mu.Unlock()
+	if endpoint == "" {
+		return "", fmt.Errorf("discovery document %s: introspection_endpoint is missing", k.o.DiscoveryURL)
+	}
+	if err := checkURL(endpoint); err != nil {
+		return "", fmt.Errorf("discovery document %s: introspection_endpoint: %w", k.o.DiscoveryURL, err)
+	}
+	return endpoint, nil
+}
+
 // Run keeps the keys fresh until ctx ends.
 func (k *RemoteKeys) Run(ctx context.Context) error {
 	for ctx.Err() == nil {

@@ -27,12 +27,13 @@ type IDP struct {
 	keySet       []byte
 	cacheControl string
 	fetches      map[string]int
+	opaque       map[string]map[string]any // tokens that only the provider can read
 }
 
 // NewIDP starts a provider with one ES256 key; it stops with the test. The path becomes part of the issuer, such as
 // /realms/acme; it may be empty.
 func NewIDP(t testing.TB, path string) *IDP {
-	p := &IDP{path: path, fetches: map[string]int{}}
+	p := &IDP{path: path, fetches: map[string]int{}, opaque: map[string]map[string]any{}}
 	p.server = httptest.NewServer(p)
 	t.Cleanup(func() {
 		p.Release()
@@ -170,6 +171,8 @@ func (p *IDP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == p.path+"/keys":
 		what = "keys"
+	case r.URL.Path == p.path+"/introspect":
+		what = "introspection"
 	case strings.Contains(r.URL.Path, "/.well-known/"):
 		what = "discovery"
 	default:
@@ -178,7 +181,12 @@ func (p *IDP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Lock()
 	p.fetches[what]++
-	down, held, waiting, body := p.down, p.held, p.waiting, p.answer(what)
+	down, held, waiting, status, body := p.down, p.held, p.waiting, http.StatusOK, []byte(nil)
+	if what == "introspection" {
+		status, body = p.introspect(r)
+	} else {
+		body = p.answer(what)
+	}
 	cacheControl := p.cacheControl
 	p.mu.Unlock()
 	if held != nil {
@@ -200,6 +208,7 @@ func (p *IDP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if what == "keys" && cacheControl != "" {
 		w.Header().Set("Cache-Control", cacheControl)
 	}
+	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }
 
@@ -219,6 +228,7 @@ func (p *IDP) answer(what string) []byte {
 		members := map[string]any{
 			"issuer": p.Issuer(), "jwks_uri": p.JWKSURL(),
 			"authorization_endpoint": p.Issuer() + "/authorize", "token_endpoint": p.Issuer() + "/token",
+			"introspection_endpoint":   p.IntrospectionURL(),
 			"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
 			"id_token_signing_alg_values_supported": slices.Sorted(maps.Keys(p.algorithms())),
 		}

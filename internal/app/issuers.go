@@ -1,0 +1,124 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"gatehouse/internal/authn"
+	"gatehouse/internal/config"
+	"gatehouse/internal/jose"
+)
+
+// keySets keeps what is known about other issuers. Like targets it survives a reload, so that an issuer that is away at
+// that moment does not lock anybody out.
+type keySets struct {
+	client  *http.Client
+	log     *slog.Logger
+	now     func() time.Time
+	current *issuers
+}
+
+// issuers are the other issuers of one configuration.
+type issuers struct {
+	keys          map[string]*keySet // published keys, one set for each discovery URL
+	introspectors map[introspection]*authn.Introspector
+}
+
+type keySet struct {
+	*jose.RemoteKeys
+	stop func() error
+}
+
+// introspection is what makes one introspector differ from another.
+type introspection struct{ discoveryURL, url, clientID, clientSecret, authMethod string }
+
+func introspectionOf(a config.Authorizer) introspection {
+	in := a.Introspection
+	if in == nil {
+		return introspection{}
+	}
+	return introspection{a.DiscoveryURL, in.URL, in.ClientID, in.ClientSecret.Reveal(), in.AuthMethod}
+}
+
+// plan makes what a configuration needs and takes over what is there already.
+func (s *keySets) plan(c *config.Config) (*issuers, error) {
+	next := &issuers{keys: map[string]*keySet{}, introspectors: map[introspection]*authn.Introspector{}}
+	old := s.current
+	if old == nil {
+		old = &issuers{}
+	}
+	for _, a := range c.Authorizers {
+		if c.IsOwn(a.DiscoveryURL) {
+			continue
+		}
+		if next.keys[a.DiscoveryURL] == nil {
+			next.keys[a.DiscoveryURL] = old.keys[a.DiscoveryURL]
+		}
+		if next.keys[a.DiscoveryURL] == nil {
+			keys, err := jose.NewRemoteKeys(jose.RemoteOptions{DiscoveryURL: a.DiscoveryURL, Client: s.client, Now: s.now, Log: s.log})
+			if err != nil {
+				return nil, fmt.Errorf("authorizer %s: %w", a.Name, err)
+			}
+			next.keys[a.DiscoveryURL] = &keySet{RemoteKeys: keys}
+		}
+		if a.Introspection == nil {
+			continue
+		}
+		key := introspectionOf(a)
+		if next.introspectors[key] = old.introspectors[key]; next.introspectors[key] != nil {
+			continue
+		}
+		var err error
+		if next.introspectors[key], err = s.introspector(a, next.keys[a.DiscoveryURL]); err != nil {
+			return nil, fmt.Errorf("authorizer %s: %w", a.Name, err)
+		}
+	}
+	return next, nil
+}
+
+func (s *keySets) introspector(a config.Authorizer, keys *keySet) (*authn.Introspector, error) {
+	in := a.Introspection
+	o := authn.IntrospectionOptions{
+		Endpoint: keys.IntrospectionEndpoint, ClientID: in.ClientID, ClientSecret: in.ClientSecret,
+		Post: in.AuthMethod == config.AuthPost, Client: s.client, Now: s.now,
+	}
+	if in.URL != "" {
+		o.Endpoint = func(context.Context) (string, error) { return in.URL, nil }
+	}
+	return authn.NewIntrospector(o)
+}
+
+// adopt starts what is new in a plan and returns what the plan no longer has. A nil plan has nothing.
+func (s *keySets) adopt(ctx context.Context, next *issuers) (retired []*keySet) {
+	if next == nil {
+		next = &issuers{}
+	}
+	if s.current != nil {
+		for url, old := range s.current.keys {
+			if next.keys[url] != old {
+				retired = append(retired, old)
+			}
+		}
+	}
+	for url, k := range next.keys {
+		if k.stop == nil {
+			one := newLifecycle(s.log)
+			one.runs(ctx, "keys of "+url, k.Run)
+			k.stop = one.stop
+		}
+	}
+	s.current = next
+	return retired
+}
+
+func stopKeySets(all []*keySet) error {
+	var joined error
+	for _, k := range all {
+		joined = errors.Join(joined, k.stop())
+	}
+	return joined
+}
