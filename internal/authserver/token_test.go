@@ -1,10 +1,13 @@
 package authserver
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -459,4 +462,32 @@ func TestAuditFailureStopsTokens(t *testing.T) {
 	code := h.code(authorizeParams(nil))
 	h.audit.err = audit.ErrUnavailable
 	h.wantError(h.post("/token", codeForm(code, nil)), http.StatusServiceUnavailable, "temporarily_unavailable")
+}
+
+// The store's own test shows that it keeps no secret besides what it is given; here it is given hashes.
+func TestChecklist62_TheStoreIsGivenHashes(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	code := h.code(authorizeParams(map[string]string{"scope": "openid offline_access"}))
+	first := h.wantTokens(h.post("/token", codeForm(code, nil)))
+	second := h.wantTokens(h.post("/token", refreshForm(first.RefreshToken, nil)))
+	path := filepath.Join(t.TempDir(), "copy.db")
+	if err := h.store.Backup(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(stored, []byte(publicClient)) {
+		t.Fatal("the copy lacks what must be in it")
+	}
+	for name, secret := range map[string]string{
+		"code": code, "first refresh token": first.RefreshToken, "second refresh token": second.RefreshToken,
+		"access token": first.AccessToken, "ID token": first.IDToken, "verifier": verifier,
+	} {
+		if bytes.Contains(stored, []byte(secret)) {
+			t.Errorf("the %s is in the database", name)
+		}
+	}
 }

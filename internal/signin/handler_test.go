@@ -1,7 +1,9 @@
 package signin
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -262,6 +264,25 @@ func TestBrowserSessionExpires(t *testing.T) {
 	}
 	if absolute.get("/who").StatusCode != http.StatusUnauthorized {
 		t.Error("a session outlived its absolute lifetime")
+	}
+}
+
+func TestChecklist62_SessionCookieIsStoredHashed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	b := f.browser(t)
+	b.signIn(Path, "alice", testPassword)
+	token, err := base64.RawURLEncoding.DecodeString(b.cookie())
+	if err != nil || len(token) != 32 {
+		t.Fatal(err, len(token))
+	}
+	path := filepath.Join(t.TempDir(), "copy.db")
+	if err := f.Store.Backup(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := os.ReadFile(path)
+	if err != nil || !bytes.Contains(stored, tokenHash(token)) || bytes.Contains(stored, token) || bytes.Contains(stored, []byte(b.cookie())) {
+		t.Errorf("the database does not hold the cookie's hash alone: %v", err)
 	}
 }
 

@@ -23,7 +23,9 @@ func used(t *testing.T, dsn string) *fixture {
 	f := newFixture(t, dsn)
 	ctx := t.Context()
 	f.user(t, "u")
-	f.session(t, "u", "cookie")
+	must(t, f.CreateBrowserSession(ctx, store.BrowserSession{ // which outlives the test
+		TokenHash: hash("cookie"), ID: "id of cookie", UserID: "u", Expires: f.clock.Now().Add(30 * 24 * time.Hour),
+	}))
 	f.code(t, "u", "future")
 	f.grant(t, "u", "g")
 	must(t, f.AddPasskey(ctx, store.Passkey{CredentialID: []byte("p"), UserID: "u", Data: []byte("{}")}))
