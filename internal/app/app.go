@@ -98,6 +98,7 @@ func (a *App) build(ctx context.Context) error {
 	if a.signin, err = signin.New(signin.Options{
 		PublicURL: c.PublicURL.URL(), Issuer: c.Issuer(), Store: a.state.Store, Keys: a.state.Keys,
 		ClientIP: web.ClientIP, Log: a.Log, Audit: a.audit, Idle: c.SignIn.Session.Idle, Absolute: c.SignIn.Session.Absolute,
+		NoPasskeys: !c.SignIn.Passkeys,
 	}); err != nil {
 		return err
 	}

@@ -47,10 +47,14 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := a.authsrv.Swap(authServerSnapshot(c)); err != nil {
+	clients := authServerSnapshot(c)
+	if err := clients.Check(); err != nil {
 		return err
 	}
 	if err := a.gateway.Swap(snapshot); err != nil {
+		return err
+	}
+	if err := a.authsrv.Swap(clients); err != nil { // never, after Check
 		return err
 	}
 	a.tokens.swap(endpoints)
@@ -142,6 +146,9 @@ func fixed(old, next *config.Config) error {
 	unchanged(old.Database.Reveal() == next.Database.Reveal(), "database")
 	unchanged((old.TLS == nil) == (next.TLS == nil) && (old.TLS == nil || *old.TLS == *next.TLS), "tls")
 	unchanged(reflect.DeepEqual(old.MasterKeys, next.MasterKeys), "master_key")
+	unchanged(old.SignIn.Passkeys == next.SignIn.Passkeys, "sign_in.passkeys")
+	unchanged(old.SignIn.Session == next.SignIn.Session, "sign_in.session")
+	unchanged(old.Registration.RatePerMinute == next.Registration.RatePerMinute, "registration.rate_per_minute")
 	return errors.Join(faults...)
 }
 

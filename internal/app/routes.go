@@ -65,8 +65,10 @@ func (a *App) newRoutes(s *site) http.Handler {
 	for _, r := range a.authsrv.BrowserRoutes() {
 		mux.Handle(r.Pattern, r.Handler)
 	}
-	for _, r := range a.signin.Routes() {
-		mux.Handle(r.Pattern, r.Handler)
+	if s.config.SignIn.Users {
+		for _, r := range a.signin.Routes() {
+			mux.Handle(r.Pattern, r.Handler)
+		}
 	}
 	for _, r := range s.people.Routes() {
 		mux.Handle(r.Pattern, r.Handler)
