@@ -49,7 +49,8 @@ func (p *Provider) VerifyLogoutToken(ctx context.Context, token string) (*Logout
 	if _, present := claims["nonce"]; present {
 		return nil, p.fail(Rejected, ReasonLogoutToken, "it has a nonce, which ID tokens have", nil)
 	}
-	l := &Logout{Issuer: identity.Issuer(text(claims, "iss"))}
+	iss, _ := claims.String("iss")
+	l := &Logout{Issuer: identity.Issuer(iss)}
 	l.Subject, _ = claims.String("sub")
 	l.SessionID, _ = claims.String("sid")
 	l.ID, _ = claims.String("jti")
@@ -59,7 +60,10 @@ func (p *Provider) VerifyLogoutToken(ctx context.Context, token string) (*Logout
 	case !usableSubject(l.ID):
 		return nil, p.fail(Rejected, ReasonLogoutToken, "jti is missing or unusable", nil)
 	}
-	return l, p.checkLogoutTimes(l, claims)
+	if err := p.checkLogoutTimes(l, claims); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // checkLogoutTimes bounds how long a token can be replayed, whether or not it has an exp of its own.

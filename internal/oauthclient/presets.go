@@ -30,7 +30,7 @@ func okta() Preset {
 func entra() Preset {
 	return Preset{
 		Name:             "entra",
-		DiscoveryExample: "https://login.microsoftonline.com/TENANT-ID/v2.0/.well-known/openid-configuration",
+		DiscoveryExample: "https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000/v2.0/.well-known/openid-configuration",
 		DiscoveryPath:    `/(?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|common|organizations)/v2\.0`,
 		FormHint:         "use the tenant's id, not its domain name, and the v2.0 endpoint; common and organizations need the list of tenants beside them",
 		Scopes:           []string{"profile", "email", offlineAccess},
