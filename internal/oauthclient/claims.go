@@ -93,7 +93,7 @@ func (p *Provider) groups(c identity.Claims) (groups []string, known bool) {
 	if path == "" {
 		return nil, true
 	}
-	values, moved := c.Find(path)
+	values, moved := c.Lookup(path)
 	if moved || c["hasgroups"] == true && path == "groups" {
 		return nil, false
 	}

@@ -1,9 +1,9 @@
 package identity
 
-// Find returns every value that a claim path finds, in no particular order where * stands for several, and whether the
+// Lookup returns every value that a claim path finds, in no particular order where * stands for several, and whether the
 // issuer moved the claim out of the token (OpenID Connect Core §5.6.2), so that nobody knows. See checkPath for what
 // paths look like.
-func (c Claims) Find(path string) (values []any, moved bool) {
+func (c Claims) Lookup(path string) (values []any, moved bool) {
 	if _, moved = c.moved(path); moved {
 		return nil, true
 	}
