@@ -112,6 +112,20 @@ func TestMalformedTemplatesMatchNothing(t *testing.T) {
 	}
 }
 
+// Matching costs something for each byte of the URI and each template, so both are bounded.
+func TestLongURIsAndTemplatesFitNothing(t *testing.T) {
+	t.Parallel()
+	table := NewTable([]Target{{Name: "a", Templates: []mcp.Item{{Name: "x://{+p}"}, {Name: "y://" + strings.Repeat("y", maxTemplate) + "{p}"}}}}, true)
+	if _, _, ok := table.Resolve(mcp.MethodResourcesRead, "x://short"); !ok {
+		t.Error("a short URI fits nothing")
+	}
+	for _, uri := range []string{"x://" + strings.Repeat("x", maxURI), "y://" + strings.Repeat("y", maxTemplate) + "1"} {
+		if _, _, ok := table.Resolve(mcp.MethodResourcesRead, uri); ok {
+			t.Errorf("%.10s… fits", uri)
+		}
+	}
+}
+
 func FuzzTemplate(f *testing.F) {
 	f.Add("x://{a}/{+b}{?c}", "x://1/2?c=3")
 	f.Add("x{/y*}{#z}{;p}{.q}{&r}", "x/1/2#z")

@@ -5,6 +5,13 @@ import (
 	"strings"
 )
 
+// Longer templates match nothing, and longer URIs fit none: both come from outside, and every template is tried on
+// every URI that is not listed.
+const (
+	maxTemplate = 2 << 10
+	maxURI      = 8 << 10
+)
+
 // template is a URI template of a target (RFC 6570, levels 1 to 3), turned round: it recognises the URIs that it
 // could have made. Matching is linear in the URI.
 type template struct {
@@ -15,6 +22,9 @@ type template struct {
 
 func newTemplate(source, target string) template {
 	t := template{source: source, target: target}
+	if len(source) > maxTemplate {
+		return t
+	}
 	var b strings.Builder
 	b.WriteString("^")
 	rest := source
@@ -61,5 +71,5 @@ func expressionPattern(operator byte) string {
 }
 
 func (t template) matches(uri string) bool {
-	return t.pattern != nil && t.pattern.MatchString(uri)
+	return t.pattern != nil && len(uri) <= maxURI && t.pattern.MatchString(uri)
 }
