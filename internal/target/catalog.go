@@ -49,6 +49,7 @@ type Health struct {
 const (
 	maxPages     = 200
 	maxItems     = 20_000
+	maxListBytes = 32 << 20    // of one list, all pages together
 	refreshPause = time.Second // at least, between two refreshes
 	maxBackoff   = time.Minute
 )
@@ -228,6 +229,7 @@ func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error)
 func (c *Conn) list(ctx context.Context, kind mcp.ListKind) ([]mcp.Item, error) {
 	var all []mcp.Item
 	seen := map[string]bool{}
+	size, twice := 0, 0
 	cursor := ""
 	for range maxPages {
 		var params []byte
@@ -242,18 +244,25 @@ func (c *Conn) list(ctx context.Context, kind mcp.ListKind) ([]mcp.Item, error) 
 		if err != nil {
 			return nil, c.t.trouble(Rubbish, err)
 		}
+		size += len(result) // the items keep all of it
 		for _, it := range items {
 			if seen[it.Name] {
-				c.t.opt.Log.Warn("target lists a name twice", "list", string(kind), "name", it.Name)
+				twice++
 				continue
 			}
 			seen[it.Name] = true
 			all = append(all, it)
 		}
-		if len(all) > maxItems {
+		if len(all)+twice > maxItems {
 			return nil, c.t.trouble(TooLarge, fmt.Errorf("more than %d %s", maxItems, kind))
 		}
+		if size > maxListBytes {
+			return nil, c.t.trouble(TooLarge, fmt.Errorf("more than %d bytes of %s", maxListBytes, kind))
+		}
 		if next == "" {
+			if twice > 0 {
+				c.t.opt.Log.Warn("target lists names twice; the first of each counts", "list", string(kind), "names", twice)
+			}
 			return all, nil
 		}
 		cursor = next

@@ -56,6 +56,31 @@ func TestCatalogIsBounded(t *testing.T) {
 	}
 }
 
+// Neither large pages nor many items of one name get around the bounds, and they do not flood the log.
+func TestLargeCatalogsAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, page := range map[string]string{
+		"bytes": `{"tools":[{"name":"%d"}],"nextCursor":"x","padding":"` + strings.Repeat("x", 4<<20) + `"}`,
+		"20000": `{"tools":[{"name":"one"}` + strings.Repeat(`,{"name":"one"}`, 5000) + `],"nextCursor":"%d"}`,
+	} {
+		s, log := testkit.NewMCPServer(t), newLogBuffer()
+		var n atomic.Int64
+		s.Handle(mcp.MethodToolsList, func(c *testkit.MCPCall) { c.Result(fmt.Sprintf(page, n.Add(1))) })
+		o := rawOptions(s)
+		o.Log = logTo(log)
+		tg := started(t, o)
+		if c, err := tg.Catalog(t.Context()); err == nil {
+			t.Errorf("%s: %+v", name, c)
+		}
+		if h := tg.Health(); !strings.Contains(h.LastError, name) || n.Load() > 10 {
+			t.Errorf("%s: after %d pages: %s", name, n.Load(), h.LastError)
+		}
+		if lines := strings.Count(log.String(), "\n"); lines > 10 {
+			t.Errorf("%s: %d lines in the log", name, lines)
+		}
+	}
+}
+
 func TestAStormOfChangesMakesFewRefreshes(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewMCPServer(t)

@@ -21,13 +21,16 @@ func (c *Conn) note(m *mcp.Message, name string) {
 	switch {
 	case m.Method == mcp.MethodUnsubscribe:
 		delete(c.lasting, own.Name)
-	case len(c.lasting) < maxLasting:
+	case len(c.lasting) < maxLasting && len(own.Params) <= maxLastingParams:
 		c.lasting[own.Name] = own // the log level has no name
 	}
 }
 
-// maxLasting is how many subscriptions survive the loss of a session.
-const maxLasting = 1000
+// How many subscriptions survive the loss of a session, and how large each may be.
+const (
+	maxLasting       = 1000
+	maxLastingParams = 8 << 10
+)
 
 // restore tells a new session what the lost one knew. What the server refuses now is gone.
 func (c *Conn) restore(ctx context.Context, l link) {
