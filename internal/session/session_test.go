@@ -89,17 +89,19 @@ func TestUpstreamIsOpenedOnce(t *testing.T) {
 	})
 }
 
-// The first caller gives up while the others wait: one of them must open again instead of inheriting the other's end.
+// The first caller gives up, for whatever cause, while the others wait: one of them must open again instead of
+// inheriting the other's end.
 func TestUpstreamOpenerGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		table, _ := newTable(t, nil)
 		s := create(t, table, "ada")
 		up := &fakeUpstream{hold: make(chan struct{})}
-		ctx, cancel := context.WithCancel(t.Context())
+		gone := errors.New("the client is gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := s.Upstream(ctx, "files", up.open); !errors.Is(err, context.Canceled) {
+			if _, err := s.Upstream(ctx, "files", up.open); !errors.Is(err, gone) {
 				t.Errorf("who gave up got %v", err)
 			}
 		})
@@ -110,7 +112,7 @@ func TestUpstreamOpenerGivesUp(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		cancel()
+		cancel(gone)
 		synctest.Wait()
 		close(up.hold)
 		wg.Wait()

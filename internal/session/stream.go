@@ -39,8 +39,8 @@ type Stream struct {
 func (st *Stream) Send(data []byte) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.finished {
-		return
+	if st.finished || st.no == 0 && st.reader == nil && len(data) > ringBytes {
+		return // too large to wait for a client that may never listen
 	}
 	st.ring = append(st.ring, data)
 	st.bytes += len(data)
@@ -156,5 +156,8 @@ func (r *Reader) Take() (events []Event, more bool) {
 		events = append(events, Event{ID: st.tag + strconv.FormatUint(r.next, 10), Data: st.ring[r.next-first]})
 	}
 	st.taken = max(st.taken, st.last)
+	if st.bytes > ringBytes { // one event that is too large to keep for a second reading
+		st.ring, st.bytes = nil, 0
+	}
 	return events, !st.finished
 }

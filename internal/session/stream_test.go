@@ -104,6 +104,33 @@ func TestRingIsBounded(t *testing.T) {
 	}
 }
 
+// One huge event must reach a client that reads, but a session without a reader must not keep it, nor keep it twice.
+func TestHugeEventsAreNotKept(t *testing.T) {
+	t.Parallel()
+	table, _ := newTable(t, nil)
+	s := create(t, table, "ada")
+	huge := make([]byte, 2*ringBytes)
+	st := s.Standalone()
+	st.Send(huge)
+	if st.bytes != 0 {
+		t.Errorf("%d bytes are kept for nobody", st.bytes)
+	}
+	for _, st := range []*Stream{st, s.OpenStream(mcp.ID("1"))} {
+		r := st.Read()
+		st.Send(huge)
+		if events, more := r.Take(); len(events) != 1 || !more {
+			t.Fatalf("a reader got %d events", len(events))
+		}
+		if st.bytes != 0 {
+			t.Errorf("%d bytes are kept after they were read", st.bytes)
+		}
+		st.Send([]byte("next"))
+		if events, _ := r.Take(); len(events) != 1 || string(events[0].Data) != "next" {
+			t.Errorf("then it got %v", events)
+		}
+	}
+}
+
 func TestHeldAnswersAreBounded(t *testing.T) {
 	t.Parallel()
 	table, c := newTable(t, nil)

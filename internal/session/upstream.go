@@ -3,7 +3,6 @@ package session
 import (
 	"bytes"
 	"context"
-	"errors"
 	"sync"
 
 	"gatehouse/internal/mcp"
@@ -17,11 +16,12 @@ type Upstream interface {
 	Close()
 }
 
-// upstream is a place in the table of upstream sessions; ready is closed once conn or err is set.
+// upstream is a place in the table of upstream sessions; ready is closed once the others are set.
 type upstream struct {
 	ready chan struct{}
 	conn  Upstream
 	err   error
+	quit  bool // whoever opened it gave up, which says nothing about the target
 }
 
 // Upstream returns the upstream session that key names, opening it on first use; callers that meet share one opening.
@@ -34,6 +34,7 @@ func (s *Session) Upstream(ctx context.Context, key any, open func(context.Conte
 		}
 		if mine {
 			if u.conn, u.err = open(ctx); u.err != nil {
+				u.quit = ctx.Err() != nil
 				s.forget(key, u)
 			}
 			close(u.ready)
@@ -44,8 +45,7 @@ func (s *Session) Upstream(ctx context.Context, key any, open func(context.Conte
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		// That whoever opened it gave up says nothing about the target: open again.
-		if !errors.Is(u.err, context.Canceled) && !errors.Is(u.err, ErrCancelled) {
+		if !u.quit {
 			return u.conn, u.err
 		}
 	}
