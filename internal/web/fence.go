@@ -59,10 +59,10 @@ func isPublic(a netip.Addr) bool {
 }
 
 // isMetadata reports whether a is where a cloud answers with the machine's credentials: the link-local ranges and the
-// fixed addresses of AWS, Alibaba, Oracle and Azure, also when written as an IPv6 form of an IPv4 address.
+// fixed addresses of AWS, Google, Alibaba, Oracle and Azure, also when written as an IPv6 form of an IPv4 address.
 func isMetadata(a netip.Addr) bool {
 	a = embeddedIPv4(a)
-	return a.IsLinkLocalUnicast() || within(a, []string{"fd00:ec2::/32", "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32"})
+	return a.IsLinkLocalUnicast() || within(a, []string{"fd00:ec2::/32", "fd20:ce::254/128", "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32"})
 }
 
 // embeddedIPv4 returns the IPv4 address inside an IPv4-mapped, IPv4-compatible, NAT64 (RFC 6052, RFC 8215) or 6to4

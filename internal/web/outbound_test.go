@@ -44,6 +44,7 @@ func TestChecklist11_Addresses(t *testing.T) {
 		"fe80::1":                {false, false},
 		"fe80::a9fe:a9fe%eth0":   {false, false},
 		"fd00:ec2::254":          {false, false},
+		"fd20:ce::254":           {false, false},
 		"100.100.100.200":        {false, false},
 		"192.0.0.192":            {false, false},
 		"168.63.129.16":          {false, false},
