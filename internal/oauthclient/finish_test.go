@@ -120,7 +120,7 @@ func TestChecklist34_IDToken(t *testing.T) {
 	head := func(name string, value any) func(*testkit.UpstreamConfig) {
 		return func(c *testkit.UpstreamConfig) { c.IDTokenHeader = map[string]any{name: value} }
 	}
-	foreign := testkit.NewIDPKey(t, "RS256")
+	foreign := testkit.NewIDPKey(t, "ES256")
 	for name, tc := range map[string]struct {
 		change func(*testkit.UpstreamConfig)
 		kind   oauthclient.Kind // empty: accepted
@@ -183,19 +183,34 @@ func TestChecklist34_IDToken(t *testing.T) {
 	}
 }
 
-// TestAlgorithms signs with the algorithms of the default list and with one that is not on it.
+// TestAlgorithms signs with algorithms of the default list and with others; at_hash goes by each one's hash.
 func TestAlgorithms(t *testing.T) {
 	t.Parallel()
-	for alg, ok := range map[string]bool{"RS256": true, "ES256": true, "PS256": true, "RS512": false} {
+	for alg, byDefault := range map[string]bool{"RS256": true, "ES256": true, "PS256": true, "EdDSA": true, "ES384": false, "RS512": false} {
 		s := newSite(t, "", nil)
 		s.idp.Rotate(t, alg)
-		if _, err := s.signIn(); (err == nil) != ok {
+		if _, err := s.signIn(); (err == nil) != byDefault {
 			t.Errorf("%s: %v", alg, err)
 		}
+		s.Provider = s.provider("", func(o *oauthclient.Options) { o.Algorithms = []string{alg} })
+		s.mustSignIn()
 	}
-	s := newSite(t, "", func(o *oauthclient.Options) { o.Algorithms = []string{"ES256"} })
+	s := newSite(t, "", func(o *oauthclient.Options) { o.Algorithms = []string{"RS256"} })
 	_, err := s.signIn()
 	wantReason(t, err, oauthclient.Misconfigured, oauthclient.ReasonTokenAlgorithm)
+}
+
+// TestChecklist34_SharedCallback has two IdPs that advertise no iss come back to one path.
+func TestChecklist34_SharedCallback(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "dex", nil)
+	other := s.provider("dex", func(o *oauthclient.Options) { o.Name = "other" })
+	pending, back := s.visit()
+	_, err := other.Finish(context.Background(), pending, back)
+	wantReason(t, err, oauthclient.Rejected, oauthclient.ReasonPending)
+	if len(s.idp.Requests("token")) != 0 {
+		t.Error("the code was sent")
+	}
 }
 
 func TestMaxAge(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"reflect"
 	"strings"
@@ -250,6 +251,84 @@ func TestUserinfo(t *testing.T) {
 				t.Errorf("%v, %+v", err, r)
 			}
 		})
+	}
+}
+
+func TestUserinfoErrors(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status     int
+		kind, body string
+		want       oauthclient.Kind
+		reason     oauthclient.Reason
+	}{
+		"down":      {503, "text/html", "", oauthclient.Temporary, oauthclient.ReasonUnreachable},
+		"refused":   {401, "application/json", "{}", oauthclient.Misconfigured, oauthclient.ReasonUserinfo},
+		"redirect":  {302, "application/json", "{}", oauthclient.Misconfigured, oauthclient.ReasonUserinfo},
+		"signed":    {200, "application/jwt", "x.y.z", oauthclient.Misconfigured, oauthclient.ReasonUserinfo},
+		"rubbish":   {200, "application/json", "[]", oauthclient.Rejected, oauthclient.ReasonUserinfo},
+		"two subs":  {200, "application/json", `{"sub":"alice-1","sub":"bob"}`, oauthclient.Rejected, oauthclient.ReasonUserinfo},
+		"no sub":    {200, "application/json", `{}`, oauthclient.Rejected, oauthclient.ReasonUserinfo},
+		"null":      {200, "application/json", `null`, oauthclient.Rejected, oauthclient.ReasonUserinfo},
+		"too large": {200, "application/json", strings.Repeat(" ", 1<<20), oauthclient.Temporary, oauthclient.ReasonUnreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "", func(o *oauthclient.Options) { o.UserInfo = true })
+			s.idp.Configure(func(c *testkit.UpstreamConfig) {
+				c.UserinfoAnswer = func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", tc.kind)
+					w.WriteHeader(tc.status)
+					_, _ = w.Write([]byte(tc.body))
+				}
+			})
+			_, err := s.signIn()
+			wantReason(t, err, tc.want, tc.reason)
+		})
+	}
+}
+
+// TestNothingSecretIsLogged fails in many ways and looks for secrets in the log and in the errors.
+func TestNothingSecretIsLogged(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	s := newSite(t, "", func(o *oauthclient.Options) {
+		o.Log, o.UserInfo = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), true
+	})
+	r := s.mustSignIn()
+	var secrets []string
+	note := func(err error) {
+		if err != nil {
+			log.WriteString(err.Error() + "\n")
+		}
+	}
+	fail := func() {
+		pending, back := s.visit()
+		secrets = append(secrets, pending.Verifier, pending.Nonce, pending.State, back.Get("code"))
+		_, err := s.Finish(context.Background(), pending, back)
+		note(err)
+		_, _, err = s.Refresh(context.Background(), r.RefreshToken, r.Person.Key)
+		note(err)
+		note(s.Revoke(context.Background(), r.RefreshToken))
+		_, err = s.VerifyLogoutToken(context.Background(), r.IDToken.Reveal())
+		note(err)
+	}
+	secrets = append(secrets, "s3cret", r.RefreshToken.Reveal(), r.IDToken.Reveal())
+	s.idp.Configure(func(c *testkit.UpstreamConfig) { c.Userinfo = map[string]any{"sub": "mallory"} })
+	fail()
+	s.idp.Configure(func(c *testkit.UpstreamConfig) { c.ClientSecret = "changed" })
+	fail()
+	s.idp.Configure(func(c *testkit.UpstreamConfig) {
+		c.TokenAnswer = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	})
+	fail()
+	for _, x := range secrets {
+		if x != "" && strings.Contains(log.String(), x) {
+			t.Errorf("%q is in the log:\n%s", x, log.String())
+		}
+	}
+	if strings.Count(log.String(), "\n") < 9 {
+		t.Errorf("not much was tried:\n%s", log.String())
 	}
 }
 

@@ -224,6 +224,36 @@ func TestGoogleRequest(t *testing.T) {
 	}
 }
 
+func TestHints(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ preset, code, text, want string }{
+		{"okta", "access_denied", "User is not assigned to the client application.", "assign the person"},
+		{"okta", "invalid_scope", "The authorization server resource does not have any configured default scopes, 'offline_access'", "Refresh Token"},
+		{"entra", "invalid_request", "AADSTS50011: The redirect URI specified in the request does not match", "Authentication › Web"},
+		{"cognito", "invalid_scope", "", "Cognito knows no offline_access"},
+		{"keycloak", "invalid_scope", "Offline tokens not allowed for the user or client", "realm role offline_access"},
+		{"google", "redirect_uri_mismatch", "", "Authorized redirect URIs"},
+		{"dex", "invalid_scope", `Unrecognized scope(s) ["x"]`, "Dex does not know"},
+		{"", "invalid_scope", "", "allow the application"},
+		{"", "server_error", "", ""},
+	} {
+		s := newSite(t, tc.preset, nil)
+		s.idp.Configure(func(c *testkit.UpstreamConfig) { c.AuthorizeErr, c.ErrText = tc.code, tc.text })
+		_, err := s.signIn()
+		if e, ok := err.(*oauthclient.Error); !ok || !strings.Contains(e.Hint, tc.want) || (tc.want == "") != (e.Hint == "") {
+			t.Errorf("%s: %v", tc.preset, err)
+		}
+	}
+	s := newSite(t, "authentik", nil)
+	s.idp.Configure(func(c *testkit.UpstreamConfig) {
+		c.IDTokenKey = &testkit.IDPKey{Alg: "HS256", Secret: []byte("s3cret+/&=")}
+	})
+	_, err := s.signIn()
+	if e, ok := err.(*oauthclient.Error); !ok || !strings.Contains(e.Hint, "select a signing key") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestDiscoveryURLForms(t *testing.T) {
 	t.Parallel()
 	const wellKnown = "/.well-known/openid-configuration"

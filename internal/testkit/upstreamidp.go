@@ -41,8 +41,9 @@ type UpstreamConfig struct {
 	AuthMethod             string           // the only one accepted
 	RedirectURI            string
 	Subject                string
-	Person                 map[string]any // claims of the ID token besides those of the protocol
-	Userinfo               map[string]any // what userinfo says besides sub; nil is Person
+	Person                 map[string]any   // claims of the ID token besides those of the protocol
+	Userinfo               map[string]any   // what userinfo says besides sub; nil is Person
+	UserinfoAnswer         http.HandlerFunc // instead of the userinfo endpoint's own, when set
 	SessionID              string
 
 	Iss           string // sent in answers; "-" is none
@@ -87,7 +88,11 @@ func NewUpstreamIDP(t testing.TB, vendor string) *UpstreamIDP {
 		u.Release()
 		u.server.Close()
 	})
-	u.AddKey(t, "RS256")
+	alg := "RS256"
+	if vendor == "" {
+		alg = "ES256" // quicker to make
+	}
+	u.AddKey(t, alg)
 	u.c = UpstreamConfig{
 		Now: time.Now, ClientID: "gatehouse", ClientSecret: "s3cret+/&=", AuthMethod: "client_secret_basic",
 		RedirectURI: "https://gw.example/oauth/callback/" + vendor, Subject: v.subject, Person: v.person,
@@ -306,10 +311,12 @@ func (u *UpstreamIDP) answerTokens(w http.ResponseWriter, nonce, scope, refresh 
 		access = MintToken(u.t, key, nil, claims)
 	}
 	u.access[access] = true
-	hash := sha256.Sum256([]byte(access))
+	if u.c.IDTokenKey != nil {
+		key = u.c.IDTokenKey
+	}
 	claims := map[string]any{
 		"iss": u.Issuer(), "sub": u.c.Subject, "aud": u.c.ClientID, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-		"auth_time": now.Unix(), "at_hash": base64.RawURLEncoding.EncodeToString(hash[:16]),
+		"auth_time": now.Unix(), "at_hash": leftHalf(key.Alg, access),
 	}
 	maps.Copy(claims, u.c.Person)
 	if nonce != "" {
@@ -320,9 +327,6 @@ func (u *UpstreamIDP) answerTokens(w http.ResponseWriter, nonce, scope, refresh 
 	}
 	if u.c.IDToken != nil {
 		u.c.IDToken(claims)
-	}
-	if u.c.IDTokenKey != nil {
-		key = u.c.IDTokenKey
 	}
 	body := map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": 3600, "scope": scope}
 	if !u.c.NoIDToken {
@@ -335,9 +339,27 @@ func (u *UpstreamIDP) answerTokens(w http.ResponseWriter, nonce, scope, refresh 
 	answerJSON(w, http.StatusOK, body)
 }
 
+// leftHalf is at_hash (OpenID Connect Core §3.1.3.6).
+func leftHalf(alg, token string) string {
+	h := crypto.SHA256.New()
+	switch {
+	case strings.HasSuffix(alg, "384"):
+		h = crypto.SHA384.New()
+	case strings.HasSuffix(alg, "512"), alg == "EdDSA":
+		h = crypto.SHA512.New()
+	}
+	h.Write([]byte(token))
+	sum := h.Sum(nil)
+	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
+}
+
 func (u *UpstreamIDP) userinfo(w http.ResponseWriter, r *http.Request) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.c.UserinfoAnswer != nil {
+		u.c.UserinfoAnswer(w, r)
+		return
+	}
 	if token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); !u.access[token] {
 		tokenErr(w, http.StatusUnauthorized, "invalid_token", "")
 		return
