@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -100,6 +101,15 @@ func rawTool(m *mcp.Message) {
 	case "args":
 		args, _ := mcp.Lookup(m.Params, "arguments")
 		say(mcp.AppendResult(nil, m.ID, text(string(args))))
+	case "jumble": // answers out of order, progress first
+		args, _ := mcp.Lookup(m.Params, "arguments")
+		said := mcp.AppendResult(nil, m.ID, text(string(args)))
+		progress := mcp.AppendNotification(nil, mcp.NoteProgress, fmt.Appendf(nil, `{"progressToken":%s,"progress":1,"message":%q}`, m.ProgressToken, args))
+		go func() {
+			time.Sleep(rand.N(3 * time.Millisecond))
+			say(progress)
+			say(said)
+		}()
 	case "child":
 		// A grandchild that keeps the pipes open and would outlive us.
 		c := exec.Command("sleep", "600")
