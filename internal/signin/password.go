@@ -48,7 +48,7 @@ type hasher struct {
 func newHasher(p hashParams) *hasher {
 	return &hasher{
 		params: p,
-		slots:  make(chan struct{}, runtime.NumCPU()),
+		slots:  make(chan struct{}, max(1, runtime.NumCPU()/2)), // the other half is for those who are signed in
 		dummy:  formatHash(p, randomBytes()[:saltLen], randomBytes()),
 	}
 }

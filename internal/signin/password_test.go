@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -163,5 +164,21 @@ func TestChecklist33_BootstrapPasswordIsRandomAndShownOnce(t *testing.T) {
 		if _, again, created, err := empty.Bootstrap(ctx, UserSpec{Username: "bob"}); created || err != nil || !again.IsZero() {
 			t.Errorf("second bootstrap: %v, %v", created, err)
 		}
+	}
+}
+
+func TestAFloodOfPasswordsLeavesCoresForOthers(t *testing.T) {
+	t.Parallel()
+	h := newHasher(cheapParams)
+	if n := cap(h.slots); n < 1 || n > max(1, runtime.NumCPU()/2) {
+		t.Errorf("%d passwords are hashed at once on %d cores", n, runtime.NumCPU())
+	}
+	for range cap(h.slots) {
+		h.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.hash(ctx, "waits in vain"); !errors.Is(err, context.Canceled) {
+		t.Errorf("one more: %v, want it to wait", err)
 	}
 }
