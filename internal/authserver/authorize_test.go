@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"bytes"
 	"net/http"
 	"net/url"
 	"strings"
@@ -175,6 +176,7 @@ func TestChecklist23_RedirectURIIsFixedInTheTransaction(t *testing.T) {
 func TestChecklist24_ProbesChangeNothing(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
+	before := h.stored()
 	for _, method := range []string{http.MethodHead, http.MethodGet, http.MethodHead, http.MethodGet} {
 		w := h.do(request{method: method, path: "/authorize", query: authorizeParams(nil), header: map[string]string{"Accept": "application/json"}, session: "a"})
 		if w.Code != http.StatusSeeOther {
@@ -186,6 +188,9 @@ func TestChecklist24_ProbesChangeNothing(t *testing.T) {
 	}
 	if len(h.audit.list) != 0 {
 		t.Errorf("events %v, want none", h.audit.list)
+	}
+	if !bytes.Equal(h.stored(), before) {
+		t.Error("the probes wrote something into the database")
 	}
 	if w := h.do(request{method: http.MethodPut, path: "/authorize"}); w.Code != http.StatusMethodNotAllowed {
 		t.Errorf("PUT: status %d", w.Code)

@@ -18,8 +18,9 @@ import (
 
 func TestChecklist25_ConsentPage(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
+	h := newHarness(t, func(o *Options) { o.Snapshot.RedirectSchemes = []string{"cursor"} })
 	registered := h.registered(nil)
+	app := h.registered(map[string]any{"redirect_uris": []string{"cursor://anysphere.cursor-mcp/callback"}, "client_name": "Editor"})
 	remote := h.registered(map[string]any{"redirect_uris": []string{"https://app.example/cb"}, "client_name": "Remote"})
 	for name, c := range map[string]struct {
 		params       url.Values
@@ -33,6 +34,11 @@ func TestChecklist25_ConsentPage(t *testing.T) {
 		"registered, remote": {
 			authorizeParams(map[string]string{"client_id": string(remote.ClientID), "redirect_uri": "https://app.example/cb"}),
 			[]string{"Remote", "unverified", "app.example", testResource},
+			[]string{"program on this device"},
+		},
+		"registered, application": {
+			authorizeParams(map[string]string{"client_id": string(app.ClientID), "redirect_uri": "cursor://anysphere.cursor-mcp/callback"}),
+			[]string{"Editor", "unverified", "application on this device that opens <code>cursor:</code>"},
 			[]string{"program on this device"},
 		},
 		"static, loopback": {authorizeParams(nil), []string{"Desktop", ">verified<", "localhost:3334", "program on this device"}, []string{"unverified"}},

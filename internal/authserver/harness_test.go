@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -457,4 +458,18 @@ func keyring(t *testing.T, fill ...byte) *seal.Keyring {
 func (h *harness) userinfo(token string) *httptest.ResponseRecorder {
 	h.t.Helper()
 	return h.do(request{path: "/userinfo", header: map[string]string{"Authorization": "Bearer " + token}})
+}
+
+// stored returns what is in the database.
+func (h *harness) stored() []byte {
+	h.t.Helper()
+	path := filepath.Join(h.t.TempDir(), "copy.db")
+	if err := h.store.Backup(h.t.Context(), path); err != nil {
+		h.t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return raw
 }
