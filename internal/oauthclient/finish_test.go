@@ -281,7 +281,7 @@ func TestTokenEndpointErrors(t *testing.T) {
 		"named twice":      {reply(200, `{"id_token":"a","id_token":"b"}`), oauthclient.Temporary, oauthclient.ReasonUnreachable},
 		"a flood":          {reply(200, strings.Repeat(" ", 1<<20)), oauthclient.Temporary, oauthclient.ReasonUnreachable},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "/dex/token2", http.StatusTemporaryRedirect)
+			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
 		}, oauthclient.Temporary, oauthclient.ReasonUnreachable},
 		"another type": {reply(200, `{"access_token":"a","token_type":"DPoP","id_token":"x"}`), oauthclient.Misconfigured, oauthclient.ReasonRequestRefused},
 		"rubbish":      {reply(200, `{"access_token":"a","token_type":"bearer","id_token":"x.y.z"}`), oauthclient.Rejected, oauthclient.ReasonTokenMalformed},

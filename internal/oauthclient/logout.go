@@ -66,7 +66,8 @@ func (p *Provider) VerifyLogoutToken(ctx context.Context, token string) (*Logout
 	return l, nil
 }
 
-// checkLogoutTimes bounds how long a token can be replayed, whether or not it has an exp of its own.
+// checkLogoutTimes bounds how long a token can be replayed. exp is not demanded: the first final text of the
+// specification had none, and IdPs follow it.
 func (p *Provider) checkLogoutTimes(l *Logout, claims identity.Claims) error {
 	now := p.o.Now()
 	iat, ok := timeClaim(claims, "iat")

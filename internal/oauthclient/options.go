@@ -53,7 +53,7 @@ type ClientKey struct {
 	Private    crypto.Signer // *rsa.PrivateKey or *ecdsa.PrivateKey on P-256
 	KeyID      string        // kid in the header, unless empty
 	Algorithm  string        // RS256, PS256 or ES256; empty: RS256 or ES256 by the key
-	CertSHA256 string        // x5t#S256 in the header, unless empty: how Entra finds the certificate
+	CertSHA256 string        // x5t#S256 in the header, unless empty: how Entra finds the certificate (unverified)
 }
 
 // The client authentication methods (OpenID Connect Core §9).

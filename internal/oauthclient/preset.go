@@ -135,7 +135,7 @@ func (p Preset) ended(code string) bool {
 	return slices.Contains(p.EndedCodes, code)
 }
 
-// refreshScope reports whether a refresh token can be expected with these scopes.
+// asksForRefresh reports whether a refresh token can be expected with these scopes.
 func (p Preset) asksForRefresh(scopes identity.Scopes) bool {
 	if p.Name == "" {
 		return scopes.Has(offlineAccess)
