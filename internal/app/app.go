@@ -41,6 +41,7 @@ type App struct {
 	Options
 	life   *lifecycle
 	server *web.Server
+	seen   []byte // fingerprint of the configuration file as it was last read
 	routes atomic.Pointer[http.Handler]
 	config atomic.Pointer[config.Config] // in force
 
@@ -61,7 +62,7 @@ type App struct {
 // New builds everything and takes the address, but serves nothing yet. When it returns an error, whatever had been
 // started is stopped again.
 func New(ctx context.Context, o Options) (*App, error) {
-	a := &App{Options: o, life: newLifecycle(o.Log)}
+	a := &App{Options: o, life: newLifecycle(o.Log), seen: fingerprint(o.File)}
 	if err := a.build(ctx); err != nil {
 		return nil, a.Abandon(err)
 	}
@@ -120,7 +121,7 @@ func (a *App) build(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	a.targets = &targetSet{client: web.NewTargetClient(web.ClientOptions{}), log: a.Log, now: time.Now, version: a.Version}
+	a.targets = &targetSet{client: web.NewTargetClient(web.ClientOptions{}), log: a.Log, now: time.Now, version: a.Version, closing: make(chan struct{})}
 	a.life.closes("targets", a.targets.stopAll)
 	a.issuers = &keySets{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: time.Now}
 	a.life.closes("keys of issuers", func(ctx context.Context) error { return stopKeySets(a.issuers.adopt(ctx, nil)) })
@@ -138,7 +139,7 @@ func (a *App) build(ctx context.Context) error {
 
 // listen takes the address first: a port that is taken shows before anything is created.
 func (a *App) listen(ctx context.Context, c *config.Config) (*web.Server, error) {
-	o := web.ServerOptions{Listen: c.Listen, Log: a.Log, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	o := web.ServerOptions{Listen: c.Listen, Log: a.Log, Grace: requestGrace, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		(*a.routes.Load()).ServeHTTP(w, r)
 	})}
 	if c.TLS != nil {

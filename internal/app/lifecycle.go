@@ -10,8 +10,12 @@ import (
 	"time"
 )
 
-// stopTimeout bounds what is closed after the server has stopped.
-const stopTimeout = 15 * time.Second
+// stopTimeout bounds the whole stop. The server's part of it leaves time for the others: the last audit records have to
+// reach the disk.
+const (
+	stopTimeout  = 15 * time.Second
+	requestGrace = 10 * time.Second
+)
 
 // lifecycle is the list of everything that runs or has to be closed, in the order in which it was started. Stopping
 // walks it backwards; the same walk undoes a start that failed half way.
@@ -42,24 +46,15 @@ func (l *lifecycle) closes(name string, stop func(context.Context) error) {
 // runs starts run in a goroutine of its own, which ends when its turn to stop comes; ending before is a failure. Its
 // values come from parent, its end does not: the order of stopping is the list's alone.
 func (l *lifecycle) runs(parent context.Context, name string, run func(context.Context) error) {
-	l.start(parent, name, func(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	done := make(chan error, 1)
+	go func() {
 		err := run(ctx)
 		if ctx.Err() == nil {
 			l.fail(name, err)
 		}
-		return err
-	})
-}
-
-// finishes is runs for work that ends by itself.
-func (l *lifecycle) finishes(parent context.Context, name string, run func(context.Context) error) {
-	l.start(parent, name, run)
-}
-
-func (l *lifecycle) start(parent context.Context, name string, run func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
-	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
+		done <- err
+	}()
 	l.closes(name, func(stop context.Context) error {
 		cancel()
 		select {

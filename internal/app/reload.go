@@ -51,7 +51,8 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	if err := clients.Check(); err != nil {
 		return err
 	}
-	if err := a.gateway.Swap(snapshot); err != nil {
+	unused, err := a.gateway.Swap(snapshot)
+	if err != nil {
 		return err
 	}
 	if err := a.authsrv.Swap(clients); err != nil { // never, after Check
@@ -62,7 +63,7 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	a.config.Store(c)
 	a.routes.Store(&routes)
 	a.Level.Set(c.Log.Level)
-	a.retire(ctx, a.targets.adopt(ctx, targets))
+	a.targets.retire(a.targets.adopt(ctx, targets), unused)
 	return stopKeySets(a.issuers.adopt(ctx, remote))
 }
 
@@ -87,7 +88,6 @@ func gatewayEndpoint(e config.Endpoint, targets map[string]*running) (gateway.En
 func (a *App) watch(ctx context.Context, hup <-chan os.Signal) error {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	seen := fingerprint(a.File)
 	for {
 		select {
 		case <-ctx.Done():
@@ -95,11 +95,11 @@ func (a *App) watch(ctx context.Context, hup <-chan os.Signal) error {
 		case <-hup:
 		case <-ticker.C:
 			now := fingerprint(a.File)
-			if now == nil || bytes.Equal(now, seen) {
+			if now == nil || bytes.Equal(now, a.seen) {
 				continue
 			}
 		}
-		seen = fingerprint(a.File)
+		a.seen = fingerprint(a.File)
 		a.reload(ctx)
 	}
 }
@@ -150,13 +150,4 @@ func fixed(old, next *config.Config) error {
 	unchanged(old.SignIn.Session == next.SignIn.Session, "sign_in.session")
 	unchanged(old.Registration.RatePerMinute == next.Registration.RatePerMinute, "registration.rate_per_minute")
 	return errors.Join(faults...)
-}
-
-// retire stops targets that a reload replaced, once the calls that began on them have ended.
-func (a *App) retire(ctx context.Context, old []*running) {
-	for _, r := range old {
-		a.life.finishes(ctx, "retired target "+r.Name(), func(ctx context.Context) error {
-			return r.stop(ctx)
-		})
-	}
 }

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -17,7 +16,7 @@ import (
 type running struct {
 	*target.Target
 	made config.Target
-	stop func(context.Context) error
+	stop func() error
 }
 
 // targetSet makes targets from the configuration. A target whose settings are unchanged survives a reload, with its
@@ -30,6 +29,9 @@ type targetSet struct {
 
 	mu      sync.Mutex // guards current, which only a reload changes
 	current map[string]*running
+
+	closing  chan struct{}  // closed by stopAll
+	retiring sync.WaitGroup // of targets that wait for their last calls
 }
 
 // plan returns the targets that the configuration asks for: those that can be kept as they are, and new ones that do
@@ -75,7 +77,7 @@ func (s *targetSet) adopt(ctx context.Context, next map[string]*running) (retire
 		if r.stop == nil {
 			one := newLifecycle(s.log)
 			one.runs(ctx, "target "+name, r.Run)
-			r.stop = func(context.Context) error { return one.stop() }
+			r.stop = one.stop
 		}
 	}
 	s.mu.Lock()
@@ -95,20 +97,23 @@ func (s *targetSet) all() []*target.Target {
 	return out
 }
 
-// stopAll stops every target that runs.
-func (s *targetSet) stopAll(ctx context.Context) error {
-	return stopTargets(ctx, s.adopt(ctx, nil))
+// retire stops targets that a reload replaced, once the calls that began on them have ended.
+func (s *targetSet) retire(old []*running, unused <-chan struct{}) {
+	for _, r := range old {
+		s.retiring.Go(func() {
+			select {
+			case <-unused:
+			case <-s.closing:
+			}
+			_ = r.stop() // has logged what went wrong
+		})
+	}
 }
 
-// stopTargets stops targets side by side, since each may wait for its processes.
-func stopTargets(ctx context.Context, all []*running) error {
-	errs := make(chan error, len(all))
-	for _, r := range all {
-		go func() { errs <- r.stop(ctx) }()
-	}
-	var joined error
-	for range all {
-		joined = errors.Join(joined, <-errs)
-	}
-	return joined
+// stopAll stops every target that runs, side by side, since each may wait for its processes.
+func (s *targetSet) stopAll(ctx context.Context) error {
+	s.retire(s.adopt(ctx, nil), nil)
+	close(s.closing)
+	s.retiring.Wait()
+	return nil
 }

@@ -27,7 +27,7 @@ func BenchmarkToolsCall(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := g.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp", Prefix: true, Targets: []*target.Target{files}, Policy: anySignedIn(b)}}}); err != nil {
+	if _, err := g.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp", Prefix: true, Targets: []*target.Target{files}, Policy: anySignedIn(b)}}}); err != nil {
 		b.Fatal(err)
 	}
 	h := g.Handler("/mcp")

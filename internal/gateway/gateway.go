@@ -12,7 +12,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -94,10 +93,11 @@ type Snapshot struct{ Endpoints []Endpoint }
 type Gateway struct {
 	o       Options
 	bodies  buffers
-	current atomic.Pointer[map[string]*endpoint] // by path; the map is never changed
-	retire  chan struct{}                        // asks Run to close what the last Swap left over; holds one
+	current atomic.Pointer[served]
+	wake    chan struct{} // tells Run that something was left over; holds one
 
-	swapping sync.Mutex // one Swap at a time
+	swapping  sync.Mutex // one Swap at a time; guards leftovers
+	leftovers []leftover // by age
 }
 
 // New makes a gateway without endpoints: Swap gives it some.
@@ -105,21 +105,22 @@ func New(o Options) (*Gateway, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{o: o, retire: make(chan struct{}, 1)}
-	g.current.Store(&map[string]*endpoint{})
+	g := &Gateway{o: o, wake: make(chan struct{}, 1)}
+	g.current.Store(newServed(nil))
 	return g, nil
 }
 
-// Swap puts another snapshot in place. Requests under way end on the snapshot that they began on; sessions stay.
-func (g *Gateway) Swap(s Snapshot) error {
+// Swap puts another snapshot in place. Requests under way end on the snapshot that they began on; sessions stay. Once
+// Run has closed unused, no request works on what was replaced, and targets that are in no snapshot can be stopped.
+func (g *Gateway) Swap(s Snapshot) (unused <-chan struct{}, err error) {
 	next := make(map[string]*endpoint, len(s.Endpoints))
 	for _, e := range s.Endpoints {
 		if _, twice := next[e.Path]; twice {
-			return fmt.Errorf("endpoint %s is named twice", e.Path)
+			return nil, fmt.Errorf("endpoint %s is named twice", e.Path)
 		}
 		made, err := newEndpoint(e)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		next[e.Path] = made
 	}
@@ -128,50 +129,21 @@ func (g *Gateway) Swap(s Snapshot) error {
 	for _, e := range next {
 		e.watch(g.tellChanged)
 	}
-	old := *g.current.Swap(&next)
-	for _, e := range old {
+	old := g.current.Swap(newServed(next))
+	old.retire()
+	for _, e := range old.endpoints {
 		e.unwatch()
 	}
 	for path := range next {
-		if old[path] != nil {
+		if old.endpoints[path] != nil {
 			g.tellAllChanged(path)
 		}
 	}
+	left := leftover{old, make(chan struct{})}
+	g.leftovers = append(g.leftovers, left)
 	select {
-	case g.retire <- struct{}{}:
+	case g.wake <- struct{}{}:
 	default:
 	}
-	return nil
-}
-
-// Run closes upstream sessions of targets that a Swap removed, until ctx is done.
-func (g *Gateway) Run(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-g.retire:
-			g.closeRetired()
-		}
-	}
-}
-
-// closeRetired says good-bye to many upstreams at a time: each good-bye may take a moment.
-func (g *Gateway) closeRetired() {
-	kept := make(map[any]bool)
-	for _, e := range *g.current.Load() {
-		for _, t := range e.Targets {
-			kept[t] = true
-		}
-	}
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, 32)
-	g.o.Sessions.Each(func(s *session.Session) {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			s.Retain(func(key any) bool { return kept[key] })
-		})
-	})
-	wg.Wait()
+	return left.unused, nil
 }

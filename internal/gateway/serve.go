@@ -49,7 +49,13 @@ func (g *Gateway) Handler(path string) http.Handler {
 
 // serve authenticates before anything else is looked at.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) error {
-	ep := (*g.current.Load())[path]
+	snapshot := g.pin()
+	if r.Method == http.MethodGet {
+		snapshot.release() // a stream asks no target and lasts
+	} else {
+		defer snapshot.release()
+	}
+	ep := snapshot.endpoints[path]
 	if ep == nil {
 		return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: "there is no endpoint here"}
 	}

@@ -176,7 +176,7 @@ func (s *setup) swap(endpoints ...Endpoint) {
 			endpoints[i].Path = "/mcp"
 		}
 	}
-	if err := s.gateway.Swap(Snapshot{Endpoints: endpoints}); err != nil {
+	if _, err := s.gateway.Swap(Snapshot{Endpoints: endpoints}); err != nil {
 		s.t.Fatal(err)
 	}
 }

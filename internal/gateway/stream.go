@@ -97,7 +97,7 @@ func (rq *request) stillAllowed(checked *time.Time, within time.Duration) bool {
 		return false
 	}
 	rq.who = who
-	ep := (*rq.g.current.Load())[rq.ep.Path]
+	ep := rq.g.current.Load().endpoints[rq.ep.Path]
 	if ep == nil {
 		return false
 	}

@@ -133,7 +133,7 @@ func TestLongWordsOfClients(t *testing.T) {
 func TestNoPolicyNoAccess(t *testing.T) {
 	t.Parallel()
 	s, _ := one(t, nil)
-	if err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp"}}}); err != nil {
+	if _, err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp"}}}); err != nil {
 		t.Fatal(err)
 	}
 	status, _ := s.caller("ada-token").post(`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}`)

@@ -231,7 +231,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(status)
 	}
 	_, notes := rawTarget(t, "notes")
-	if err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp"}, {Path: "/mcp"}}}); err == nil {
+	if _, err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp"}, {Path: "/mcp"}}}); err == nil {
 		t.Fatal("a path that is named twice was taken")
 	}
 	s.swap(Endpoint{Prefix: true, Targets: []*target.Target{notes}})
