@@ -99,6 +99,7 @@ func (a *answer) write(b []byte) {
 	}
 	if err := writeFlush(a.rq.w, b); err != nil {
 		a.gone = true
+		a.reader.Close() // so that it counts as vanished, also when its connection stays open
 	}
 }
 
