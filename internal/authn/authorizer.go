@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,6 +128,8 @@ func (z *Authorizer) advertised(scopes identity.Scopes) identity.Scopes {
 	return out
 }
 
+func (z *Authorizer) longest() time.Duration { return cmp.Or(z.MaxLifetime, defaultMaxLifetime) }
+
 // judge applies the rules to a token whose signature and times are good. It returns nil when all of them hold.
 func (z *Authorizer) judge(t *verified, e *Endpoint) *Refusal {
 	if t.via == nil && !slices.Contains(z.algorithms(), t.header.Alg) {
@@ -136,11 +139,7 @@ func (z *Authorizer) judge(t *verified, e *Endpoint) *Refusal {
 		return invalidToken(stepType, IDTokenUsed, "this is an ID token; use the access token",
 			fmt.Errorf("typ header %.32q, own access tokens have at+jwt", t.header.Typ))
 	}
-	longest := z.MaxLifetime
-	if longest == 0 {
-		longest = defaultMaxLifetime
-	}
-	if t.lifetime > longest {
+	if longest := z.longest(); t.lifetime > longest {
 		return invalidToken(stepTime, LifetimeTooLong, "the access token is valid for longer than is accepted",
 			fmt.Errorf("lifetime %s, accepted %s", t.lifetime, longest))
 	}

@@ -40,6 +40,16 @@ func (c Claims) each(path string, yield func(any) bool) bool {
 	return eachMember(c, path, yield)
 }
 
+// Find returns what a path finds, up to a few values.
+func (c Claims) Find(path string) []any {
+	var all []any
+	c.each(path, func(v any) bool {
+		all = append(all, v)
+		return len(all) < 8
+	})
+	return all
+}
+
 // eachMember takes the longest name that m has, short of the whole path.
 func eachMember(m map[string]any, path string, yield func(any) bool) bool {
 	for end := strings.LastIndexByte(path, '.'); end >= 0; end = strings.LastIndexByte(path[:end], '.') {

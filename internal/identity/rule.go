@@ -133,9 +133,10 @@ func (r *Rule) String() string {
 
 // Mismatch is the part of a rule that claims do not satisfy. It is for logs and for administrators.
 type Mismatch struct {
-	Expected string // the part of the rule
-	Found    string // what the claims say instead
-	Moved    string // the claim that decides, when its issuer moved it out of the token (OpenID Connect Core §5.6.2)
+	Expected string    // the part of the rule
+	Found    string    // what the claims say instead
+	Moved    string    // the claim that decides, when its issuer moved it out of the token (OpenID Connect Core §5.6.2)
+	Rule     ClaimRule // the part, when it is about one claim; else zero
 }
 
 // Mismatch returns the smallest part of the rule that decides against the claims, or nil when they satisfy the rule.
@@ -151,6 +152,9 @@ func (r *Rule) Mismatch(c Claims) *Mismatch {
 		}
 	}
 	m := &Mismatch{Expected: r.String()}
+	if r != nil && r.kind == oneClaim {
+		m.Rule = r.leaf.rule
+	}
 	paths := r.claims(nil)
 	found := make([]string, len(paths))
 	for i, path := range paths {
@@ -190,11 +194,7 @@ const maxShown = 200
 
 // show writes what a path finds, for people.
 func (c Claims) show(path string) string {
-	var all []any
-	c.each(path, func(v any) bool {
-		all = append(all, v)
-		return len(all) < 8
-	})
+	all := c.Find(path)
 	if len(all) == 0 {
 		if _, moved := c.moved(path); moved {
 			return "not in the token (_claim_names)"
