@@ -191,13 +191,12 @@ func TestChecklist6_ForeignClientID(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	id := string(h.registered(nil).ClientID)
-	last := id[len(id)-1:]
 	other := "B"
-	if last == other {
+	if id[len(id)-2] == 'B' {
 		other = "C"
 	}
 	for name, bad := range map[string]string{
-		"changed metadata": strings.Replace(id, "dcr1.e", "dcr1.f", 1), "changed tag": id[:len(id)-2] + other + last, "no tag": id[:strings.LastIndex(id, ".")],
+		"changed metadata": strings.Replace(id, "dcr1.e", "dcr1.f", 1), "changed tag": id[:len(id)-2] + other + id[len(id)-1:], "no tag": id[:strings.LastIndex(id, ".")],
 		"line end": id[:10] + "\n" + id[10:], "line end in tag": id + "\n", "padding": id + "=", "prefix only": clientIDPrefix, "other version": "dcr2" + id[4:],
 		"longer": id + strings.Repeat("A", 2000), "foreign key": foreignID(t), "trailing bits": nonCanonical(id),
 	} {
