@@ -1,0 +1,43 @@
+package target
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/testkit"
+)
+
+// Many persons with a few processes each meet a bound, too.
+func TestProcessesOfATargetAreBounded(t *testing.T) {
+	t.Parallel()
+	d := &commandDialer{slots: map[slotKey]*slot{}}
+	for n := range maxProcesses {
+		if err := d.makeRoom("another"); err != nil {
+			t.Fatalf("with %d processes: %v", n, err)
+		}
+		key := slotKey{person: fmt.Sprint(n)}
+		d.slots[key] = &slot{key: key, links: 1}
+	}
+	if err := d.makeRoom("another"); err == nil {
+		t.Errorf("there is room for more than %d processes", maxProcesses)
+	}
+}
+
+// What a lost session must be told again is kept, but not at any size.
+func TestHugeSubscriptionsAreNotKept(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	s.Handle(mcp.MethodSubscribe, func(c *testkit.MCPCall) { c.Result(`{}`) })
+	c := connected(t, started(t, rawOptions(s)), Caller{Principal: person("ada")}, nil)
+	for _, uri := range []string{"x://1", "x://" + strings.Repeat("x", maxLastingParams)} {
+		params := append(mcp.AppendString([]byte(`{"uri":`), uri), '}')
+		if _, err := c.Call(t.Context(), mcp.MethodSubscribe, params, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(c.lasting); n != 1 {
+		t.Errorf("%d subscriptions are kept, want the small one", n)
+	}
+}
