@@ -54,7 +54,7 @@ this machine only, a demo target, one user whose password is printed once.`,
 	f.StringSliceVar(&q.proxies, "trusted-proxy", nil, "refused: the quickstart is not for use behind a proxy")
 	root.AddCommand(
 		newServe(s), newCheck(s), newUser(s), newClientConfig(s), newClient(s), newKeys(s),
-		newBackup(s), newRestore(s), newUpgrade(s), newConfigSchema(s), newHealthcheck(s),
+		newBackup(s), newRestore(s), newUpgrade(s), newConfigSchema(s), newHealthcheck(s), newExplain(s),
 	)
 	return root
 }

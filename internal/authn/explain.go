@@ -298,7 +298,7 @@ func (x *explainer) checkTimes() {
 	}
 	x.check("time", refusal == nil, expected, strings.Join(found, ", "))
 	if refusal == nil && !x.opaque {
-		x.check("lifetime", x.v.lifetime <= x.z.longest(), "at most "+x.z.longest().String(), x.v.lifetime.String())
+		x.check("lifetime", x.v.lifetime <= x.z.longest(), "at most "+x.z.longest().String(), about(x.v.lifetime).String())
 	}
 }
 
