@@ -51,6 +51,16 @@ knows it. The old key is served until the last token that it signed has expired.
 		RunE: admin(s, &in, "made a new signing key; it signs from an hour from now on", func(cmd *cobra.Command, a *app.Admin, _ []string) error {
 			return a.RotateKeys(cmd.Context())
 		}),
+	}, &cobra.Command{
+		Use:   "withdraw",
+		Short: "Refuse everything that the present signing keys have signed",
+		Long: `For signing keys that somebody else may have. A new key signs at once, and access and ID tokens of all others are
+refused within a minute. Clients renew theirs by their refresh tokens; nobody has to sign in again.`,
+		Example: "  gatehouse keys withdraw -c gatehouse.yaml",
+		Args:    cobra.NoArgs,
+		RunE: admin(s, &in, "made a new signing key; what the others signed is refused within a minute", func(cmd *cobra.Command, a *app.Admin, _ []string) error {
+			return a.WithdrawKeys(cmd.Context())
+		}),
 	})
 	return cmd
 }

@@ -106,7 +106,7 @@ func newUserPasswd(s streams, in *installation) *cobra.Command {
 	var fromStdin bool
 	cmd := &cobra.Command{
 		Use:     "passwd NAME",
-		Short:   "Give a user a new password, and end what was signed in with the old one",
+		Short:   "Give a user a new password, remove the passkeys, and end what was signed in with the old ones",
 		Example: "  gatehouse user passwd alice",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -57,13 +59,29 @@ func (a *Admin) AddUser(ctx context.Context, spec signin.UserSpec) (secret.Text,
 	return generated, a.recordUser(ctx, audit.KindUserAdded, spec.Username)
 }
 
-// SetPassword gives a user a new password. It returns the generated one when none is given.
+// SetPassword gives a user a new password, and removes the passkeys: whoever had the old password may have added one.
+// It returns the generated password when none is given.
 func (a *Admin) SetPassword(ctx context.Context, username string, given secret.Text) (secret.Text, error) {
 	generated, err := a.users.SetPassword(ctx, username, given)
 	if err != nil {
 		return secret.Text{}, err
 	}
+	if err := a.removePasskeys(ctx, username); err != nil {
+		return generated, fmt.Errorf("the password of %s is changed, but not all passkeys are removed; run the command again: %w", username, err)
+	}
 	return generated, a.recordUser(ctx, audit.KindPasswordChanged, username)
+}
+
+func (a *Admin) removePasskeys(ctx context.Context, username string) error {
+	u, err := a.state.Store.UserByName(ctx, username)
+	if err != nil {
+		return err
+	}
+	keys, err := a.state.Store.Passkeys(ctx, u.ID)
+	for _, k := range keys {
+		err = errors.Join(err, a.state.Store.RemovePasskey(ctx, u.ID, k.CredentialID))
+	}
+	return err
 }
 
 // SetAccess replaces a user's groups and claims.
@@ -95,6 +113,18 @@ func (a *Admin) RevokeClient(ctx context.Context, id identity.ClientID) error {
 		return err
 	}
 	return a.record(ctx, audit.Event{Kind: audit.KindRevoke, Client: id})
+}
+
+// WithdrawKeys makes a new signing key that signs at once, and has everything refused that the others signed.
+func (a *Admin) WithdrawKeys(ctx context.Context) error {
+	keys, err := a.state.SigningKeys(ctx, a.c, a.log, time.Now)
+	if err != nil {
+		return err
+	}
+	if err := keys.Withdraw(ctx); err != nil {
+		return err
+	}
+	return a.record(ctx, audit.Event{Kind: audit.KindKeyAdded, Reason: "all others withdrawn"})
 }
 
 // RotateKeys makes a new signing key. It signs once every copy and client has had time to learn of it.

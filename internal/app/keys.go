@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"gatehouse/internal/config"
@@ -35,6 +36,8 @@ func quickstartKey(path string) ([]byte, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return makeQuickstartKey(path)
+	case err == nil && !ownersAlone(path):
+		return nil, fmt.Errorf("the master key in %s can be read by others on this machine; run: chmod 600 %s", path, path)
 	case err != nil:
 		return nil, fmt.Errorf("read the master key of the quickstart: %w", err)
 	}
@@ -43,6 +46,12 @@ func quickstartKey(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read the master key of the quickstart: %s does not hold %d bytes in base64; restore it from a backup, or remove the whole state directory to begin anew", path, seal.KeySize)
 	}
 	return key, nil
+}
+
+// ownersAlone reports whether nobody but the owner can read a file, on systems that have such modes.
+func ownersAlone(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && (runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0)
 }
 
 func makeQuickstartKey(path string) ([]byte, error) {

@@ -87,10 +87,13 @@ const protectedResource = "/.well-known/oauth-protected-resource"
 
 // front is what every request goes through first, in this order.
 func (a *App) front(s *site, mux http.Handler) http.Handler {
-	public := s.config.PublicURL.URL()
+	public, proxies := s.config.PublicURL.URL(), web.Proxies(s.config.TrustedProxies)
+	if s.config.BehindTLSProxy {
+		mux = exceptProbes(web.ProxyOnly(proxies))(mux)
+	}
 	return web.Chain(mux,
 		web.WithRequestID,
-		web.WithClientIP(web.Proxies(s.config.TrustedProxies)),
+		web.WithClientIP(proxies),
 		web.Record(a.Log, time.Now),
 		web.Recover(a.Log),
 		web.SecurityHeaders(public.Scheme == "https"),

@@ -41,6 +41,28 @@ func (s *SigningKeys) Rotate(ctx context.Context) error {
 	return s.publish(keys)
 }
 
+// Withdraw makes a new key that signs at once and ends all others: whatever they signed is refused from now on here,
+// and on the other copies within a minute. It is for keys that somebody else may have.
+func (s *SigningKeys) Withdraw(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys, err := s.read(ctx)
+	if err != nil {
+		return err
+	}
+	now := s.o.Now()
+	for _, k := range keys {
+		k.RetireAt, k.Expires = now, now
+		if err := s.o.Store.UpdateKey(ctx, k.StoredKey); err != nil {
+			return fmt.Errorf("withdraw signing key %s: %w", k.KID, err)
+		}
+	}
+	if keys, err = s.replace(ctx, nil); err != nil {
+		return err
+	}
+	return s.publish(keys)
+}
+
 // Run rotates on time and picks up what other copies and commands did, until ctx ends. When the store is away, the
 // keys at hand serve on.
 func (s *SigningKeys) Run(ctx context.Context) error {

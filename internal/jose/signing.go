@@ -175,7 +175,7 @@ func (r *ring) signer(now time.Time) signingKey {
 	return r.keys[0]
 }
 
-// newRing orders the keys and renders what is served: every key that has not expired, and the one that signs.
+// newRing orders the keys and renders what is served: every key that has not expired, one of which signs.
 func newRing(keys []signingKey, now time.Time) (*ring, error) {
 	r := &ring{keys: slices.Clone(keys), public: &KeySet{}}
 	slices.SortFunc(r.keys, func(a, b signingKey) int {
@@ -184,8 +184,11 @@ func newRing(keys []signingKey, now time.Time) (*ring, error) {
 		}
 		return strings.Compare(a.KID, b.KID)
 	})
-	active := r.signer(now).KID
-	r.keys = slices.DeleteFunc(r.keys, func(k signingKey) bool { return k.KID != active && !now.Before(k.Expires) })
+	last := r.signer(now)
+	r.keys = slices.DeleteFunc(r.keys, func(k signingKey) bool { return !now.Before(k.Expires) })
+	if len(r.keys) == 0 {
+		r.keys = []signingKey{last} // no newer key could be made: signing goes on
+	}
 	var doc jose.JSONWebKeySet
 	for _, k := range r.keys {
 		public, err := NewPublicKey(k.KID, SigningAlg, &k.private.PublicKey)

@@ -238,6 +238,31 @@ func TestRotateByCommand(t *testing.T) {
 	}
 }
 
+// A key that somebody else may have signs nothing that is believed, here at once and at a copy when it looks.
+func TestWithdraw(t *testing.T) {
+	t.Parallel()
+	s, c := &shelf{}, newClock()
+	server, command := signing(t, s, c.Now), signing(t, s, c.Now)
+	load(t, server)
+	old, generation := sign(t, server), server.Generation()
+	if err := command.Withdraw(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	load(t, server)
+	if server.KID() != command.KID() || server.Generation() == generation {
+		t.Error("the copy does not sign with the new key")
+	}
+	if _, ids := published(t, server); len(ids) != 1 {
+		t.Errorf("published %v, want the new key alone", ids)
+	}
+	if r := verify(t, server, old); r != jose.UnknownKey {
+		t.Errorf("token of a withdrawn key: %q", r)
+	}
+	if r := verify(t, server, sign(t, server)); r != "" {
+		t.Errorf("token of the new key: %q", r)
+	}
+}
+
 func TestCopiesAgree(t *testing.T) {
 	t.Parallel()
 	s, c := &shelf{}, newClock()

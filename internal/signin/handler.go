@@ -219,7 +219,9 @@ func unavailable(err error) error {
 // record writes an audit event. The username that was typed stays out of it, because it may be a password.
 func (s *Service) record(r *http.Request, e audit.Event) {
 	e.Time, e.RequestID, e.Address = s.Now(), web.RequestID(r.Context()), s.ClientIP(r)
-	s.Audit.Record(r.Context(), e)
+	if err := s.Audit.Record(r.Context(), e); err != nil {
+		web.Note(r.Context(), "audit_error", err.Error())
+	}
 }
 
 // recordSlowed writes one event a minute for an address whose attempts come too fast. They cost their sender next to

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"gatehouse/internal/audit"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/store"
 )
@@ -127,10 +128,14 @@ func (s *Service) Person(ctx context.Context, key identity.PersonKey) (identity.
 
 // End signs this browser out: the session is gone from the store and the cookie from the browser.
 func (s *Service) End(w http.ResponseWriter, r *http.Request) error {
+	signedIn, ok := s.Current(r)
 	if err := s.endStored(r); err != nil {
 		return err
 	}
 	s.cookies.set(w, s.cookies.session, "", -1)
+	if ok {
+		s.record(r, audit.Event{Kind: audit.KindSignOut, Person: signedIn.Person.Key})
+	}
 	return nil
 }
 

@@ -95,6 +95,21 @@ func TestClientIP(t *testing.T) {
 	}
 }
 
+func TestProxyOnly(t *testing.T) {
+	t.Parallel()
+	h := ProxyOnly(Proxies{netip.MustParsePrefix("10.0.0.0/8")})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	for peer, want := range map[string]int{
+		"10.1.2.3:5": 200, "[::ffff:10.1.2.3]:5": 200, "192.0.2.1:5": 403, "127.0.0.1:5": 403, "rubbish": 403,
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = peer
+		r.Header.Set("X-Forwarded-For", "10.1.2.3")
+		if got := do(h, r); got.Code != want {
+			t.Errorf("peer %s: %d, want %d", peer, got.Code, want)
+		}
+	}
+}
+
 func FuzzForwardedFor(f *testing.F) {
 	f.Add("198.51.100.9, 10.0.0.1")
 	f.Add(",,")
