@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
@@ -88,11 +89,15 @@ func quickstart(t *testing.T) (h *house, user, pass string) {
 	t.Helper()
 	dir, port := t.TempDir(), freePort(t)
 	h = startHouse(t, dir, fmt.Sprintf("http://localhost:%d", port), "--listen", fmt.Sprintf("localhost:%d", port), "--state-dir", filepath.Join(dir, "state"))
-	u, p := printedUser.FindStringSubmatch(h.log.String()), printedPassword.FindStringSubmatch(h.log.String())
-	if u == nil || p == nil {
-		t.Fatalf("the quickstart printed no user and password:\n%s", h.log)
+	printed := func(pattern *regexp.Regexp) string {
+		return h.log.wait(t, "the quickstart to print user and password", 10*time.Second, func(text string) (string, bool) {
+			if m := pattern.FindStringSubmatch(text); m != nil {
+				return m[1], true
+			}
+			return "", false
+		})
 	}
-	return h, u[1], p[1]
+	return h, printed(printedUser), printed(printedPassword)
 }
 
 func writeFile(t *testing.T, path, content string) {

@@ -151,3 +151,30 @@ func TestForwardedForFromDeclaredProxiesOnly(t *testing.T) {
 		})
 	}
 }
+
+func TestForwardedForFromSomebodyElse(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		settings, host string
+		want           int
+	}{
+		"no proxy declared":    {"", "", http.StatusUnauthorized},
+		"not the one declared": {"public_url: https://tools.example.com\nbehind_tls_proxy: true\ntrusted_proxies: [10.0.0.0/8]\n", "tools.example.com", http.StatusForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := prepareHouse(t, test.settings+demoOnly)
+			h.start()
+			c := newClient(h, "/mcp")
+			r := c.request(t.Context(), http.MethodPost, c.message("ping", `{}`))
+			r.Host = test.host // the address's own when empty
+			r.Header.Set("X-Forwarded-For", "203.0.113.9")
+			if a, err := c.tryPost(r); err != nil || a.status != test.want {
+				t.Errorf("%s, %v; want %d", a, err, test.want)
+			}
+			if line := h.log.await(t, 0, `"client_ip":`); !strings.Contains(line, `"client_ip":"127.0.0.1"`) {
+				t.Errorf("a stranger chose the address in the log: %s", line)
+			}
+		})
+	}
+}
