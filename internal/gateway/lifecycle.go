@@ -22,12 +22,12 @@ func (rq *request) initialize() error {
 	}
 	asked, ok := mcp.LookupString(rq.m.Params, "protocolVersion")
 	if !ok {
-		return rq.fault(http.StatusBadRequest, mcp.Errorf(mcp.CodeInvalidParams, "initialize: protocolVersion is missing"))
+		return rq.fault(mcp.Errorf(mcp.CodeInvalidParams, "initialize: protocolVersion is missing"))
 	}
 	capabilities, _ := mcp.Lookup(rq.m.Params, "capabilities")
 	info, _ := mcp.Lookup(rq.m.Params, "clientInfo")
 	if len(capabilities)+len(info) > maxClientFacts {
-		return rq.fault(http.StatusBadRequest, mcp.Errorf(mcp.CodeInvalidParams, "initialize: capabilities and clientInfo are larger than %d bytes", maxClientFacts))
+		return rq.fault(mcp.Errorf(mcp.CodeInvalidParams, "initialize: capabilities and clientInfo are larger than %d bytes", maxClientFacts))
 	}
 	revision := mcp.Negotiate(mcp.Revision(asked))
 	s, err := rq.g.o.Sessions.Create(session.Facts{

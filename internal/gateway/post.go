@@ -31,11 +31,11 @@ func (rq *request) post() error {
 		if !ok {
 			return err
 		}
-		return rq.fault(http.StatusBadRequest, said)
+		return rq.fault(said)
 	}
 	if len(rq.m.ID) > maxID {
 		rq.m.ID = nil
-		return rq.fault(http.StatusBadRequest, mcp.Errorf(mcp.CodeInvalidRequest, "id is longer than %d bytes", maxID))
+		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "id is longer than %d bytes", maxID))
 	}
 	web.Note(rq.r.Context(), "mcp_method", known(rq.m.Method))
 	if rq.m.Kind == mcp.KindRequest && rq.m.Method == mcp.MethodInitialize {

@@ -124,7 +124,7 @@ func (rq *request) record(e audit.Event) error {
 func (rq *request) find() error {
 	id := rq.r.Header.Get(headerSession)
 	if id == "" {
-		return rq.fault(http.StatusBadRequest, mcp.Errorf(mcp.CodeInvalidRequest, "the header Mcp-Session-Id is missing; begin with initialize"))
+		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "the header Mcp-Session-Id is missing; begin with initialize"))
 	}
 	s, err := rq.g.o.Sessions.Use(id, rq.who.Key, rq.ep.Path)
 	if err != nil {
@@ -154,14 +154,14 @@ func (rq *request) checkRevision() error {
 	for _, r := range mcp.SupportedRevisions() {
 		names = append(names, string(r))
 	}
-	return rq.fault(http.StatusBadRequest, mcp.Errorf(mcp.CodeInvalidRequest,
+	return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest,
 		"MCP-Protocol-Version names a revision that is not served here; served are %s", strings.Join(names, ", ")))
 }
 
-// fault answers with a JSON-RPC error under an HTTP status of its own.
-func (rq *request) fault(status int, e *mcp.Error) error {
+// fault answers a request that is wrong as such with a JSON-RPC error and status 400.
+func (rq *request) fault(e *mcp.Error) error {
 	web.Note(rq.r.Context(), "rpc_error", e.Code)
-	return rq.writeJSON(status, func(dst []byte) []byte { return mcp.AppendError(dst, rq.m.ID, e) })
+	return rq.writeJSON(http.StatusBadRequest, func(dst []byte) []byte { return mcp.AppendError(dst, rq.m.ID, e) })
 }
 
 // writeJSON answers with a JSON-RPC message and returns errAnswered.

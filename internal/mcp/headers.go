@@ -3,6 +3,7 @@ package mcp
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -93,7 +94,7 @@ func headerParams(schema []byte, path []string, found []HeaderParam) ([]HeaderPa
 		if err != nil {
 			return
 		}
-		at := append(path[:len(path):len(path)], string(key))
+		at := append(slices.Clone(path), string(key))
 		if note, annotated := Lookup(property, "x-mcp-header"); annotated {
 			if found, err = addHeaderParam(found, at, note, property); err != nil {
 				return

@@ -58,7 +58,8 @@ func Strings(raw []byte) ([]string, bool) {
 	var s scanner
 	s.init(raw, DefaultDepth)
 	all := []string{}
-	a, ok := s.elements(0)
+	var a list
+	ok := s.elements(0)
 	for ok && s.nextElement(&a) {
 		s.space()
 		start := s.pos

@@ -93,7 +93,8 @@ func SplitList(result []byte, kind ListKind) (items []Item, next string, err err
 
 func splitItems(s *scanner, kind ListKind) ([]Item, error) {
 	var items []Item
-	a, ok := s.elements(1)
+	var a list
+	ok := s.elements(1)
 	for ok && s.nextElement(&a) {
 		s.space()
 		start := s.pos

@@ -100,7 +100,8 @@ func (s *scanner) value(depth int) bool {
 }
 
 func (s *scanner) array(depth int) bool {
-	a, ok := s.elements(depth)
+	var a list
+	ok := s.elements(depth)
 	for ok && s.nextElement(&a) {
 		ok = s.value(depth + 1)
 	}
@@ -111,15 +112,15 @@ func (s *scanner) array(depth int) bool {
 type list struct{ started bool }
 
 // elements enters an array.
-func (s *scanner) elements(depth int) (list, bool) {
+func (s *scanner) elements(depth int) bool {
 	if depth >= s.maxDepth {
-		return list{}, s.fail("nested too deeply")
+		return s.fail("nested too deeply")
 	}
 	if s.peek() != '[' {
-		return list{}, s.fail("an array was expected")
+		return s.fail("an array was expected")
 	}
 	s.pos++
-	return list{}, true
+	return true
 }
 
 // nextElement moves to the next element, or past the end of the array and returns false.

@@ -122,10 +122,12 @@ func (p *Portal) disconnect(w http.ResponseWriter, r *http.Request, signedIn *id
 	if err != nil {
 		return fmt.Errorf("disconnect client: %w", err)
 	}
-	p.Audit.Record(ctx, audit.Event{
+	if err := p.Audit.Record(ctx, audit.Event{
 		Time: p.Now(), Kind: audit.KindRevoke, RequestID: web.RequestID(ctx), Person: signedIn.Person.Key,
 		Client: grant.Client, Grant: id, Reason: "disconnected by the person",
-	})
+	}); err != nil {
+		web.Note(ctx, "audit_error", err.Error()) // what is revoked stays revoked
+	}
 	return done(w, r, "disconnected")
 }
 

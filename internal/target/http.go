@@ -263,7 +263,7 @@ func (l *httpLink) readStream(ctx context.Context, resp *http.Response, r *reque
 		if cur.id == "" || tries == resumeTries {
 			return mcp.Message{}, l.d.t.trouble(Down, err)
 		}
-		if resp, err = l.resume(ctx, cur); err != nil {
+		if resp, err = l.resume(ctx, cur); err != nil { //nolint:bodyclose // readUntil closes what it reads
 			return mcp.Message{}, err
 		}
 	}

@@ -54,7 +54,7 @@ const (
 // startProcess starts the command with nothing but what the options list: the environment, three descriptors.
 func startProcess(ctx context.Context, t *Target) (*process, error) {
 	o := t.opt.Command
-	cmd := exec.Command(o.Args[0], o.Args[1:]...)
+	cmd := exec.Command(o.Args[0], o.Args[1:]...) //nolint:noctx // it outlives the request that starts it; stop ends it
 	cmd.Dir = o.Dir
 	cmd.Env = environment(o)
 	cmd.SysProcAttr = ownGroup()
