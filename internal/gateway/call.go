@@ -44,6 +44,10 @@ func (rq *request) call() error {
 	if err := rq.g.o.Audit.Ready(); err != nil {
 		return &web.Error{Status: http.StatusServiceUnavailable, Code: "audit_unavailable", Message: "calls cannot be recorded at the moment, so none is made", Cause: err}
 	}
+	if err := rq.g.calls.enter(rq.who.Key); err != nil {
+		return err
+	}
+	defer rq.g.calls.leave(rq.who.Key)
 	event.Decision = audit.Allow
 	event.Outcome = rq.forward(to)
 	event.Duration = rq.g.o.Now().Sub(began)

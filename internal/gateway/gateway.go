@@ -5,8 +5,8 @@
 // It owns the wire towards the client: status codes, JSON or server-sent events, the merging of lists. It does not own
 // tokens (authn), session state (session), upstream connections (target) or rules (policy).
 //
-// Where to look: serve.go is the way in, post.go and stream.go the HTTP methods, lifecycle.go, lists.go, call.go and
-// settings.go the MCP methods, answer.go how an answer is written, events.go what targets say on their own.
+// Where to look: serve.go is the way in, post.go and stream.go the HTTP methods, lifecycle.go, lists.go and
+// call.go the MCP methods, answer.go how an answer is written, events.go what targets say on their own.
 //
 // Sources: MCP 2025-11-25 and 2025-06-18, basic/transports, basic/lifecycle, server/*.
 package gateway
@@ -47,6 +47,9 @@ type Options struct {
 	Heartbeat   time.Duration // silence on a stream after which a comment is sent; default 15 s
 	Orphan      time.Duration // how long a call goes on after its client vanished; default 1 min
 	PageSize    int           // items on one page of a list; default 500
+
+	MaxCalls          int // calls in flight; default 4096
+	MaxCallsPerPerson int // calls in flight of one person; default 256
 }
 
 func (o *Options) validate() error {
@@ -69,6 +72,8 @@ func (o *Options) validate() error {
 	setDefault(&o.Heartbeat, 15*time.Second)
 	setDefault(&o.Orphan, time.Minute)
 	setDefault(&o.PageSize, 500)
+	setDefault(&o.MaxCalls, defaultMaxCalls)
+	setDefault(&o.MaxCallsPerPerson, defaultMaxCallsPerPerson)
 	return nil
 }
 
@@ -93,6 +98,7 @@ type Snapshot struct{ Endpoints []Endpoint }
 type Gateway struct {
 	o       Options
 	bodies  buffers
+	calls   inflight
 	current atomic.Pointer[served]
 	wake    chan struct{} // tells Run that something was left over; holds one
 
@@ -105,7 +111,7 @@ func New(o Options) (*Gateway, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{o: o, wake: make(chan struct{}, 1)}
+	g := &Gateway{o: o, calls: inflight{max: o.MaxCalls, maxPerPerson: o.MaxCallsPerPerson}, wake: make(chan struct{}, 1)}
 	g.current.Store(newServed(nil))
 	return g, nil
 }

@@ -74,3 +74,14 @@ func TestAStoppedClockIsNotATimeout(t *testing.T) {
 		}
 	})
 }
+
+// A call that may take an hour is not cut after fifteen minutes because it reports progress.
+func TestLongTimeoutBoundsProgressToo(t *testing.T) {
+	t.Parallel()
+	long, short := Options{Timeout: time.Hour}, Options{}
+	long.setDefaults()
+	short.setDefaults()
+	if long.MaxTimeout != time.Hour || short.MaxTimeout != 15*time.Minute {
+		t.Errorf("longest call: %s and %s, want 1h and 15m", long.MaxTimeout, short.MaxTimeout)
+	}
+}

@@ -38,7 +38,7 @@ type Options struct {
 	Version string // of Gatehouse, for clientInfo
 
 	Timeout     time.Duration // for one call, started anew by each progress notification; default 60 s
-	MaxTimeout  time.Duration // for one call, progress or not; default 15 min
+	MaxTimeout  time.Duration // for one call, progress or not; default 15 min, or Timeout when that is longer
 	CatalogTTL  time.Duration // how long a catalogue is good without news; default 5 min
 	CatalogWait time.Duration // how long Catalog waits for the first one; default 5 s
 	MaxMessage  int           // bytes of one message from the target; default 16 MiB
@@ -164,7 +164,7 @@ func (o *Options) setDefaults() {
 		o.Version = "dev"
 	}
 	o.Timeout = cmp.Or(o.Timeout, time.Minute)
-	o.MaxTimeout = cmp.Or(o.MaxTimeout, 15*time.Minute)
+	o.MaxTimeout = cmp.Or(o.MaxTimeout, max(15*time.Minute, o.Timeout))
 	o.CatalogTTL = cmp.Or(o.CatalogTTL, 5*time.Minute)
 	o.CatalogWait = cmp.Or(o.CatalogWait, 5*time.Second)
 	o.MaxMessage = cmp.Or(o.MaxMessage, 16<<20)

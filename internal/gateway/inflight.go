@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/web"
+)
+
+// Calls in flight, each of which holds its message and a place at its target, are bounded: in all, and for each
+// person, so that nobody crowds the others out.
+const (
+	defaultMaxCalls          = 4096
+	defaultMaxCallsPerPerson = 256
+)
+
+// inflight counts calls in flight.
+type inflight struct {
+	max, maxPerPerson int
+
+	mu       sync.Mutex // guards what follows
+	total    int
+	byPerson map[identity.PersonKey]int
+}
+
+// enter takes a place for a call of the person, or says why there is none: 429 when the person has too many, 503 when
+// all people together have. The caller leaves when it was let in.
+func (f *inflight) enter(who identity.PersonKey) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.byPerson[who] >= f.maxPerPerson:
+		return &web.Error{Status: http.StatusTooManyRequests, Code: "too_many_calls", RetryAfter: time.Second,
+			Message: "too many of your calls are under way; wait for some of them to end"}
+	case f.total >= f.max:
+		return &web.Error{Status: http.StatusServiceUnavailable, Code: "busy", RetryAfter: time.Second,
+			Message: "too many calls are under way; try again shortly"}
+	}
+	if f.byPerson == nil {
+		f.byPerson = make(map[identity.PersonKey]int)
+	}
+	f.total++
+	f.byPerson[who]++
+	return nil
+}
+
+// leave gives the place back.
+func (f *inflight) leave(who identity.PersonKey) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.total--
+	if f.byPerson[who]--; f.byPerson[who] == 0 {
+		delete(f.byPerson, who)
+	}
+}

@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"gatehouse/internal/target"
+	"gatehouse/internal/testkit"
+)
+
+// One person's calls do not crowd the others out, and all together stay bounded. What ends makes room.
+func TestTooManyCallsInFlight(t *testing.T) {
+	t.Parallel()
+	upstream := testkit.NewMCPServer(t)
+	begun, release := make(chan struct{}, 8), make(chan struct{})
+	upstream.Tool("wait", `{"type":"object"}`, func(c *testkit.MCPCall) {
+		begun <- struct{}{}
+		select {
+		case <-release:
+			c.Result(`{"content":[{"type":"text","text":"done"}]}`)
+		case <-c.R.Context().Done():
+		}
+	})
+	files := running(t, newTarget(t, "files", upstream.URL, nil))
+	s := start(t, config{
+		options:   Options{MaxCalls: 2, MaxCallsPerPerson: 1},
+		endpoints: []Endpoint{{Prefix: true, Targets: []*target.Target{files}}},
+	})
+	answers := make(chan string, 2)
+	call := func(c *caller) {
+		go func() {
+			_, body := c.post(callTool("1", "wait"))
+			answers <- body
+		}()
+		<-begun
+	}
+	ada, bob, eve := s.caller("ada-token").initialize(`{}`), s.caller("bob-token").initialize(`{}`), s.caller("eve-token").initialize(`{}`)
+	call(ada)
+	if status, body := ada.post(callTool("2", "wait")); status != http.StatusTooManyRequests {
+		t.Errorf("second call of one person: %d %s, want 429", status, body)
+	}
+	call(bob)
+	if status, body := eve.post(callTool("1", "wait")); status != http.StatusServiceUnavailable {
+		t.Errorf("one call too many in all: %d %s, want 503", status, body)
+	}
+	close(release)
+	for range 2 {
+		if body := <-answers; !strings.Contains(body, "done") {
+			t.Errorf("a call that was let in: %s", body)
+		}
+	}
+	eventually(t, "room again", func() bool {
+		status, _ := eve.post(callTool("3", "wait"))
+		return status == http.StatusOK
+	})
+	if n := len(s.gateway.calls.byPerson); n != 0 {
+		t.Errorf("%d persons are still counted", n)
+	}
+}
