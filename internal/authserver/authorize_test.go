@@ -47,46 +47,79 @@ func TestChecklist16_NoRedirectBeforeTheClientIsKnown(t *testing.T) {
 	}
 }
 
-func TestChecklist18To21_RefusedByRedirect(t *testing.T) {
-	t.Parallel()
+// refusal is an authorization request that the client hears is wrong, and the error code that it gets.
+type refusal struct {
+	params url.Values
+	code   string
+}
+
+// refusedByRedirect sends requests that are refused at the client's redirect URI.
+func refusedByRedirect(t *testing.T, requests map[string]refusal) {
+	t.Helper()
 	h := newHarness(t)
-	for name, c := range map[string]struct {
-		params url.Values
-		code   string
-	}{
-		"18 no challenge":            {authorizeParams(map[string]string{"code_challenge": ""}), "invalid_request"},
-		"18 no method":               {authorizeParams(map[string]string{"code_challenge_method": ""}), "invalid_request"},
-		"18 plain":                   {authorizeParams(map[string]string{"code_challenge_method": "plain"}), "invalid_request"},
-		"18 short challenge":         {authorizeParams(map[string]string{"code_challenge": "short"}), "invalid_request"},
-		"18 strange challenge":       {authorizeParams(map[string]string{"code_challenge": strings.Repeat("=", 43)}), "invalid_request"},
-		"18 long challenge":          {authorizeParams(map[string]string{"code_challenge": strings.Repeat("a", 129)}), "invalid_request"},
-		"19 foreign resource":        {authorizeParams(map[string]string{"resource": "https://evil.example/mcp"}), "invalid_target"},
-		"19 other path":              {authorizeParams(map[string]string{"resource": testResource + "/x"}), "invalid_target"},
-		"19 path case":               {authorizeParams(map[string]string{"resource": "https://gate.example/MCP"}), "invalid_target"},
-		"19 fragment":                {authorizeParams(map[string]string{"resource": testResource + "#f"}), "invalid_target"},
-		"19 not a URL":               {authorizeParams(map[string]string{"resource": "::"}), "invalid_target"},
-		"19 one of two foreign":      {with(authorizeParams(nil), "resource", testResource, "https://evil.example/"), "invalid_target"},
-		"20 scope twice":             {with(authorizeParams(nil), "scope", "openid", "openid"), "invalid_request"},
-		"20 unknown parameter twice": {with(authorizeParams(nil), "foo", "1", "2"), "invalid_request"},
-		"21 token":                   {authorizeParams(map[string]string{"response_type": "token"}), "unsupported_response_type"},
-		"21 code token":              {authorizeParams(map[string]string{"response_type": "code id_token"}), "unsupported_response_type"},
-		"21 none":                    {authorizeParams(map[string]string{"response_type": ""}), "invalid_request"},
-		"21 fragment":                {authorizeParams(map[string]string{"response_mode": "fragment"}), "invalid_request"},
-		"request object":             {authorizeParams(map[string]string{"request": "e30."}), "request_not_supported"},
-		"request URI":                {authorizeParams(map[string]string{"request_uri": "urn:x"}), "request_uri_not_supported"},
-		"prompt none and login":      {authorizeParams(map[string]string{"prompt": "none login"}), "invalid_request"},
-		"negative max_age":           {authorizeParams(map[string]string{"max_age": "-1"}), "invalid_request"},
-		"huge max_age":               {authorizeParams(map[string]string{"max_age": "99999999999999999999"}), "invalid_request"},
-		"long nonce":                 {authorizeParams(map[string]string{"nonce": strings.Repeat("n", 513)}), "invalid_request"},
-		"nonce with NUL":             {authorizeParams(map[string]string{"nonce": "a\x00b"}), "invalid_request"},
-		"login_hint not UTF-8":       {authorizeParams(map[string]string{"login_hint": "\xff"}), "invalid_request"},
-		"long scope":                 {authorizeParams(map[string]string{"scope": strings.Repeat("s ", 2000)}), "invalid_request"},
-	} {
+	for name, c := range requests {
 		got := h.callback(h.do(request{path: "/authorize", query: c.params}), desktopURI)
 		if got.Get("error") != c.code || got.Get("state") != "st" || got.Get("iss") != testIssuer || got.Has("code") {
 			t.Errorf("%s: %v, want %s with state and iss", name, got, c.code)
 		}
 	}
+}
+
+func TestChecklist18_PKCE(t *testing.T) {
+	t.Parallel()
+	refusedByRedirect(t, map[string]refusal{
+		"no challenge":      {authorizeParams(map[string]string{"code_challenge": ""}), "invalid_request"},
+		"no method":         {authorizeParams(map[string]string{"code_challenge_method": ""}), "invalid_request"},
+		"plain":             {authorizeParams(map[string]string{"code_challenge_method": "plain"}), "invalid_request"},
+		"short challenge":   {authorizeParams(map[string]string{"code_challenge": "short"}), "invalid_request"},
+		"strange challenge": {authorizeParams(map[string]string{"code_challenge": strings.Repeat("=", 43)}), "invalid_request"},
+		"long challenge":    {authorizeParams(map[string]string{"code_challenge": strings.Repeat("a", 129)}), "invalid_request"},
+	})
+}
+
+func TestChecklist19_ForeignResources(t *testing.T) {
+	t.Parallel()
+	refusedByRedirect(t, map[string]refusal{
+		"foreign resource":   {authorizeParams(map[string]string{"resource": "https://evil.example/mcp"}), "invalid_target"},
+		"other path":         {authorizeParams(map[string]string{"resource": testResource + "/x"}), "invalid_target"},
+		"path case":          {authorizeParams(map[string]string{"resource": "https://gate.example/MCP"}), "invalid_target"},
+		"fragment":           {authorizeParams(map[string]string{"resource": testResource + "#f"}), "invalid_target"},
+		"not a URL":          {authorizeParams(map[string]string{"resource": "::"}), "invalid_target"},
+		"one of two foreign": {with(authorizeParams(nil), "resource", testResource, "https://evil.example/"), "invalid_target"},
+	})
+}
+
+func TestChecklist20_RepeatedParameters(t *testing.T) {
+	t.Parallel()
+	refusedByRedirect(t, map[string]refusal{
+		"scope twice":             {with(authorizeParams(nil), "scope", "openid", "openid"), "invalid_request"},
+		"unknown parameter twice": {with(authorizeParams(nil), "foo", "1", "2"), "invalid_request"},
+	})
+}
+
+func TestChecklist21_ResponseTypeAndMode(t *testing.T) {
+	t.Parallel()
+	refusedByRedirect(t, map[string]refusal{
+		"token":      {authorizeParams(map[string]string{"response_type": "token"}), "unsupported_response_type"},
+		"code token": {authorizeParams(map[string]string{"response_type": "code id_token"}), "unsupported_response_type"},
+		"none":       {authorizeParams(map[string]string{"response_type": ""}), "invalid_request"},
+		"fragment":   {authorizeParams(map[string]string{"response_mode": "fragment"}), "invalid_request"},
+	})
+}
+
+func TestRefusedByRedirect(t *testing.T) {
+	t.Parallel()
+	refusedByRedirect(t, map[string]refusal{
+		"request object":        {authorizeParams(map[string]string{"request": "e30."}), "request_not_supported"},
+		"request URI":           {authorizeParams(map[string]string{"request_uri": "urn:x"}), "request_uri_not_supported"},
+		"prompt none and login": {authorizeParams(map[string]string{"prompt": "none login"}), "invalid_request"},
+		"negative max_age":      {authorizeParams(map[string]string{"max_age": "-1"}), "invalid_request"},
+		"huge max_age":          {authorizeParams(map[string]string{"max_age": "99999999999999999999"}), "invalid_request"},
+		"long nonce":            {authorizeParams(map[string]string{"nonce": strings.Repeat("n", 513)}), "invalid_request"},
+		"nonce with NUL":        {authorizeParams(map[string]string{"nonce": "a\x00b"}), "invalid_request"},
+		"login_hint not UTF-8":  {authorizeParams(map[string]string{"login_hint": "\xff"}), "invalid_request"},
+		"long scope":            {authorizeParams(map[string]string{"scope": strings.Repeat("s ", 2000)}), "invalid_request"},
+	})
 }
 
 func TestChecklist19_ResourceSpellings(t *testing.T) {
