@@ -310,7 +310,7 @@ func TestAServerMayWithdrawItsQuestion(t *testing.T) {
 func TestCancellationIsToldAndAborts(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewMCPServer(t)
-	begun, aborted, told := make(chan string, 1), make(chan struct{}), make(chan string, 1)
+	begun, aborted, told := make(chan string, 1), make(chan struct{}), make(chan string, 8) // the catalogue's connection may be cancelled, too
 	s.Tool("wait", `{}`, func(c *testkit.MCPCall) {
 		begun <- string(c.ID)
 		<-c.R.Context().Done()

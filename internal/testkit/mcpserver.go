@@ -278,13 +278,16 @@ func (s *MCPServer) OnNotification(f func(method, params string)) {
 // deliver takes a notification, or a response to what a script asked.
 func (s *MCPServer) deliver(c *MCPCall, body []byte) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c.Method != "" && s.noted != nil {
-		s.noted(c.Method, string(c.Params))
-	}
-	if ch := s.answers[string(c.ID)]; c.Method == "" && ch != nil {
-		ch <- body
+	noted, ch := s.noted, s.answers[string(c.ID)]
+	if c.Method == "" {
 		delete(s.answers, string(c.ID))
+	}
+	s.mu.Unlock()
+	switch { // without the lock, which whoever is told may need
+	case c.Method != "" && noted != nil:
+		noted(c.Method, string(c.Params))
+	case c.Method == "" && ch != nil:
+		ch <- body
 	}
 }
 
