@@ -128,7 +128,7 @@ func (a *App) build(ctx context.Context) error {
 	a.life.runs(ctx, "sessions", a.sessions.Run)
 	a.tokens = newTokenCheck(a.authn)
 	if a.gateway, err = gateway.New(gateway.Options{
-		Auth: a.tokens, Sessions: a.sessions, Audit: a.audit, Log: a.Log, Version: a.Version,
+		Auth: a.tokens, Sessions: a.sessions, State: a.state.Keys.Box(gateway.StatePurpose), Audit: a.audit, Log: a.Log, Version: a.Version,
 	}); err != nil {
 		return err
 	}

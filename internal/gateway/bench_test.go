@@ -23,7 +23,7 @@ func BenchmarkToolsCall(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g, err := New(Options{Auth: newTokens(), Sessions: table})
+	g, err := New(Options{Auth: newTokens(), Sessions: table, State: newKeyring(b).Box(StatePurpose)})
 	if err != nil {
 		b.Fatal(err)
 	}

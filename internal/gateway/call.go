@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"gatehouse/internal/audit"
@@ -134,6 +135,9 @@ func short(name string) string {
 // and may come back for the answer. It ends when the client cancels, when the session ends, when the target's clock
 // runs out, or when nobody came back.
 func (rq *request) forward(to route) string {
+	if rq.modern {
+		return rq.forwardModern(to)
+	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(rq.r.Context()))
 	defer cancel(nil)
 	if err := rq.s.Begin(rq.m.ID, cancel); err != nil {
@@ -146,11 +150,11 @@ func (rq *request) forward(to route) string {
 
 	up, err := rq.upstream(ctx, to.to)
 	if err != nil {
-		return a.trouble(ctx, to.to.Name(), err, false)
+		return trouble(ctx, rq, a, to.to.Name(), err, false)
 	}
 	result, err := up.Forward(context.WithValue(ctx, answerKey{}, a), &rq.m, to.name, a.notify)
 	if err != nil {
-		return a.trouble(ctx, to.to.Name(), err, true)
+		return trouble(ctx, rq, a, to.to.Name(), err, true)
 	}
 	a.result(result)
 	return "ok"
@@ -160,7 +164,7 @@ func (rq *request) forward(to route) string {
 func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upstream, error) {
 	s := rq.s
 	return s.Upstream(ctx, t, func(ctx context.Context) (session.Upstream, error) {
-		e := &events{s: s}
+		e := &events{g: rq.g, s: s}
 		conn, err := t.Connect(ctx, target.Caller{
 			Principal: rq.who, ClientInfo: s.ClientInfo, Capabilities: s.Capabilities, Revision: s.Revision,
 		}, e)
@@ -175,28 +179,28 @@ func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upst
 	})
 }
 
-// isLevel knows the log levels of the protocol (server/utilities/logging).
-func isLevel(s string) bool {
-	switch s {
-	case "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency":
-		return true
-	}
-	return false
+// severity orders the log levels of the protocol (server/utilities/logging); noLevel is none of them.
+func severity(level string) int {
+	return slices.Index([]string{"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}, level)
 }
 
 // setLevel passes a log level to the upstream sessions that are open, and remembers it for the others.
 func (rq *request) setLevel() error {
 	level, _ := mcp.LookupString(rq.m.Params, "level")
-	if !isLevel(level) {
+	if severity(level) == noLevel {
 		return rq.failure(mcp.Errorf(mcp.CodeInvalidParams, "Invalid log level"))
 	}
 	rq.s.SetLevel([]byte(`{"level":"` + level + `"}`)) // needs no escaping: it is one of few words
-	ctx, cancel := context.WithTimeout(rq.r.Context(), 5*time.Second)
+	rq.setLevels(rq.r.Context(), rq.m.Params)
+	return rq.result(nil)
+}
+
+func (rq *request) setLevels(ctx context.Context, params []byte) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	rq.s.EachUpstream(func(u session.Upstream) {
-		_, _ = u.Call(ctx, rq.m.Method, rq.m.Params, nil) // not every target logs
+		_, _ = u.Call(ctx, mcp.MethodSetLevel, params, nil) // not every target logs
 	})
-	return rq.result(nil)
 }
 
 // toUpstreams passes a notification to every upstream session that is open.

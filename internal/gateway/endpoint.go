@@ -32,6 +32,7 @@ type view struct {
 	known   map[string]*target.Catalog // by target; absent while unknown
 	lists   map[mcp.ListKind][]entry
 	listed  map[entryKey]struct{}
+	copied  map[entryKey][]mcp.HeaderParam // of tools whose arguments are copied into headers
 }
 
 // entry is one item as the endpoint shows it.
@@ -117,6 +118,7 @@ func (e *endpoint) look(ctx context.Context) *view {
 		known:  make(map[string]*target.Catalog, len(catalogs)),
 		lists:  make(map[mcp.ListKind][]entry, 4),
 		listed: make(map[entryKey]struct{}),
+		copied: make(map[entryKey][]mcp.HeaderParam),
 	}
 	routed := make([]router.Target, len(catalogs))
 	for i, c := range catalogs {
@@ -153,6 +155,12 @@ func (v *view) add(kind mcp.ListKind, from string, items []mcp.Item) {
 			it = it.WithName(public)
 		}
 		v.listed[entryKey{kind, from, own}] = struct{}{}
+		if kind == mcp.Tools {
+			// A tool with a wrong annotation is left to its target: clients of this era do not use it.
+			if params, err := mcp.HeaderParams(it.Raw); err == nil && len(params) > 0 {
+				v.copied[entryKey{kind, from, own}] = params
+			}
+		}
 		v.lists[kind] = append(v.lists[kind], entry{from, own, it})
 	}
 }

@@ -15,12 +15,19 @@ const askLimit = 10 * time.Minute
 
 // events is what one target sends on its own to one session (target.Events).
 type events struct {
+	g  *Gateway
 	s  *session.Session
 	up atomic.Pointer[target.Conn] // nil until it is open: targets may ask before that
 }
 
 // Notify passes on what belongs to no call. Changed lists are told by Gatehouse itself, once its view has changed.
 func (e *events) Notify(m *mcp.Message) {
+	if e.s.Standing() {
+		if m.Method == mcp.NoteResourceUpdated {
+			e.g.listeners.updated(e.s, m.Name)
+		}
+		return
+	}
 	switch m.Method {
 	case mcp.NoteMessage, mcp.NoteResourceUpdated, mcp.NoteElicitationComplete:
 		e.s.Standalone().Send(mcp.AppendNotification(nil, m.Method, m.Params))
@@ -55,19 +62,24 @@ func (e *events) Request(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Erro
 
 // tellChanged tells the sessions of an endpoint that a list has changed.
 func (g *Gateway) tellChanged(path, kind string) {
-	method := mcp.NoteToolsChanged
-	switch kind {
-	case string(mcp.Prompts):
-		method = mcp.NotePromptsChanged
-	case string(mcp.Resources):
-		method = mcp.NoteResourcesChanged
-	}
-	raw := mcp.AppendNotification(nil, method, nil)
+	g.listeners.changed(path, mcp.ListKind(kind))
+	raw := mcp.AppendNotification(nil, listChanged(kind), nil)
 	g.o.Sessions.Each(func(s *session.Session) {
-		if s.Endpoint == path {
+		if s.Endpoint == path && !s.Standing() {
 			s.Standalone().Send(raw)
 		}
 	})
+}
+
+// listChanged is the notification for a list that has changed.
+func listChanged(kind string) string {
+	switch mcp.ListKind(kind) {
+	case mcp.Prompts:
+		return mcp.NotePromptsChanged
+	case mcp.Resources:
+		return mcp.NoteResourcesChanged
+	}
+	return mcp.NoteToolsChanged
 }
 
 func (g *Gateway) tellAllChanged(path string) {

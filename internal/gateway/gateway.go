@@ -1,6 +1,7 @@
 // Package gateway is the MCP endpoint: it takes one HTTP request through the steps that every request goes through,
 // in one order. Authenticate, decode once, find the session, find the target, ask the policy, forward, answer, record.
-// It serves the session era (2025-06-18 and 2025-11-25).
+// It serves the session era (2025-06-18 and 2025-11-25) and the stateless era (2026-07-28) at the same URL, each request
+// by the signs that it carries.
 //
 // It owns the wire towards the client: status codes, JSON or server-sent events, the merging of lists. It does not own
 // tokens (authn), session state (session), upstream connections (target) or rules (policy).
@@ -8,7 +9,10 @@
 // Where to look: serve.go is the way in, post.go and stream.go the HTTP methods, lifecycle.go, lists.go and
 // call.go the MCP methods, answer.go how an answer is written, events.go what targets say on their own.
 //
-// Sources: MCP 2025-11-25 and 2025-06-18, basic/transports, basic/lifecycle, server/*.
+// modern.go is the way in for the stateless era: stateless.go has its calls, discover.go what it adds to results,
+// inputs.go what targets ask back, listen.go its streams.
+//
+// Sources: MCP 2025-06-18, 2025-11-25 and 2026-07-28, basic/transports, basic/lifecycle, basic/patterns, server/*.
 package gateway
 
 import (
@@ -23,6 +27,7 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/policy"
+	"gatehouse/internal/seal"
 	"gatehouse/internal/session"
 	"gatehouse/internal/target"
 )
@@ -34,10 +39,11 @@ type Authenticator interface {
 	InsufficientScope(w http.ResponseWriter, r *http.Request, endpoint string, p *identity.Principal, needed identity.Scopes)
 }
 
-// Options are what a gateway is made of. Auth and Sessions are required.
+// Options are what a gateway is made of. Auth, Sessions and State are required.
 type Options struct {
 	Auth     Authenticator
 	Sessions *session.Table
+	State    *seal.Box  // of StatePurpose
 	Audit    *audit.Log // nil keeps no record
 	Log      *slog.Logger
 	Now      func() time.Time
@@ -58,6 +64,8 @@ func (o *Options) validate() error {
 		return errors.New("gateway: no authenticator given")
 	case o.Sessions == nil:
 		return errors.New("gateway: no session table given")
+	case o.State == nil:
+		return errors.New("gateway: no box for requestState given")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -96,11 +104,13 @@ type Snapshot struct{ Endpoints []Endpoint }
 
 // Gateway serves the endpoints of the current snapshot. It is safe for concurrent use.
 type Gateway struct {
-	o       Options
-	bodies  buffers
-	calls   inflight
-	current atomic.Pointer[served]
-	wake    chan struct{} // tells Run that something was left over; holds one
+	o          Options
+	bodies     buffers
+	calls      inflight
+	serverInfo []byte // who we are, raw JSON
+	listeners  listeners
+	current    atomic.Pointer[served]
+	wake       chan struct{} // tells Run that something was left over; holds one
 
 	swapping  sync.Mutex // one Swap at a time; guards leftovers
 	leftovers []leftover // by age
@@ -111,7 +121,11 @@ func New(o Options) (*Gateway, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{o: o, calls: inflight{max: o.MaxCalls, maxPerPerson: o.MaxCallsPerPerson}, wake: make(chan struct{}, 1)}
+	g := &Gateway{
+		o: o, calls: inflight{max: o.MaxCalls, maxPerPerson: o.MaxCallsPerPerson},
+		wake: make(chan struct{}, 1), serverInfo: appendServerInfo(nil, o.Version),
+	}
+	g.listeners = listeners{open: make(map[*listener]bool), subs: make(map[*session.Session]*subscriptions)}
 	g.current.Store(newServed(nil))
 	return g, nil
 }

@@ -11,7 +11,8 @@ import (
 // list answers one of the four list methods: the items of all targets in the endpoint's order, without those that the
 // policy hides from this person. A missing scope hides nothing, because the client can step up.
 func (rq *request) list(kind mcp.ListKind) error {
-	entries := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait).lists[kind]
+	v := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait)
+	entries := v.lists[kind]
 	from, err := startAfter(rq.m.Params, kind, entries)
 	if err != nil {
 		return rq.failure(err)
@@ -27,6 +28,13 @@ func (rq *request) list(kind mcp.ListKind) error {
 			break
 		}
 		page = append(page, entries[i].item)
+	}
+	if rq.modern {
+		return rq.respond(func(dst []byte) []byte {
+			list := append(mcp.AppendList(nil, kind, page, next), ',')
+			list[len(list)-2] = ','
+			return mcp.AppendResult(dst, rq.m.ID, append(rq.g.appendCacheable(list[:len(list)-1], v.ttl()), '}'))
+		})
 	}
 	return rq.respond(func(dst []byte) []byte { return appendListResult(dst, rq.m.ID, kind, page, next) })
 }

@@ -38,6 +38,9 @@ func (rq *request) post() error {
 		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "id is longer than %d bytes", maxID))
 	}
 	web.Note(rq.r.Context(), "mcp_method", known(rq.m.Method))
+	if rq.isModern() {
+		return rq.postModern()
+	}
 	if rq.m.Kind == mcp.KindRequest && rq.m.Method == mcp.MethodInitialize {
 		return rq.initialize()
 	}
@@ -88,7 +91,7 @@ func known(method string) string {
 	switch method {
 	case mcp.MethodInitialize, mcp.MethodPing, mcp.MethodToolsList, mcp.MethodToolsCall, mcp.MethodPromptsList, mcp.MethodPromptsGet,
 		mcp.MethodResourcesList, mcp.MethodTemplatesList, mcp.MethodResourcesRead, mcp.MethodSubscribe, mcp.MethodUnsubscribe,
-		mcp.MethodComplete, mcp.MethodSetLevel, mcp.NoteInitialized, mcp.NoteCancelled, mcp.NoteProgress, mcp.NoteRootsChanged:
+		mcp.MethodComplete, mcp.MethodSetLevel, mcp.MethodDiscover, mcp.MethodListen, mcp.NoteInitialized, mcp.NoteCancelled, mcp.NoteProgress, mcp.NoteRootsChanged:
 		return method
 	case "":
 		return "response"
@@ -101,8 +104,11 @@ func (rq *request) result(result []byte) error {
 	return rq.respond(func(dst []byte) []byte { return mcp.AppendResult(dst, rq.m.ID, result) })
 }
 
-// failure answers with a JSON-RPC error. The HTTP request itself went well, so its status is 200.
+// failure answers with a JSON-RPC error. In the session era the HTTP request itself went well, so its status is 200.
 func (rq *request) failure(e *mcp.Error) error {
+	if rq.modern {
+		return rq.faultWith(rq.modernFault(e), e)
+	}
 	web.Note(rq.r.Context(), "rpc_error", e.Code)
 	return rq.respond(func(dst []byte) []byte { return mcp.AppendError(dst, rq.m.ID, e) })
 }

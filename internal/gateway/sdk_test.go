@@ -20,6 +20,11 @@ import (
 // sdkTarget is a server of the official Go SDK with something of everything, and the target in front of it.
 func sdkTarget(t *testing.T, name string) (*sdk.Server, *target.Target) {
 	t.Helper()
+	return sdkTargetOf(t, name, nil)
+}
+
+func sdkTargetOf(t *testing.T, name string, o *sdk.StreamableHTTPOptions) (*sdk.Server, *target.Target) {
+	t.Helper()
 	s := sdk.NewServer(&sdk.Implementation{Name: name, Version: "1"}, &sdk.ServerOptions{
 		Instructions: "Be kind to " + name + ".",
 		PageSize:     2,
@@ -38,7 +43,7 @@ func sdkTarget(t *testing.T, name string) (*sdk.Server, *target.Target) {
 	}
 	s.AddResource(&sdk.Resource{Name: "one", URI: name + "://one"}, read)
 	s.AddResourceTemplate(&sdk.ResourceTemplate{Name: "any", URITemplate: name + "://any/{x}"}, read)
-	h := httptest.NewServer(sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return s }, nil))
+	h := httptest.NewServer(sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return s }, o))
 	t.Cleanup(func() {
 		h.CloseClientConnections()
 		h.Close()
@@ -150,8 +155,13 @@ func (h *heard) await(t *testing.T, what string) {
 	}
 }
 
-// sdkClient connects the official client, unmodified. Able says whether it can be asked.
+// sdkClient connects the official client in the session era. Able says whether it can be asked.
 func sdkClient(t *testing.T, s *setup, able bool) (*sdk.ClientSession, *heard) {
+	t.Helper()
+	return sdkClientOf(t, s, able, "2025-11-25")
+}
+
+func sdkClientOf(t *testing.T, s *setup, able bool, revision string) (*sdk.ClientSession, *heard) {
 	t.Helper()
 	h := &heard{news: make(chan struct{}, 1)}
 	o := &sdk.ClientOptions{
@@ -177,7 +187,7 @@ func sdkClient(t *testing.T, s *setup, able bool) (*sdk.ClientSession, *heard) {
 	transport := &http.Transport{}
 	session, err := client.Connect(t.Context(), &sdk.StreamableClientTransport{
 		Endpoint: s.server.URL + "/mcp", HTTPClient: &http.Client{Transport: bearer{"ada-token", transport}},
-	}, nil)
+	}, &sdk.ClientSessionOptions{ProtocolVersion: revision})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,8 +30,10 @@ type request struct {
 	who    *identity.Principal
 	accept accepted
 
-	m mcp.Message      // of a POST
-	s *session.Session // nil for initialize
+	m      mcp.Message      // of a POST
+	s      *session.Session // nil for initialize
+	modern bool             // the message is one of the stateless era
+	pinned *served          // the snapshot that may not go while the request works on it
 }
 
 // errAnswered means that the request has been answered and no step may follow.
@@ -50,10 +52,10 @@ func (g *Gateway) Handler(path string) http.Handler {
 // serve authenticates before anything else is looked at.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) error {
 	snapshot := g.pin()
+	rq := &request{g: g, w: w, r: r, pinned: snapshot}
+	defer rq.unpin()
 	if r.Method == http.MethodGet {
-		snapshot.release() // a stream asks no target and lasts
-	} else {
-		defer snapshot.release()
+		rq.unpin() // a stream asks no target and lasts
 	}
 	ep := snapshot.endpoints[path]
 	if ep == nil {
@@ -67,10 +69,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) err
 	}
 	web.Note(r.Context(), "subject", who.Key.Subject)
 	web.Note(r.Context(), "client", who.Client.Short())
-	rq := &request{g: g, ep: ep, w: w, r: r, who: who, accept: parseAccept(r.Header)}
-	switch r.Method {
-	case http.MethodPost:
+	rq.ep, rq.who, rq.accept = ep, who, parseAccept(r.Header)
+	switch {
+	case r.Method == http.MethodPost:
 		return rq.post()
+	case mcp.Stateless(mcp.Revision(r.Header.Get(headerRevision))):
+		return rq.refuseModernOld()
+	}
+	switch r.Method {
 	case http.MethodGet:
 		return rq.get()
 	case http.MethodDelete:
@@ -78,6 +84,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) err
 	}
 	w.Header().Set("Allow", "GET, POST, DELETE")
 	return &web.Error{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Message: "an MCP endpoint takes GET, POST and DELETE"}
+}
+
+// unpin lets the snapshot go that the request works on.
+func (rq *request) unpin() {
+	if rq.pinned != nil {
+		rq.pinned.release()
+		rq.pinned = nil
+	}
 }
 
 // decide is the only place that asks the policy.
@@ -159,9 +173,12 @@ func (rq *request) checkRevision() error {
 }
 
 // fault answers a request that is wrong as such with a JSON-RPC error and status 400.
-func (rq *request) fault(e *mcp.Error) error {
+func (rq *request) fault(e *mcp.Error) error { return rq.faultWith(http.StatusBadRequest, e) }
+
+// faultWith is fault with a status of its own.
+func (rq *request) faultWith(status int, e *mcp.Error) error {
 	web.Note(rq.r.Context(), "rpc_error", e.Code)
-	return rq.writeJSON(http.StatusBadRequest, func(dst []byte) []byte { return mcp.AppendError(dst, rq.m.ID, e) })
+	return rq.writeJSON(status, func(dst []byte) []byte { return mcp.AppendError(dst, rq.m.ID, e) })
 }
 
 // writeJSON answers with a JSON-RPC message and returns errAnswered.

@@ -144,6 +144,7 @@ func start(t *testing.T, c config) *setup {
 	if c.session.Box == nil {
 		c.session.Box = newKeyring(t).Box(session.Purpose)
 	}
+	c.options.State = newKeyring(t).Box(StatePurpose)
 	if s.table, err = session.New(c.session); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/session"
 	"gatehouse/internal/target"
+	"gatehouse/internal/web"
 )
 
 // Error codes of our own, outside the ranges of JSON-RPC and MCP.
@@ -73,22 +74,38 @@ func advice(kind target.TroubleKind) string {
 	return ""
 }
 
+// outlet is where the answer to a call goes.
+type outlet interface {
+	result(result []byte)
+	error(e *mcp.Error)
+}
+
 // trouble answers a call that got no result, and returns the outcome for the record. What the target said itself is
 // passed on as it is. For tools, trouble is a result that the model can read (server/tools, error handling).
-func (a *answer) trouble(ctx context.Context, name string, err error, sent bool) string {
+func trouble(ctx context.Context, rq *request, out outlet, name string, err error, sent bool) string {
 	_, inferred := errors.AsType[*target.Trouble](err)
 	if said, ok := errors.AsType[*mcp.Error](err); ok && !inferred {
-		a.error(said)
+		out.error(said)
 		return "error"
 	}
 	c := complain(ctx, name, err, sent)
 	if c.cause != nil {
-		a.note("error", c.cause.Error())
+		web.Note(rq.r.Context(), "error", c.cause.Error())
 	}
-	if a.rq.m.Method == mcp.MethodToolsCall && c.code == codeTrouble {
-		a.result(mcp.AppendToolError(nil, c.text))
+	if rq.m.Method == mcp.MethodToolsCall && c.code == codeTrouble {
+		out.result(rq.toolError(c.text))
 	} else {
-		a.error(mcp.Errorf(c.code, "%s", c.text))
+		out.error(mcp.Errorf(c.code, "%s", c.text))
 	}
 	return c.outcome
+}
+
+// toolError is the result of a tool call in trouble.
+func (rq *request) toolError(text string) []byte {
+	result := mcp.AppendToolError(nil, text)
+	if rq.modern {
+		result = append(result[:len(result)-1], `,"resultType":"complete","_meta":{"`+mcp.MetaServerInfo+`":`...)
+		result = append(append(result, rq.g.serverInfo...), "}}"...)
+	}
+	return result
 }

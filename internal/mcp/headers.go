@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -74,7 +75,7 @@ const (
 // HeaderParams finds the annotations of a tool as it stands in a list. The error says why an annotation is not valid:
 // such a tool must not be used.
 func HeaderParams(tool []byte) ([]HeaderParam, error) {
-	if !strings.Contains(string(tool), "x-mcp-header") {
+	if !bytes.Contains(tool, []byte("x-mcp-header")) {
 		return nil, nil
 	}
 	schema, _ := Lookup(tool, "inputSchema")

@@ -42,7 +42,7 @@ func ParseResult(raw []byte) (Result, bool) {
 	return r, ok && valid
 }
 
-// Change says how a result is written anew: members that are left out, and members that come behind, raw JSON without
+// Change says how an object is written anew: members that are left out, and members that come behind, raw JSON without
 // braces.
 type Change struct {
 	Drop func(key []byte) bool
@@ -51,16 +51,17 @@ type Change struct {
 
 // Append writes the result with a change applied; all other members are untouched.
 func (r *Result) Append(dst []byte, c Change) []byte {
-	return appendMembers(dst, r.Raw, c.Drop, c.More)
+	return AppendMembers(dst, r.Raw, c)
 }
 
 // AppendResultMeta writes _meta of a result with our own serverInfo in place of anybody else's.
 func (r *Result) AppendResultMeta(dst, serverInfo []byte) []byte {
 	more := append([]byte(`"`+MetaServerInfo+`":`), serverInfo...)
-	return appendMembers(dst, r.Meta, func(key []byte) bool { return string(key) == MetaServerInfo }, more)
+	return AppendMembers(dst, r.Meta, Change{More: more, Drop: func(key []byte) bool { return string(key) == MetaServerInfo }})
 }
 
-func appendMembers(dst, raw []byte, drop func(key []byte) bool, more []byte) []byte {
+// AppendMembers writes an object with a change applied; all other members are untouched.
+func AppendMembers(dst, raw []byte, c Change) []byte {
 	start := len(dst)
 	dst = append(dst, '{')
 	add := func(member []byte) {
@@ -70,12 +71,12 @@ func appendMembers(dst, raw []byte, drop func(key []byte) bool, more []byte) []b
 		dst = append(dst, member...)
 	}
 	EachMember(raw, func(key, member, _ []byte) {
-		if drop == nil || !drop(key) {
+		if c.Drop == nil || !c.Drop(key) {
 			add(member)
 		}
 	})
-	if len(more) > 0 {
-		add(more)
+	if len(c.More) > 0 {
+		add(c.More)
 	}
 	return append(dst, '}')
 }

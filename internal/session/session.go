@@ -43,9 +43,10 @@ type Session struct {
 	ID      string // as handed to the client
 	Created time.Time
 
-	key  key
-	can  mcp.ClientCapabilities
-	done chan struct{}
+	key      key
+	standing bool
+	can      mcp.ClientCapabilities
+	done     chan struct{}
 
 	// Guarded by the table's mutex.
 	using int

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"errors"
@@ -56,10 +57,10 @@ func (o *Options) validate() error {
 	case o.Max < 0 || o.MaxPerPerson < 0 || o.Idle < 0 || o.Absolute < 0:
 		return errors.New("session table: limits must not be negative")
 	}
-	o.Max = orDefault(o.Max, defaultMax)
-	o.MaxPerPerson = orDefault(o.MaxPerPerson, defaultMaxPerPerson)
-	o.Idle = orDefault(o.Idle, defaultIdle)
-	o.Absolute = orDefault(o.Absolute, defaultAbsolute)
+	o.Max = cmp.Or(o.Max, defaultMax)
+	o.MaxPerPerson = cmp.Or(o.MaxPerPerson, defaultMaxPerPerson)
+	o.Idle = cmp.Or(o.Idle, defaultIdle)
+	o.Absolute = cmp.Or(o.Absolute, defaultAbsolute)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -67,13 +68,6 @@ func (o *Options) validate() error {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return nil
-}
-
-func orDefault[T int | time.Duration](v, def T) T {
-	if v == 0 {
-		return def
-	}
-	return v
 }
 
 // Table holds the live part of this copy's sessions.
@@ -110,20 +104,35 @@ func (t *Table) Create(f Facts) (*Session, error) {
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.stopped {
-		return nil, ErrFull
+	if err := t.admit(s, now); err != nil {
+		return nil, err
 	}
-	if t.byPerson[f.Person] >= t.o.MaxPerPerson && !t.evict(func(s *Session) bool { return s.Person == f.Person }) {
-		return nil, ErrTooMany
+	return s, nil
+}
+
+// admit makes room for a session and puts it in, in use. It needs t.mu.
+func (t *Table) admit(s *Session, now time.Time) error {
+	if t.stopped {
+		return ErrFull
+	}
+	if t.byPerson[s.Person] >= t.o.MaxPerPerson && !t.evict(func(o *Session) bool { return o.Person == s.Person }) {
+		return ErrTooMany
 	}
 	if len(t.live) >= t.o.Max && !t.evict(func(*Session) bool { return true }) {
-		return nil, ErrFull
+		return ErrFull
 	}
 	s.used, s.using = now, 1
 	s.place = t.recent.PushFront(s)
-	t.live[id] = s
-	t.byPerson[f.Person]++
-	return s, nil
+	t.live[s.ID] = s
+	t.byPerson[s.Person]++
+	return nil
+}
+
+// hold puts a session in use. It needs t.mu.
+func (t *Table) hold(s *Session, now time.Time) {
+	s.used = now
+	s.using++
+	t.recent.MoveToFront(s.place)
 }
 
 // Use finds the session that id names and holds it in use until Release. Only the person and the endpoint that it
@@ -142,9 +151,7 @@ func (t *Table) Use(id string, person identity.PersonKey, endpoint string) (*Ses
 		t.end(s, "expired")
 		return nil, ErrEnded
 	}
-	s.used = now
-	s.using++
-	t.recent.MoveToFront(s.place)
+	t.hold(s, now)
 	return s, nil
 }
 
@@ -227,9 +234,9 @@ func (t *Table) endAll() {
 	}
 }
 
-// expired needs t.mu. A session in use is not idle, but nothing outlives the absolute limit.
+// expired needs t.mu. A session in use is not idle, but none that a client holds outlives the absolute limit.
 func (t *Table) expired(s *Session, now time.Time) bool {
-	return now.Sub(s.Created) >= t.o.Absolute || s.using == 0 && now.Sub(s.used) >= t.o.Idle
+	return !s.standing && now.Sub(s.Created) >= t.o.Absolute || s.using == 0 && now.Sub(s.used) >= t.o.Idle
 }
 
 // evict ends the least recently used session that fits and is not in use. It needs t.mu.
@@ -260,7 +267,7 @@ func (t *Table) end(s *Session, why string) {
 
 // bury leaves a tombstone. Their number is bounded: beyond it the session is merely unknown, which looks the same from outside.
 func (t *Table) bury(s *Session) {
-	if len(t.ended) < 4*t.o.Max {
+	if !s.standing && len(t.ended) < 4*t.o.Max {
 		t.ended[s.key] = s.Created.Add(t.o.Absolute)
 	}
 }

@@ -23,6 +23,8 @@ type Catalog struct {
 	Resources    []mcp.Item
 	Templates    []mcp.Item
 	Version      uint64 // grows with each change
+
+	copied map[string][]mcp.HeaderParam // by tool, what a server of the stateless era wants in headers too
 }
 
 // Offers returns the capabilities in a form to merge.
@@ -222,7 +224,37 @@ func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error)
 	}
 	server := conn.Server()
 	c.Revision, c.Capabilities, c.ServerInfo, c.Instructions = server.Revision, server.Capabilities, server.Info, server.Instructions
+	if mcp.Stateless(server.Revision) {
+		c.dropMisannotated(k.t)
+	}
 	return c, conn, nil
+}
+
+// dropMisannotated leaves out tools whose x-mcp-header annotations are not valid: a client must not use them (2026-07-28
+// server/tools, x-mcp-header).
+func (c *Catalog) dropMisannotated(t *Target) {
+	c.copied = map[string][]mcp.HeaderParam{}
+	c.Tools = slices.DeleteFunc(c.Tools, func(tool mcp.Item) bool {
+		params, err := mcp.HeaderParams(tool.Raw)
+		if err != nil {
+			t.opt.Log.Warn("tool left out of the catalogue", "name", tool.Name, "error", err)
+			return true
+		}
+		if len(params) > 0 {
+			c.copied[tool.Name] = params
+		}
+		return false
+	})
+}
+
+// copied returns which arguments of a tool are copied into headers.
+func (k *catalog) copied(tool string) []mcp.HeaderParam {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.latest == nil {
+		return nil
+	}
+	return k.latest.copied[tool]
 }
 
 // list reads all pages of one list. Of two items with one name the first counts.

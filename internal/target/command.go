@@ -298,7 +298,9 @@ type commandLink struct {
 	process *process
 }
 
-func (l *commandLink) nextID() int64 { return l.process.ids.Add(1) }
+func (l *commandLink) request(m *mcp.Message, name string) *request {
+	return sessionRequest(l.process.ids.Add(1), m, name)
+}
 
 func (l *commandLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
 	l.process.touch(l)

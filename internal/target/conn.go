@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ type dialer interface {
 
 // link is one upstream session that has been initialised, as one connection sees it.
 type link interface {
-	nextID() int64                                                 // an id, also used as progress token, that no other request of the session has
+	request(m *mcp.Message, name string) *request                  // builds a request; its id, also used as progress token, is unique in the session
 	exchange(ctx context.Context, r *request) (mcp.Message, error) // sends a request and returns its response
 	send(ctx context.Context, body []byte) error                   // sends a notification or a response
 	end(ctx context.Context)                                       // ends what belongs to this connection, and waits
@@ -27,9 +28,21 @@ type link interface {
 
 // request is one call on its way.
 type request struct {
-	id   []byte
-	body []byte
-	came func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
+	id     []byte
+	body   []byte
+	header http.Header          // of a server of the stateless era
+	came   func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
+}
+
+// sessionRequest builds a request to a server of the session era. What a client of the stateless era says about itself
+// stays behind, because such a server might take the request for one of that era.
+func sessionRequest(n int64, m *mcp.Message, name string) *request {
+	id := strconv.AppendInt(nil, n, 10)
+	e := mcp.Edit{Name: name, ProgressToken: id}
+	if m.Version != nil {
+		e.Meta = m.AppendMeta(nil, id, nil)
+	}
+	return &request{id: id, body: m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+96), id, e)}
 }
 
 // errSessionGone means that the upstream session has ended and the request was certainly not executed.
@@ -62,6 +75,8 @@ type Server struct {
 	Capabilities []byte // raw JSON
 	Info         []byte // raw JSON
 	Instructions string
+
+	bothEras bool // it says that it serves sessions and the stateless era
 }
 
 // Connect opens a connection for one client session and initialises it. The error is an *mcp.Error or a *Trouble.
@@ -220,7 +235,7 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 		if err != nil {
 			return nil, c.t.explain(ctx, err)
 		}
-		result, err := c.exchange(ctx, clock, l, m, name, inflight)
+		result, err := c.over(ctx, clock, l, m, name, inflight)
 		if errors.Is(err, errSessionGone) {
 			c.discard(l)
 			if attempt == 0 {
@@ -239,9 +254,18 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 	}
 }
 
+// over sends a request over a link of either era.
+func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) ([]byte, error) {
+	if s, ok := l.(*statelessLink); ok {
+		return s.call(ctx, clock, m, name, inflight)
+	}
+	return c.exchange(ctx, clock, l, m, name, inflight)
+}
+
 func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) ([]byte, error) {
-	id := strconv.AppendInt(nil, l.nextID(), 10)
-	r := &request{id: id, came: func(n *mcp.Message) {
+	r := l.request(m, name)
+	id := r.id
+	r.came = func(n *mcp.Message) {
 		if n.Method != mcp.NoteProgress {
 			c.came(ctx, clock, l, n, inflight)
 			return
@@ -254,8 +278,7 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 			own := n.Edited(mcp.Edit{ProgressToken: m.ProgressToken})
 			inflight(&own)
 		}
-	}}
-	r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+96), id, mcp.Edit{Name: name, ProgressToken: id})
+	}
 	reply, err := l.exchange(ctx, r)
 	if ctx.Err() != nil && !errors.Is(err, errSessionGone) {
 		c.tellCancelled(ctx, l, id)

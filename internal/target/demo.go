@@ -45,7 +45,9 @@ type demoLink struct {
 	level int
 }
 
-func (l *demoLink) nextID() int64                      { return l.ids.Add(1) }
+func (l *demoLink) request(m *mcp.Message, name string) *request {
+	return sessionRequest(l.ids.Add(1), m, name)
+}
 func (l *demoLink) send(context.Context, []byte) error { return nil }
 func (l *demoLink) end(context.Context)                {}
 

@@ -42,10 +42,15 @@ func (c *Conn) initializeParams() []byte {
 	if len(c.caller.ClientInfo) > 0 {
 		p = append(p, c.caller.ClientInfo...)
 	} else {
-		p = append(p, `{"name":"gatehouse","title":"Gatehouse","version":`...)
-		p = append(mcp.AppendString(p, c.t.opt.Version), '}')
+		p = append(p, c.t.clientInfo()...)
 	}
 	return append(p, '}')
+}
+
+// clientInfo is what Gatehouse says about itself when it speaks for nobody in particular.
+func (t *Target) clientInfo() []byte {
+	p := []byte(`{"name":"gatehouse","title":"Gatehouse","version":`)
+	return append(mcp.AppendString(p, t.opt.Version), '}')
 }
 
 // parseServer reads the result of initialize. Servers may answer with an older revision that they speak; all of the

@@ -21,6 +21,7 @@ type httpDialer struct {
 	client *http.Client
 	url    *url.URL
 	fixed  http.Header // the static credential and what every request has
+	era    era
 }
 
 func newHTTPDialer(t *Target) (*httpDialer, error) {
@@ -42,7 +43,7 @@ func newHTTPDialer(t *Target) (*httpDialer, error) {
 
 func (d *httpDialer) close() { d.client.CloseIdleConnections() }
 
-func (d *httpDialer) dial(ctx context.Context, c *Conn) (link, error) {
+func (d *httpDialer) dialSession(ctx context.Context, c *Conn) (*httpLink, error) {
 	l := &httpLink{d: d, c: c}
 	err := c.handshake(ctx, []byte("0"), l.exchange, func(s Server) {
 		l.revision = s.Revision
@@ -72,7 +73,9 @@ type httpLink struct {
 	stopped  chan struct{}      // closed when it has ended
 }
 
-func (l *httpLink) nextID() int64 { return l.ids.Add(1) }
+func (l *httpLink) request(m *mcp.Message, name string) *request {
+	return sessionRequest(l.ids.Add(1), m, name)
+}
 
 // end closes the listening stream and deletes the session.
 func (l *httpLink) end(ctx context.Context) {
@@ -101,26 +104,33 @@ func (l *httpLink) do(ctx context.Context, method string, body []byte, lastEvent
 	for name, values := range l.d.fixed {
 		h[name] = values
 	}
-	r := (&http.Request{Method: method, URL: l.d.url, Host: l.d.url.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
-	switch method {
-	case http.MethodPost:
-		h["Content-Type"] = []string{"application/json"}
-		h["Accept"] = []string{"application/json, text/event-stream"}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	case http.MethodGet:
-		h["Accept"] = []string{"text/event-stream"}
-		if lastEvent != "" {
-			h["Last-Event-Id"] = []string{lastEvent}
-		}
-	}
 	if l.session != "" {
 		h["Mcp-Session-Id"] = []string{l.session}
 	}
 	if l.revision >= mcp.Rev20250618 {
 		h["Mcp-Protocol-Version"] = []string{string(l.revision)}
 	}
+	if method == http.MethodPost {
+		return l.d.post(ctx, h, body)
+	}
+	r := (&http.Request{Method: method, URL: l.d.url, Host: l.d.url.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+	if method == http.MethodGet {
+		h["Accept"] = []string{"text/event-stream"}
+		if lastEvent != "" {
+			h["Last-Event-Id"] = []string{lastEvent}
+		}
+	}
 	return l.d.client.Do(r)
+}
+
+// post sends a message.
+func (d *httpDialer) post(ctx context.Context, h http.Header, body []byte) (*http.Response, error) {
+	r := (&http.Request{Method: http.MethodPost, URL: d.url, Host: d.url.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+	h["Content-Type"] = []string{"application/json"}
+	h["Accept"] = []string{"application/json, text/event-stream"}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	return d.client.Do(r)
 }
 
 // drain reads a little of what is left, so that the connection can be used again, and closes the body.

@@ -38,7 +38,7 @@ func (c *Conn) restore(ctx context.Context, l link) {
 	lasting := slices.Collect(maps.Values(c.lasting))
 	c.mu.Unlock()
 	for _, m := range lasting {
-		if _, err := c.exchange(ctx, nil, l, &m, "", nil); err != nil {
+		if _, err := c.over(ctx, nil, l, &m, "", nil); err != nil {
 			c.t.opt.Log.Warn("target session not restored", "method", m.Method, "error", err)
 		}
 	}

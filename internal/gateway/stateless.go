@@ -1,0 +1,214 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/web"
+)
+
+// forwardModern takes a call of the stateless era to its target and answers with what comes back. It returns the
+// outcome for the record. The call ends with the client's connection: here, that is a cancellation.
+func (rq *request) forwardModern(to route) string {
+	level, said := rq.logLevel()
+	if said == nil {
+		said = rq.checkParams(to)
+	}
+	if said == nil {
+		said = rq.openState(to)
+	}
+	if said != nil {
+		_ = rq.failure(said)
+		return "refused"
+	}
+	ctx := rq.r.Context()
+	a := rq.newReply(level)
+	defer a.close()
+	up, err := rq.upstream(ctx, to.to)
+	if err != nil {
+		return rq.modernTrouble(ctx, a, to, err, false)
+	}
+	if level != noLevel {
+		rq.wantLogs(ctx)
+	}
+	result, err := up.Forward(ctx, &rq.m, to.name, a.notify)
+	if err != nil {
+		return rq.modernTrouble(ctx, a, to, err, true)
+	}
+	dressed, kind, said := rq.dress(to, result)
+	if said != nil {
+		a.error(said)
+		return "error"
+	}
+	a.result(dressed)
+	return kind
+}
+
+func (rq *request) modernTrouble(ctx context.Context, a *reply, to route, err error, sent bool) string {
+	if ctx.Err() != nil {
+		return "cancelled" // the client hears nothing any more
+	}
+	return trouble(ctx, rq, a, to.to.Name(), err, sent)
+}
+
+// dress gives a target's result what the stateless era asks of every result, and returns the outcome for the record.
+func (rq *request) dress(to route, result []byte) (dressed []byte, outcome string, said *mcp.Error) {
+	r, ok := mcp.ParseResult(result)
+	if !ok {
+		return nil, "", mcp.Errorf(codeTrouble, "The server %q gave a result that is not valid MCP.", to.to.Name())
+	}
+	more := r.AppendResultMeta([]byte(`"_meta":`), rq.g.serverInfo)
+	if r.Type == "" {
+		more = append(more, `,"resultType":"`+mcp.ResultComplete+`"`...)
+	}
+	outcome = "ok"
+	dropped := []string{"_meta"}
+	switch {
+	case r.Type == mcp.ResultInputRequired:
+		outcome = "input required"
+		if more, said = rq.appendInputRequired(more, to, &r); said != nil {
+			return nil, "", said
+		}
+		dropped = append(dropped, "requestState", "ttlMs", "cacheScope")
+	case rq.m.Method == mcp.MethodResourcesRead:
+		more = appendCacheHints(append(more, ','), mcp.Milliseconds(r.TTL))
+		dropped = append(dropped, "ttlMs", "cacheScope")
+	}
+	drop := func(key []byte) bool { return slices.Contains(dropped, string(key)) }
+	return r.Append(make([]byte, 0, len(result)+len(more)+16), mcp.Change{Drop: drop, More: more}), outcome, nil
+}
+
+// noLevel is the level of requests that want no log messages.
+const noLevel = -1
+
+// logLevel returns how severe a log message must be for this request.
+func (rq *request) logLevel() (int, *mcp.Error) {
+	if rq.m.LogLevel == nil {
+		return noLevel, nil
+	}
+	said, _ := mcp.DecodeString(rq.m.LogLevel)
+	if level := severity(said); level != noLevel {
+		return level, nil
+	}
+	return noLevel, mcp.Errorf(mcp.CodeInvalidParams, "Invalid log level")
+}
+
+// wantLogs has targets of the session era log everything: their level holds for a whole session, in which other
+// requests want other levels, so each request leaves out what it did not ask for.
+func (rq *request) wantLogs(ctx context.Context) {
+	if rq.s.Level() == nil {
+		all := []byte(`{"level":"debug"}`)
+		rq.s.SetLevel(all)
+		rq.setLevels(ctx, all)
+	}
+}
+
+// reply is the HTTP answer to one call of the stateless era: JSON when nothing comes before the result, else a stream
+// of events that ends with it. A stream that breaks is lost, with the call.
+type reply struct {
+	rq    *request
+	level int
+
+	mu     sync.Mutex // guards what follows, and the response writer
+	events bool       // the answer is a stream, which has begun
+	done   bool
+	timer  *time.Timer // heartbeat
+}
+
+func (rq *request) newReply(level int) *reply {
+	a := &reply{rq: rq, level: level}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.timer = time.AfterFunc(rq.g.o.Heartbeat, a.tick)
+	return a
+}
+
+// notify passes on what the target sends along with the call.
+func (a *reply) notify(m *mcp.Message) {
+	switch m.Method {
+	case mcp.NoteProgress:
+	case mcp.NoteMessage:
+		said, _ := mcp.LookupString(m.Params, "level")
+		if a.level == noLevel || severity(said) < a.level {
+			return
+		}
+	default:
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.done && a.rq.accept.events {
+		a.event(mcp.AppendNotification(nil, m.Method, m.Params))
+	}
+}
+
+// event writes one event. It needs a.mu. A client that is gone ends the call by its context.
+func (a *reply) event(raw []byte) {
+	a.begin()
+	_ = writeFlush(a.rq.w, mcp.AppendEvent(nil, "", raw))
+}
+
+func (a *reply) begin() {
+	if !a.events {
+		a.events = true
+		beginEvents(a.rq.w)
+	}
+}
+
+// tick keeps a quiet connection alive.
+func (a *reply) tick() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.done {
+		return
+	}
+	if a.rq.accept.events {
+		a.begin()
+		_ = writeFlush(a.rq.w, mcp.AppendComment(nil, "still working"))
+	}
+	a.timer.Reset(a.rq.g.o.Heartbeat)
+}
+
+func (a *reply) result(result []byte) {
+	a.finish(http.StatusOK, func(dst []byte) []byte { return mcp.AppendResult(dst, a.rq.m.ID, result) })
+}
+
+func (a *reply) error(e *mcp.Error) {
+	web.Note(a.rq.r.Context(), "rpc_error", e.Code)
+	e = modernError(e)
+	a.finish(modernStatus(e.Code), func(dst []byte) []byte { return mcp.AppendError(dst, a.rq.m.ID, e) })
+}
+
+func (a *reply) finish(status int, write func(dst []byte) []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.done = true
+	if !a.events && (a.rq.accept.json || status != http.StatusOK) {
+		_ = a.rq.writeJSON(status, write)
+		return
+	}
+	a.event(write(nil))
+}
+
+// close ends the answer: nothing touches the response writer afterwards.
+func (a *reply) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.done = true
+	a.timer.Stop()
+}
+
+// modernError turns codes that the stateless era has given up into what it says instead.
+func modernError(e *mcp.Error) *mcp.Error {
+	switch e.Code {
+	case mcp.CodeResourceNotFound:
+		return &mcp.Error{Code: mcp.CodeInvalidParams, Message: e.Message, Data: e.Data}
+	case mcp.CodeURLElicitation:
+		return &mcp.Error{Code: codeTrouble, Message: e.Message, Data: e.Data}
+	}
+	return e
+}

@@ -1,0 +1,135 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/internal/mcp"
+)
+
+// era is what a dialer remembers about the era of its server (2026-07-28 basic/versioning). It is forgotten when the
+// server answers like one of the other era.
+type era struct {
+	sessions  atomic.Bool            // the server is of the session era
+	stateless atomic.Pointer[Server] // what a server of the stateless era said about itself
+	keepsNone atomic.Bool            // it serves the session era too, but without sessions
+}
+
+func (e *era) forget() {
+	e.sessions.Store(false)
+	e.stateless.Store(nil)
+	e.keepsNone.Store(false)
+}
+
+// probeTime bounds the first question to a server that may not know it.
+const probeTime = 10 * time.Second
+
+// errOtherEra means that a server did not understand the question of the stateless era.
+var errOtherEra = errors.New("the server is not one of the stateless era")
+
+// dial opens a connection in the era of the server, which is asked once and remembered. The stateless era is tried first:
+// servers of the session era refuse its question, and have no state of it.
+func (d *httpDialer) dial(ctx context.Context, c *Conn) (link, error) {
+	if !d.era.sessions.Load() {
+		l, err := d.dialStateless(ctx, c)
+		if err == nil {
+			return d.prefer(ctx, c, l), nil
+		}
+		if !errors.Is(err, errOtherEra) {
+			return nil, err
+		}
+	}
+	l, err := d.dialSession(ctx, c)
+	d.era.sessions.Store(err == nil)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// prefer returns a session in place of a stateless link when the client has one too and the server keeps both: then the
+// server can ask the client directly.
+func (d *httpDialer) prefer(ctx context.Context, c *Conn, l *statelessLink) link {
+	own := c.Server()
+	if c.caller.Principal == nil || !mcp.SessionEra(c.caller.Revision) || !own.bothEras || d.era.keepsNone.Load() {
+		return l
+	}
+	s, err := d.dialSession(ctx, c)
+	if err == nil && s.session != "" {
+		return s
+	}
+	if err == nil {
+		s.end(ctx)
+	}
+	d.era.keepsNone.Store(ctx.Err() == nil)
+	c.setServer(own)
+	return l
+}
+
+// dialStateless returns errOtherEra for a server that is not of the stateless era.
+func (d *httpDialer) dialStateless(ctx context.Context, c *Conn) (*statelessLink, error) {
+	l := &statelessLink{d: d, c: c, reader: httpLink{d: d, c: c}}
+	server := d.era.stateless.Load()
+	if server == nil || c.caller.Principal == nil { // the target's own connection looks anew
+		var err error
+		if server, err = l.discover(ctx); err != nil {
+			return nil, err
+		}
+		d.era.stateless.Store(server)
+	}
+	c.setServer(*server)
+	l.begin(ctx)
+	return l, nil
+}
+
+// discover asks what the server is. Whatever an older server answers to that is errOtherEra.
+func (l *statelessLink) discover(ctx context.Context) (*Server, error) {
+	probing, cancel := context.WithTimeout(ctx, min(probeTime, l.d.t.opt.Timeout/2))
+	defer cancel()
+	m := mcp.Message{Kind: mcp.KindRequest, Method: mcp.MethodDiscover}
+	r := l.request(&m, "")
+	r.came = func(*mcp.Message) {}
+	resp, err := l.post(probing, r)
+	switch {
+	case err != nil && probing.Err() != nil && ctx.Err() == nil:
+		return nil, errOtherEra
+	case err != nil:
+		return nil, err
+	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden || resp.StatusCode/100 == 3:
+		defer drain(resp)
+		return nil, l.reader.refused(resp, r.id)
+	case resp.StatusCode != http.StatusOK:
+		drain(resp)
+		return nil, errOtherEra
+	}
+	reply, err := l.read(probing, resp, r)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil || reply.Error != nil {
+		return nil, errOtherEra
+	}
+	return parseDiscovered(reply.Result)
+}
+
+// parseDiscovered reads the result of server/discover.
+func parseDiscovered(result []byte) (*Server, error) {
+	list, _ := mcp.Lookup(result, "supportedVersions")
+	versions, ok := mcp.Strings(list)
+	if !ok || !slices.Contains(versions, string(mcp.Rev20260728)) {
+		return nil, fmt.Errorf("%w: it serves %q", errOtherEra, versions)
+	}
+	s := &Server{Revision: mcp.Rev20260728, bothEras: slices.ContainsFunc(versions, func(v string) bool { return mcp.SessionEra(mcp.Revision(v)) })}
+	if s.Capabilities, ok = mcp.Lookup(result, "capabilities"); !ok {
+		return nil, fmt.Errorf("%w: it named no capabilities", errOtherEra)
+	}
+	meta, _ := mcp.Lookup(result, "_meta")
+	s.Info, _ = mcp.Lookup(meta, mcp.MetaServerInfo)
+	s.Instructions, _ = mcp.LookupString(result, "instructions")
+	return s, nil
+}

@@ -1,0 +1,113 @@
+package target
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"gatehouse/internal/mcp"
+)
+
+// Bounds of what a server may ask before it gives a result.
+const (
+	maxRounds  = 10
+	roundPause = time.Second // when it asks for nothing but another try
+)
+
+// settle turns a result of the stateless era into one of the session era: what the server asks for is asked of the client
+// while it waits, and the call is repeated with the answers (2026-07-28 basic/patterns/mrtr).
+func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message, name string, result []byte, inflight func(*mcp.Message)) ([]byte, error) {
+	for round := 0; ; round++ {
+		r, ok := mcp.ParseResult(result)
+		switch {
+		case !ok:
+			return nil, l.d.t.trouble(Rubbish, fmt.Errorf("the result of %s is no object", m.Method))
+		case r.Type != mcp.ResultInputRequired:
+			return olderResult(&r), nil
+		case round == maxRounds:
+			return l.unasked(m, "it asked too many times")
+		}
+		responses, why := l.inputs(ctx, clock, &r)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if why != "" {
+			return l.unasked(m, why)
+		}
+		again, err := mcp.NewRequest(m.Method, withInputs(m.Params, responses, r.RequestState))
+		if err != nil {
+			return nil, l.d.t.trouble(Rubbish, err)
+		}
+		if result, err = l.ask(ctx, clock, &again, name, inflight); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// olderResult leaves out what the session era does not know: structured content is an object there.
+func olderResult(r *mcp.Result) []byte {
+	if r.Structured == nil || r.Structured[0] == '{' {
+		return r.Raw
+	}
+	return r.Append(nil, mcp.Change{Drop: func(key []byte) bool { return string(key) == "structuredContent" }})
+}
+
+// inputs asks the client, one question after the other. Why says why there is no answer.
+func (l *statelessLink) inputs(ctx context.Context, clock *clock, r *mcp.Result) (responses []byte, why string) {
+	responses = []byte{'{'}
+	mcp.EachMember(r.InputRequests, func(key, _, question []byte) {
+		if why != "" || ctx.Err() != nil {
+			return
+		}
+		method, _ := mcp.LookupString(question, "method")
+		params, _ := mcp.Lookup(question, "params")
+		if l.c.events == nil || !l.c.can.Allows(method) {
+			why = fmt.Sprintf("it needs %q, which this client does not support", method)
+			return
+		}
+		ask, err := mcp.NewRequest(method, bytes.Clone(params))
+		if err != nil {
+			why = "its question is not valid MCP"
+			return
+		}
+		clock.hold()
+		answer, said := l.c.events.Request(ctx, &ask)
+		clock.release()
+		if said != nil {
+			why = "the client refused its question: " + said.Message
+			return
+		}
+		if len(responses) > 1 {
+			responses = append(responses, ',')
+		}
+		responses = append(mcp.AppendString(responses, string(key)), ':')
+		responses = append(responses, answer...)
+	})
+	if len(responses) == 1 && why == "" {
+		_ = sleep(ctx, roundPause)
+	}
+	return append(responses, '}'), why
+}
+
+// withInputs is the params of the repeated call.
+func withInputs(params, responses, state []byte) []byte {
+	more := append([]byte(`"inputResponses":`), responses...)
+	if state != nil {
+		more = append(append(more, `,"requestState":`...), state...)
+	}
+	repeated := [][]byte{[]byte("inputResponses"), []byte("requestState")}
+	return mcp.AppendMembers(nil, params, mcp.Change{More: more, Drop: func(key []byte) bool {
+		return slices.ContainsFunc(repeated, func(r []byte) bool { return bytes.Equal(r, key) })
+	}})
+}
+
+// unasked is the end of a call whose question found no answer: for tools a result that the model can read.
+func (l *statelessLink) unasked(m *mcp.Message, why string) ([]byte, error) {
+	text := fmt.Sprintf("The server %q cannot go on with this call: %s.", l.d.t.opt.Name, why)
+	if m.Method == mcp.MethodToolsCall {
+		return mcp.AppendToolError(nil, text), nil
+	}
+	return nil, mcp.Errorf(mcp.CodeInternal, "%s", text)
+}

@@ -1,0 +1,217 @@
+package target
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"gatehouse/internal/mcp"
+)
+
+// statelessLink is a connection to a server of the stateless era over HTTP (2026-07-28 basic/transports): there is no
+// session, each request says everything. What a session keeps for its client (a log level, subscriptions) is kept here.
+type statelessLink struct {
+	d      *httpDialer
+	c      *Conn
+	reader httpLink // reads answers; has no session
+	ids    atomic.Int64
+	work   sync.WaitGroup // feeds
+
+	mu      sync.Mutex // guards what follows
+	level   []byte     // raw JSON, as set by a client of the session era
+	copied  map[string][]mcp.HeaderParam
+	uris    []string // subscribed
+	feed    *feed
+	ended   bool
+	changes chan struct{} // holds one token: whoever has it may change the subscriptions
+}
+
+// request builds a request for this server: who asks is said in _meta, and some values of the body once more in headers,
+// computed from what is sent.
+func (l *statelessLink) request(m *mcp.Message, name string) *request {
+	id := strconv.AppendInt(nil, l.ids.Add(1), 10)
+	meta := m.AppendMeta(nil, id, l.perRequest(m))
+	if name == "" {
+		name = m.Name
+	}
+	r := &request{id: id, header: http.Header{
+		"Mcp-Protocol-Version": {string(mcp.Rev20260728)},
+		"Mcp-Method":           {m.Method},
+	}}
+	switch m.Method {
+	case mcp.MethodToolsCall:
+		l.copyArguments(r.header, m, name)
+		fallthrough
+	case mcp.MethodPromptsGet, mcp.MethodResourcesRead:
+		r.header["Mcp-Name"] = []string{mcp.EncodeHeader(name)}
+	}
+	r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+len(meta)+96), id, mcp.Edit{Name: name, Meta: meta})
+	return r
+}
+
+// perRequest writes what each request says about its client: the client's own words when it is of the same era, else
+// what it said when its session began.
+func (l *statelessLink) perRequest(m *mcp.Message) []byte {
+	capabilities, info, level := l.c.caller.Capabilities, l.c.caller.ClientInfo, []byte(nil)
+	if m.Version != nil {
+		capabilities, info, level = m.Capabilities, m.ClientInfo, m.LogLevel
+	} else {
+		l.mu.Lock()
+		level = l.level
+		l.mu.Unlock()
+	}
+	b := append([]byte(`"`+mcp.MetaVersion+`":"`), mcp.Rev20260728...)
+	b = append(b, `","`+mcp.MetaCapabilities+`":`...)
+	b = append(b, mcp.RelayedClientCapabilities(capabilities)...)
+	b = append(b, `,"`+mcp.MetaClientInfo+`":`...)
+	if len(info) > 0 {
+		b = append(b, info...)
+	} else {
+		b = append(b, l.c.t.clientInfo()...)
+	}
+	if len(level) > 0 {
+		b = append(append(b, `,"`+mcp.MetaLogLevel+`":`...), level...)
+	}
+	return b
+}
+
+func (l *statelessLink) copyArguments(h http.Header, m *mcp.Message, name string) {
+	l.mu.Lock()
+	params, learned := l.copied[name]
+	l.mu.Unlock()
+	if !learned {
+		params = l.c.t.catalog.copied(name)
+	}
+	if len(params) == 0 {
+		return
+	}
+	arguments, _ := mcp.Lookup(m.Params, "arguments")
+	for _, p := range params {
+		if text, ok := p.Text(arguments); ok {
+			h.Set(p.Header, text)
+		}
+	}
+}
+
+func (l *statelessLink) post(ctx context.Context, r *request) (*http.Response, error) {
+	h := make(http.Header, len(l.d.fixed)+len(r.header)+2)
+	for name, values := range l.d.fixed {
+		h[name] = values
+	}
+	for name, values := range r.header {
+		h[name] = values
+	}
+	return l.d.post(ctx, h, r.body)
+}
+
+func (l *statelessLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+	resp, err := l.post(ctx, r)
+	if err != nil {
+		return mcp.Message{}, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return l.read(ctx, resp, r)
+	}
+	defer drain(resp)
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed:
+	default:
+		return mcp.Message{}, l.reader.refused(resp, r.id)
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	m, err := mcp.Decode(body, fromUpstream())
+	if err == nil && m.Error != nil && bytes.Equal(m.ID, r.id) {
+		if said, err := mcp.ParseError(m.Error); err == nil && said.Code != mcp.CodeUnsupportedRevision {
+			return m, nil
+		}
+	}
+	l.d.era.forget() // it has become a server of another era, and has not executed anything
+	return mcp.Message{}, fmt.Errorf("%w: HTTP status %d: %.200q", errSessionGone, resp.StatusCode, body)
+}
+
+func (l *statelessLink) read(ctx context.Context, resp *http.Response, r *request) (mcp.Message, error) {
+	switch mediaType(resp) {
+	case "application/json":
+		defer drain(resp)
+		return l.reader.readJSON(resp, r.id)
+	case "text/event-stream":
+		m, err := l.reader.readUntil(ctx, resp, r, &cursor{})
+		if errors.Is(err, errStreamEnded) {
+			err = l.d.t.trouble(Down, err)
+		}
+		return m, err
+	}
+	defer drain(resp)
+	return mcp.Message{}, l.d.t.trouble(Rubbish, fmt.Errorf("content type %.100q", resp.Header.Get("Content-Type")))
+}
+
+// send has nothing to send: a request is cancelled by the end of its connection, and answers do not exist.
+func (l *statelessLink) send(context.Context, []byte) error { return nil }
+
+// end closes the feeds.
+func (l *statelessLink) end(context.Context) {
+	l.mu.Lock()
+	l.ended = true
+	if l.feed != nil {
+		l.feed.stop()
+	}
+	l.mu.Unlock()
+	l.work.Wait()
+}
+
+// call sends a request of a client of either era. What only sessions have is answered here.
+func (l *statelessLink) call(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) ([]byte, error) {
+	switch m.Method {
+	case mcp.MethodPing:
+		return []byte("{}"), nil
+	case mcp.MethodSetLevel:
+		level, _ := mcp.Lookup(m.Params, "level")
+		l.mu.Lock()
+		l.level = bytes.Clone(level)
+		l.mu.Unlock()
+		return []byte("{}"), nil
+	case mcp.MethodSubscribe, mcp.MethodUnsubscribe:
+		uri := m.Name
+		if name != "" {
+			uri = name
+		}
+		return []byte("{}"), l.subscribe(ctx, uri, m.Method == mcp.MethodSubscribe)
+	}
+	result, err := l.ask(ctx, clock, m, name, inflight)
+	if err != nil || m.Version != nil {
+		return result, err
+	}
+	return l.settle(ctx, clock, m, name, result, inflight)
+}
+
+// ask sends one request. When the server misses copies of arguments, its list of tools has changed: it is read again.
+func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) ([]byte, error) {
+	result, err := l.c.exchange(ctx, clock, l, m, name, inflight)
+	said, refused := errors.AsType[*mcp.Error](err)
+	if !refused || said.Code != mcp.CodeHeaderMismatch || m.Method != mcp.MethodToolsCall {
+		return result, err
+	}
+	if name == "" {
+		name = m.Name
+	}
+	tools, listErr := l.c.list(ctx, mcp.Tools)
+	if listErr != nil {
+		return nil, err
+	}
+	l.c.t.catalog.stale()
+	for _, tool := range tools {
+		if params, bad := mcp.HeaderParams(tool.Raw); tool.Name == name && bad == nil {
+			l.mu.Lock()
+			l.copied = map[string][]mcp.HeaderParam{name: params} // until the catalogue knows
+			l.mu.Unlock()
+			return l.c.exchange(ctx, clock, l, m, name, inflight)
+		}
+	}
+	return nil, err
+}
