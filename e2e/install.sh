@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the end-to-end and PostgreSQL tests need, unless it is there: Debian's postgresql and chromium (as root),
-# and the Node packages pinned in node/package-lock.json. It says what is missing when it cannot.
+# and the Node packages pinned in node/package-lock.json and conformance/package-lock.json. It says what is missing when
+# it cannot.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -23,3 +24,4 @@ if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
   exit 1
 fi
 (cd node && npm ci --no-progress)
+(cd conformance && npm ci --no-progress) # brings its own Node 22 on Linux on x64; elsewhere the installed one must be 22
