@@ -43,7 +43,7 @@ vuln: ## look for known vulnerabilities that the program can reach (skipped with
 	  *"fetching vulnerabilities"*) echo "vuln: SKIPPED, the vulnerability database cannot be reached" ;; \
 	  *) echo "$$out"; exit 1 ;; esac
 
-e2e: ## end to end: real mcp-remote, server-everything, Go SDK client, Chromium, conformance suite
+e2e: ## end to end: real mcp-remote, server-everything, Go SDK client, Chromium, conformance suite, identity providers
 	e2e/run.sh
 
 docker: ## build the container image gatehouse:dev

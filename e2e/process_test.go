@@ -220,6 +220,12 @@ func (h *house) environment() []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.dir, "GATEHOUSE_MASTER_KEY=" + os.Getenv("GATEHOUSE_MASTER_KEY")}
 }
 
+// logged waits until the log has a text: the record of a request is written after its answer.
+func (h *house) logged(t *testing.T, text string) {
+	t.Helper()
+	h.log.wait(t, text+" in the log", 5*time.Second, func(log string) (string, bool) { return text, strings.Contains(log, text) })
+}
+
 // run executes a gatehouse sub-command in the house's directory and returns what it printed.
 func (h *house) run(stdin string, args ...string) string {
 	h.t.Helper()

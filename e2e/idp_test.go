@@ -1,0 +1,250 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gatehouse/internal/testkit"
+)
+
+// idp is a real identity provider on loopback. It knows Gatehouse in two ways: direct, where the assistant is its client
+// and Gatehouse checks its access tokens, and enterprise sign-in, where Gatehouse itself is its client.
+type idp struct {
+	name      string // of its authorizer, and of its callback path at Gatehouse
+	discovery string // URL of its metadata
+	scopes    string // what clients have to ask it for, as a YAML list
+	audience  string // aud of its access tokens; empty: they have none
+
+	assistant string // id of a public client that redirects to the callback port; empty where clients register themselves
+	webClient string // id of a confidential web application that redirects to <gatehouse>/oauth/callback/<name>
+	webSecret string // its secret
+
+	signIn  func(b *testkit.Browser, address, person string) testkit.Page // from the IdP's first page to the client's callback
+	disable func(t *testing.T, person string)                             // nil where it cannot be done
+}
+
+// place is where the parts of one set-up are, for IdP and Gatehouse must know each other's addresses before they start.
+type place struct {
+	idp, house         string // origins
+	idpPort, housePort int
+	callback           int // the assistant's port
+}
+
+func newPlace(t *testing.T) place {
+	t.Helper()
+	p := place{idpPort: freePort(t), housePort: freePort(t), callback: freePort(t)}
+	p.idp, p.house = fmt.Sprintf("http://localhost:%d", p.idpPort), fmt.Sprintf("http://localhost:%d", p.housePort)
+	return p
+}
+
+// values are what the IdPs' configuration files may name in braces.
+func (p place) values(more map[string]string) map[string]string {
+	v := map[string]string{"HOUSE": p.house, "CALLBACK": fmt.Sprint(p.callback)}
+	for name, value := range more {
+		v[name] = value
+	}
+	return v
+}
+
+// fill reads a file and puts values in where it names them: ${NAME}.
+func fill(t *testing.T, path string, values map[string]string) string {
+	t.Helper()
+	return os.Expand(readFile(t, path), func(name string) string {
+		v, ok := values[name]
+		if !ok {
+			t.Errorf("%s names %s, which has no value", path, name)
+		}
+		return v
+	})
+}
+
+// install makes sure that a part of install.sh is there and returns where. GATEHOUSE_E2E_SKIP leaves out its tests.
+func install(t *testing.T, part string) string {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("GATEHOUSE_E2E_SKIP"), ","), part) {
+		t.Skipf("GATEHOUSE_E2E_SKIP names %s", part)
+	}
+	var said strings.Builder
+	cmd := exec.Command("./install.sh", part)
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("install %s: %v\n%s", part, err, said.String())
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return lines[len(lines)-1]
+}
+
+// service is a process that runs beside Gatehouse, with all that it starts itself.
+type service struct {
+	t    *testing.T
+	log  *output
+	cmd  *exec.Cmd
+	done chan error
+}
+
+// startService runs cmd until the test ends, and waits until readyURL answers.
+func startService(t *testing.T, cmd *exec.Cmd, readyURL string, within time.Duration) *service {
+	t.Helper()
+	s := &service{t: t, log: newOutput(), cmd: cmd, done: make(chan error, 1)}
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", cmd.Path, err)
+	}
+	go func() { s.done <- cmd.Wait() }()
+	t.Cleanup(func() {
+		s.stop()
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", filepath.Base(cmd.Path), s.log)
+		}
+	})
+	deadline := time.Now().Add(within)
+	for {
+		select {
+		case err := <-s.done:
+			s.cmd = nil
+			t.Fatalf("%s ended at start: %v\n%s", cmd.Path, err, s.log)
+		case <-time.After(100 * time.Millisecond): // polling another process: there is no event to wait for
+		}
+		resp, err := http.Get(readyURL)
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return s
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not answer at %s after %s\n%s", cmd.Path, readyURL, within, s.log)
+		}
+	}
+}
+
+func (s *service) stop() {
+	if s.cmd == nil {
+		return
+	}
+	group := -s.cmd.Process.Pid
+	s.cmd = nil
+	_ = syscall.Kill(group, syscall.SIGTERM)
+	select {
+	case <-s.done:
+	case <-time.After(10 * time.Second):
+		_ = syscall.Kill(group, syscall.SIGKILL)
+		<-s.done
+	}
+}
+
+// directConfig leaves sign-in to the IdP: its authorizer is the only issuer.
+const directConfig = `
+public_url: %[1]s
+listen: 127.0.0.1:%[2]d
+state_dir: state
+master_key: {file: master.key}
+targets:
+  demo: {demo: true}
+authorizers:
+  - name: %[3]s
+    discovery_url: %[4]s
+%[5]s
+%[6]s
+endpoints:
+  /mcp:
+    issuers: [%[3]s]
+    access: %[7]s
+    scopes: {default: %[8]s}
+    targets: [demo]
+%[9]s
+`
+
+// direct says what differs from the simplest set-up in direct mode.
+type direct struct {
+	authorizer string // further lines of the IdP's authorizer, and further authorizers; indented as they stand in the file
+	access     string // of /mcp; empty: any_signed_in
+	endpoints  string // further endpoints
+}
+
+// startDirect runs Gatehouse with the IdP as the authorization server of /mcp.
+func startDirect(t *testing.T, at place, p *idp, d direct) *house {
+	t.Helper()
+	dir := t.TempDir()
+	key := make([]byte, 32)
+	rand.Read(key)
+	writeFile(t, filepath.Join(dir, "master.key"), base64.StdEncoding.EncodeToString(key))
+	config := filepath.Join(dir, "gatehouse.yaml")
+	access, audience := d.access, ""
+	if access == "" {
+		access = "any_signed_in"
+	}
+	if p.audience != "" {
+		audience = fmt.Sprintf("    allowed_audience: [%q]", p.audience)
+	}
+	writeFile(t, config, fmt.Sprintf(directConfig, at.house, at.housePort, p.name, p.discovery, audience, d.authorizer, access, p.scopes, d.endpoints))
+	return startHouse(t, dir, at.house, "serve", "-c", config)
+}
+
+// remoteDirect starts mcp-remote and lets a person sign in at the IdP's own pages.
+func remoteDirect(t *testing.T, at place, p *idp, home, person string, args ...string) *remote {
+	t.Helper()
+	r := startRemote(t, home, p.remoteArgs(at, "/mcp", args...)...)
+	w := r.beginInitialize()
+	address := r.authorizeURL()
+	if !strings.HasPrefix(address, at.idp) {
+		t.Fatalf("mcp-remote sends the person to %s, not to %s", address, at.idp)
+	}
+	last := p.signIn(newIDPBrowser(t), address, person)
+	if last.Status != http.StatusOK || !strings.HasSuffix(last.URL.Path, "/oauth/callback") || last.URL.Query().Get("code") == "" {
+		t.Fatalf("the sign-in ended at %s, not at the client's callback:\n%s", last, last.Text)
+	}
+	r.finishInitialize(w)
+	return r
+}
+
+// remoteArgs is the command line of an assistant's entry for this IdP.
+func (p *idp) remoteArgs(at place, path string, more ...string) []string {
+	args := []string{at.house + path}
+	if p.assistant != "" {
+		args = append(args, fmt.Sprint(at.callback), "--static-oauth-client-info",
+			fmt.Sprintf(`{"client_id":%q,"redirect_uris":["http://localhost:%d/oauth/callback"]}`, p.assistant, at.callback))
+	}
+	return append(args, more...)
+}
+
+// newIDPBrowser opens a browser that, as real ones do, takes http on loopback for secure enough to keep Secure cookies.
+func newIDPBrowser(t *testing.T) *testkit.Browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := testkit.NewBrowser(t)
+	b.Client.Jar = loopbackJar{jar}
+	return b
+}
+
+type loopbackJar struct{ jar *cookiejar.Jar }
+
+func (j loopbackJar) SetCookies(u *url.URL, cookies []*http.Cookie) {
+	j.jar.SetCookies(secured(u), cookies)
+}
+func (j loopbackJar) Cookies(u *url.URL) []*http.Cookie { return j.jar.Cookies(secured(u)) }
+
+func secured(u *url.URL) *url.URL {
+	https := *u
+	https.Scheme = "https"
+	return &https
+}
