@@ -36,6 +36,9 @@ func authServerSnapshot(c *config.Config) authserver.Snapshot {
 		RegistrationClosed: !c.Registration.Dynamic, Lifetimes: lifetimesOf(c.Tokens),
 	}
 	for _, e := range c.Endpoints {
+		if e.Access.Anonymous {
+			continue // takes no tokens, so none is issued for it
+		}
 		all := e.Scopes.Advertised
 		for _, scopes := range e.Scopes.Tools {
 			all = all.Union(scopes)
@@ -52,7 +55,7 @@ func authServerSnapshot(c *config.Config) authserver.Snapshot {
 
 // policyOf translates an endpoint's access rule and scopes.
 func policyOf(e config.Endpoint) (*policy.Policy, error) {
-	o := policy.Options{Access: policy.Access{AnySignedIn: e.Access.AnySignedIn, Rule: e.Access.Rule}}
+	o := policy.Options{Access: policy.Access{AnySignedIn: e.Access.AnySignedIn || e.Access.Anonymous, Rule: e.Access.Rule}}
 	for name, scopes := range e.Scopes.Tools {
 		target := "" // without prefix, whichever target has the tool
 		if e.Prefix {
@@ -73,7 +76,7 @@ func policyOf(e config.Endpoint) (*policy.Policy, error) {
 // authnEndpoint translates whose tokens an endpoint takes.
 func authnEndpoint(c *config.Config, e config.Endpoint, own jose.KeySource, remote *issuers) (*authn.Endpoint, error) {
 	out := &authn.Endpoint{Path: e.Path, Resource: c.Resource(e.Path), Name: "Gatehouse " + e.Path, DefaultScopes: e.Scopes.Default,
-		ExtraScopes: e.Scopes.Advertised}
+		ExtraScopes: e.Scopes.Advertised, Anonymous: e.Access.Anonymous}
 	for _, name := range e.Issuers {
 		if name == config.Gatehouse {
 			out.Authorizers = append(out.Authorizers, &authn.Authorizer{Name: name, Own: true, Issuer: c.Issuer(), Keys: own})

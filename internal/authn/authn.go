@@ -66,6 +66,9 @@ func New(o Options) (*Authenticator, error) {
 // Authenticate returns who stands behind the request. The principal is shared with other requests and must not be
 // changed. The error is always a *Refusal; its full text is noted in the request's log record.
 func (a *Authenticator) Authenticate(r *http.Request, e *Endpoint) (*identity.Principal, error) {
+	if e.Anonymous {
+		return anonymous(r)
+	}
 	token, refusal := bearerToken(r)
 	if refusal == nil {
 		var p *identity.Principal

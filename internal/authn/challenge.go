@@ -22,7 +22,7 @@ func WriteRefusal(w http.ResponseWriter, r *http.Request, e *Endpoint, err error
 	if body.Code == "" {
 		body.Code = "unauthorized"
 	}
-	if refusal.Status != http.StatusServiceUnavailable {
+	if refusal.Status != http.StatusServiceUnavailable && refusal.Reason != NotLocal {
 		w.Header().Set("WWW-Authenticate", challenge(e, refusal))
 	}
 	web.WriteError(w, r, body)

@@ -22,6 +22,8 @@ type Endpoint struct {
 	Authorizers   []*Authorizer   // the first one's issuer leads the metadata
 	DefaultScopes identity.Scopes // what the first challenge asks for, and what Gatehouse's own tokens need
 	ExtraScopes   identity.Scopes // what clients are told to ask for beside that, and nobody needs
+
+	Anonymous bool // for tests on one machine: there are no authorizers, and no token is looked at
 }
 
 // Validate reports what is wrong with the endpoint or one of its authorizers.
@@ -37,7 +39,10 @@ func (e *Endpoint) Validate() error {
 	if !strings.HasPrefix(e.Path, "/") || strings.TrimSuffix(e.Path, "/") != strings.TrimSuffix(u.Path, "/") {
 		faults = append(faults, fmt.Errorf("resource %q does not end in the path", e.Resource))
 	}
-	if len(e.Authorizers) == 0 {
+	switch {
+	case e.Anonymous && len(e.Authorizers) > 0:
+		faults = append(faults, errors.New("it has authorizers, and is anonymous"))
+	case !e.Anonymous && len(e.Authorizers) == 0:
 		faults = append(faults, errors.New("it has no authorizer, so nobody could get in"))
 	}
 	for _, s := range slices.Concat(e.DefaultScopes, e.ExtraScopes) {

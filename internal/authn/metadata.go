@@ -54,13 +54,21 @@ func described(endpoints []*Endpoint, path string) *Endpoint {
 	}
 	for _, e := range endpoints {
 		if e.Path == path || e.Path == "/" && path == "" {
-			return e
+			return e.protected()
 		}
 	}
 	if path == "" && len(endpoints) == 1 {
-		return endpoints[0]
+		return endpoints[0].protected()
 	}
 	return nil
+}
+
+// protected returns the endpoint unless it asks for no token at all.
+func (e *Endpoint) protected() *Endpoint {
+	if e.Anonymous {
+		return nil
+	}
+	return e
 }
 
 // discover asks authorizers that do not know their issuer yet to find out, and reports whether all of them know it.

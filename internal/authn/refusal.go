@@ -40,6 +40,7 @@ const (
 	RevocationsUnknown  Reason = "revocations_unknown"  // the list of revocations is too old to be trusted
 	TokenInactive       Reason = "token_inactive"       // introspection: the issuer says so
 	IntrospectionFailed Reason = "introspection_failed" // introspection: the issuer cannot be asked
+	NotLocal            Reason = "not_local"            // an anonymous endpoint, and a request from elsewhere
 	KeysUnavailable            = Reason(jose.KeysUnavailable)
 )
 

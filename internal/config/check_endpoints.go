@@ -21,7 +21,11 @@ func (k *checker) endpoints() {
 		e := &k.cfg.Endpoints[i]
 		path := join("endpoints", e.Path)
 		k.endpointPath(path, e.Path)
-		k.references(path+".issuers", e.Issuers, issuers, "an issuer")
+		if e.Access.Anonymous {
+			k.anonymous(path, e)
+		} else {
+			k.references(path+".issuers", e.Issuers, issuers, "an issuer")
+		}
 		k.references(path+".targets", e.Targets, targets, "a target")
 		if i := slices.Index(e.Issuers, Gatehouse); i >= 0 && !k.cfg.SignIn.Users {
 			k.bad(fmt.Sprintf("%s.issuers[%d]", path, i), "nobody can sign in for it, because sign_in.users is false", "Set sign_in.users: true, or name an authorizer instead.")

@@ -169,6 +169,8 @@ func (d *decoder) access(n *node, into *Access) {
 		d.rule(n, into.Rule)
 	case n.kind == scalar && n.value == "any_signed_in":
 		into.AnySignedIn = true
+	case n.kind == scalar && n.value == "anonymous_for_tests":
+		into.Anonymous = true
 	default:
 		d.fault(n, "is not an access rule", hint)
 	}

@@ -92,7 +92,7 @@ func ownForm(t reflect.Type) string {
 	case reflect.TypeFor[identity.Claims]():
 		return "mapping of claims"
 	case reflect.TypeFor[Access]():
-		return "`any_signed_in` or claim rule"
+		return "`any_signed_in`, claim rule, or `anonymous_for_tests`"
 	case reflect.TypeFor[*AgentCoreConfiguration](), reflect.TypeFor[*AgentCoreJWT]():
 		return "AgentCore's own JSON"
 	}

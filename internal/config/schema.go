@@ -94,7 +94,7 @@ func valueSchema(v reflect.Value, f field) *jsonschema.Schema {
 		scalar := &jsonschema.Schema{Types: []string{"string", "number", "boolean"}}
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{scalar, {Type: "array", Items: scalar}}}
 	case Access:
-		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string", Enum: []any{"any_signed_in"}}, {Ref: refClaimRule}}}
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string", Enum: []any{"any_signed_in", "anonymous_for_tests"}}, {Ref: refClaimRule}}}
 	}
 	return kindSchema(v, f)
 }
