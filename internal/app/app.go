@@ -105,8 +105,8 @@ func (a *App) build(ctx context.Context) error {
 	}
 	if a.authsrv, err = authserver.New(authserver.Options{
 		Issuer: c.Issuer(), Store: a.state.Store, Signing: a.keys, SignIn: a.signin, Keys: a.state.Keys,
-		Snapshot: authServerSnapshot(c), Limits: authserver.Limits{RegistrationsPerAddress: c.Registration.RatePerMinute},
-		Audit: a.audit, Log: a.Log,
+		Limits: authserver.Limits{RegistrationsPerAddress: c.Registration.RatePerMinute},
+		Audit:  a.audit, Log: a.Log,
 	}); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/internal/authn"
 	"gatehouse/internal/config"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
 )
 
@@ -22,9 +23,9 @@ type keySets struct {
 	current *issuers
 }
 
-// issuers are the other issuers of one configuration.
+// issuers are those of one configuration who sign what we take: other issuers, and clients with private_key_jwt.
 type issuers struct {
-	keys          map[string]*keySet // published keys, one set for each discovery URL
+	keys          map[string]*keySet // published keys, one set for each discovery URL and each jwks_uri of a client
 	introspectors map[introspection]*authn.Introspector
 }
 
@@ -51,19 +52,22 @@ func (s *keySets) plan(c *config.Config) (*issuers, error) {
 	if old == nil {
 		old = &issuers{}
 	}
+	for _, cl := range c.Clients {
+		if cl.JWKSURI == "" {
+			continue
+		}
+		// The keys are the client's own: whatever signs with them speaks as the client, and as nobody else.
+		o := jose.RemoteOptions{JWKSURL: cl.JWKSURI, Issuer: identity.Issuer(cl.ClientID)}
+		if err := s.keysFor(next, old, clientKeys(cl), o); err != nil {
+			return nil, fmt.Errorf("client %s: %w", cl.ClientID, err)
+		}
+	}
 	for _, a := range c.Authorizers {
 		if c.IsOwn(a.DiscoveryURL) {
 			continue
 		}
-		if next.keys[a.DiscoveryURL] == nil {
-			next.keys[a.DiscoveryURL] = old.keys[a.DiscoveryURL]
-		}
-		if next.keys[a.DiscoveryURL] == nil {
-			keys, err := jose.NewRemoteKeys(jose.RemoteOptions{DiscoveryURL: a.DiscoveryURL, Client: s.client, Now: s.now, Log: s.log})
-			if err != nil {
-				return nil, fmt.Errorf("authorizer %s: %w", a.Name, err)
-			}
-			next.keys[a.DiscoveryURL] = &keySet{RemoteKeys: keys}
+		if err := s.keysFor(next, old, a.DiscoveryURL, jose.RemoteOptions{DiscoveryURL: a.DiscoveryURL}); err != nil {
+			return nil, fmt.Errorf("authorizer %s: %w", a.Name, err)
 		}
 		if a.Introspection == nil {
 			continue
@@ -78,6 +82,26 @@ func (s *keySets) plan(c *config.Config) (*issuers, error) {
 		}
 	}
 	return next, nil
+}
+
+// clientKeys names the key set of a client with a jwks_uri. It cannot be a discovery URL.
+func clientKeys(cl config.Client) string { return string(cl.ClientID) + " " + cl.JWKSURI }
+
+// keysFor puts a key set into a plan: the one there was, or a new one.
+func (s *keySets) keysFor(next, old *issuers, name string, o jose.RemoteOptions) error {
+	if next.keys[name] == nil {
+		next.keys[name] = old.keys[name]
+	}
+	if next.keys[name] != nil {
+		return nil
+	}
+	o.Client, o.Now, o.Log = s.client, s.now, s.log
+	keys, err := jose.NewRemoteKeys(o)
+	if err != nil {
+		return err
+	}
+	next.keys[name] = &keySet{RemoteKeys: keys}
+	return nil
 }
 
 func (s *keySets) introspector(a config.Authorizer, keys *keySet) (*authn.Introspector, error) {

@@ -47,15 +47,15 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	clients := authServerSnapshot(c)
-	if err := clients.Check(); err != nil {
+	clients, err := authServerSnapshot(c, remote)
+	if err != nil {
 		return err
 	}
 	unused, err := a.gateway.Swap(snapshot)
 	if err != nil {
 		return err
 	}
-	if err := a.authsrv.Swap(clients); err != nil { // never, after Check
+	if err := a.authsrv.Swap(clients); err != nil { // never: the snapshot was checked
 		return err
 	}
 	a.tokens.swap(endpoints)

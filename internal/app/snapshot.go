@@ -2,6 +2,9 @@ package app
 
 import (
 	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
 
 	"gatehouse/internal/authn"
 	"gatehouse/internal/authserver"
@@ -12,17 +15,29 @@ import (
 )
 
 // clientsOf translates the static clients.
-func clientsOf(c *config.Config) []authserver.Client {
+func clientsOf(c *config.Config, remote *issuers) ([]authserver.Client, error) {
 	out := make([]authserver.Client, 0, len(c.Clients))
 	for _, cl := range c.Clients {
-		out = append(out, authserver.Client{
+		next := authserver.Client{
 			ID: cl.ClientID, Name: cl.Name, RedirectURIs: cl.RedirectURIs, AuthMethod: cl.AuthMethod, Secret: cl.Secret,
 			GrantTypes: cl.GrantTypes, Audience: cl.Audience, Scopes: cl.Scopes, AccessTokenClaims: cl.AccessTokenClaims,
 			PostLogoutRedirectURIs: cl.PostLogoutURIs,
 			Lifetimes:              lifetimesOf(cl.Lifetimes), SkipConsent: cl.Consent == config.ConsentSkip,
-		})
+			AssertionAlg: cl.AssertionAlg,
+		}
+		switch {
+		case cl.JWKSURI != "":
+			next.Keys = remote.keys[clientKeys(cl)].RemoteKeys
+		case !cl.JWKS.IsZero():
+			keys, err := jose.ParseKeySet([]byte(cl.JWKS.Reveal()))
+			if err != nil {
+				return nil, fmt.Errorf("client %s: jwks: %w", cl.ClientID, err)
+			}
+			next.Keys = keys
+		}
+		out = append(out, next)
 	}
-	return out
+	return out, nil
 }
 
 func lifetimesOf(l config.Lifetimes) authserver.Lifetimes {
@@ -30,9 +45,13 @@ func lifetimesOf(l config.Lifetimes) authserver.Lifetimes {
 }
 
 // authServerSnapshot is the part of the configuration that the authorization server works by.
-func authServerSnapshot(c *config.Config) authserver.Snapshot {
+func authServerSnapshot(c *config.Config, remote *issuers) (authserver.Snapshot, error) {
+	clients, err := clientsOf(c, remote)
+	if err != nil {
+		return authserver.Snapshot{}, err
+	}
 	s := authserver.Snapshot{
-		Clients: clientsOf(c), RedirectSchemes: c.Registration.PrivateRedirectSchemes,
+		Clients: clients, RedirectSchemes: c.Registration.PrivateRedirectSchemes,
 		RegistrationClosed: !c.Registration.Dynamic, Lifetimes: lifetimesOf(c.Tokens),
 	}
 	for _, e := range c.Endpoints {
@@ -50,7 +69,19 @@ func authServerSnapshot(c *config.Config) authserver.Snapshot {
 			URL: c.Resource(e.Path), DefaultScopes: e.Scopes.Default, Scopes: all,
 		})
 	}
-	return s
+	return s, s.Check()
+}
+
+// CheckClients finds the faults of static clients that only the authorization server can see, such as keys that are too
+// weak. It contacts nobody.
+func CheckClients(c *config.Config) error {
+	sets := &keySets{client: http.DefaultClient, log: slog.New(slog.DiscardHandler), now: time.Now}
+	remote, err := sets.plan(c)
+	if err != nil {
+		return err
+	}
+	_, err = authServerSnapshot(c, remote)
+	return err
 }
 
 // policyOf translates an endpoint's access rule and scopes.

@@ -288,7 +288,7 @@ func (x *explainer) checkTimes() {
 	expected := "valid at " + x.now.UTC().Format(time.RFC3339)
 	var found []string
 	for _, name := range []string{"iat", "nbf", "exp"} {
-		at, ok := timeOf(x.t.Claims, name)
+		at, ok := x.t.Claims.Time(name)
 		switch {
 		case ok:
 			found = append(found, name+" "+at.UTC().Format(time.RFC3339))

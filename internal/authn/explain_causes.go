@@ -153,12 +153,12 @@ func (x *explainer) timeCause() Cause {
 		if n, ok := c[name].(float64); ok && n > 1e11 {
 			return Cause{name + " counts milliseconds; JWTs count seconds", "Mend whatever makes these tokens (RFC 7519 §2)."}
 		}
-		if _, ok := timeOf(c, name); !ok && c[name] != nil {
+		if _, ok := c.Time(name); !ok && c[name] != nil {
 			return Cause{name + " is not a number of seconds", "Mend whatever makes these tokens (RFC 7519 §2)."}
 		}
 	}
-	expires, ok := timeOf(c, "exp")
-	issued, _ := timeOf(c, "iat")
+	expires, ok := c.Time("exp")
+	issued, _ := c.Time("iat")
 	switch ago := x.now.Sub(expires); {
 	case !ok:
 		return Cause{"the token never expires", "Give access tokens a lifetime at the issuer."}
@@ -168,7 +168,7 @@ func (x *explainer) timeCause() Cause {
 		return Cause{fmt.Sprintf("the token expired %s ago", about(ago)), "Get a new one: sign in again, or find out why the client does not use its refresh token (offline_access)."}
 	}
 	ahead := issued.Sub(x.now)
-	if nbf, ok := timeOf(c, "nbf"); ok && nbf.Sub(x.now) > ahead {
+	if nbf, ok := c.Time("nbf"); ok && nbf.Sub(x.now) > ahead {
 		ahead = nbf.Sub(x.now)
 	}
 	return Cause{fmt.Sprintf("clock skew: the token is valid only in %s, by the clock here", about(ahead)), "Set the clocks of issuer and Gatehouse by NTP; a minute of difference is tolerated."}

@@ -211,7 +211,7 @@ func (i *Introspector) read(body []byte) (introspected, error) {
 	}
 	delete(claims, "active")
 	until := now.Add(keepActive)
-	if expires, ok := timeOf(claims, "exp"); ok && expires.Before(until) {
+	if expires, ok := claims.Time("exp"); ok && expires.Before(until) {
 		until = expires
 	}
 	return introspected{claims: claims, until: until}, nil

@@ -72,16 +72,16 @@ func readToken(t *jose.Token, now time.Time) (*verified, *Refusal) {
 // token gets none.
 func (v *verified) readTimes(now time.Time) *Refusal {
 	for _, name := range []string{"exp", "nbf", "iat"} {
-		if _, ok := timeOf(v.claims, name); !ok && v.claims[name] != nil {
+		if _, ok := v.claims.Time(name); !ok && v.claims[name] != nil {
 			return invalidToken(stepTime, ClaimMalformed, "the "+name+" claim of the access token is no number of seconds", nil)
 		}
 	}
-	expires, ok := timeOf(v.claims, "exp")
+	expires, ok := v.claims.Time("exp")
 	if !ok {
 		return invalidToken(stepTime, NoExpiry, "the access token has no expiry", nil)
 	}
-	issued, hasIssued := timeOf(v.claims, "iat")
-	notBefore, hasNotBefore := timeOf(v.claims, "nbf")
+	issued, hasIssued := v.claims.Time("iat")
+	notBefore, hasNotBefore := v.claims.Time("nbf")
 	latest := now.Add(clockSkew)
 	switch {
 	case !now.Before(expires):
@@ -155,16 +155,6 @@ func scopesOf(c identity.Claims) identity.Scopes {
 		return identity.ParseScopes(strings.Join(values, " "))
 	}
 	return nil
-}
-
-// timeOf reads a NumericDate (RFC 7519 §2) within the years that time.Time can bear.
-func timeOf(c identity.Claims, name string) (time.Time, bool) {
-	seconds, ok := c[name].(float64)
-	if !ok || seconds < 0 || seconds > 1<<40 {
-		return time.Time{}, false
-	}
-	whole := int64(seconds)
-	return time.Unix(whole, int64((seconds-float64(whole))*1e9)), true
 }
 
 // due reports whether the token has to be verified again.

@@ -3,27 +3,24 @@ package authserver
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"gatehouse/internal/identity"
+	"gatehouse/internal/jose"
 	"gatehouse/internal/secret"
-	"gatehouse/internal/web"
 )
 
 // Client authentication methods (RFC 7591 §2) and grant types (RFC 6749, RFC 7591).
 const (
-	AuthNone  = "none"
-	AuthBasic = "client_secret_basic"
-	AuthPost  = "client_secret_post"
+	AuthNone       = "none"
+	AuthBasic      = "client_secret_basic"
+	AuthPost       = "client_secret_post"
+	AuthPrivateKey = "private_key_jwt"
 
 	GrantCode    = "authorization_code"
 	GrantRefresh = "refresh_token"
@@ -36,8 +33,10 @@ type Client struct {
 	Name                   string
 	RedirectURIs           []string
 	PostLogoutRedirectURIs []string
-	AuthMethod             string          // none (the default without a secret), client_secret_basic (the default with one), client_secret_post
-	Secret                 secret.Text     // for the two secret methods
+	AuthMethod             string          // default: private_key_jwt with keys, client_secret_basic with a secret, else none
+	Secret                 secret.Text     // for client_secret_basic and client_secret_post
+	Keys                   jose.KeySource  // for private_key_jwt: what its assertions are signed with
+	AssertionAlg           string          // for private_key_jwt: the only algorithm; empty for any that we accept
 	GrantTypes             []string        // default: authorization_code and refresh_token
 	Audience               string          // aud of access tokens instead of the endpoint's URL
 	Scopes                 identity.Scopes // the most it can be granted; empty: whatever the endpoint knows
@@ -87,17 +86,8 @@ func (c Client) withDefaults() (*Client, error) {
 	if len(c.GrantTypes) == 0 {
 		c.GrantTypes = []string{GrantCode, GrantRefresh}
 	}
-	if c.AuthMethod == "" {
-		c.AuthMethod = AuthNone
-		if !c.Secret.IsZero() {
-			c.AuthMethod = AuthBasic
-		}
-	}
-	if !slices.Contains([]string{AuthNone, AuthBasic, AuthPost}, c.AuthMethod) {
-		return nil, fmt.Errorf("authentication method %q is unknown; use none, client_secret_basic or client_secret_post", c.AuthMethod)
-	}
-	if (c.AuthMethod == AuthNone) != c.Secret.IsZero() {
-		return nil, fmt.Errorf("authentication method %s and the secret do not fit: none goes without a secret, the others need one", c.AuthMethod)
+	if err := c.checkAuthMethod(); err != nil {
+		return nil, err
 	}
 	for _, g := range c.GrantTypes {
 		if g != GrantCode && g != GrantRefresh {
@@ -124,6 +114,35 @@ func (c Client) withDefaults() (*Client, error) {
 	var err error
 	c.Lifetimes, err = c.Lifetimes.withDefaults()
 	return &c, err
+}
+
+// authMethods are the ways in which clients may authenticate, as the metadata lists them.
+func authMethods() []string { return []string{AuthNone, AuthPost, AuthBasic, AuthPrivateKey} }
+
+// checkAuthMethod fills in the method and holds it against what the client authenticates with.
+func (c *Client) checkAuthMethod() error {
+	if c.AuthMethod == "" {
+		switch {
+		case c.Keys != nil:
+			c.AuthMethod = AuthPrivateKey
+		case !c.Secret.IsZero():
+			c.AuthMethod = AuthBasic
+		default:
+			c.AuthMethod = AuthNone
+		}
+	}
+	withSecret := c.AuthMethod == AuthBasic || c.AuthMethod == AuthPost
+	switch {
+	case !slices.Contains(authMethods(), c.AuthMethod):
+		return fmt.Errorf("authentication method %q is unknown; use one of %s", c.AuthMethod, strings.Join(authMethods(), ", "))
+	case withSecret == c.Secret.IsZero():
+		return fmt.Errorf("authentication method %s and the secret do not fit: client_secret_basic and client_secret_post need one, the others go without", c.AuthMethod)
+	case (c.AuthMethod == AuthPrivateKey) != (c.Keys != nil):
+		return fmt.Errorf("authentication method %s and the keys do not fit: private_key_jwt needs some, the others go without", c.AuthMethod)
+	case c.AssertionAlg != "" && (c.Keys == nil || !slices.Contains(assertionAlgs(), c.AssertionAlg)):
+		return fmt.Errorf("assertions cannot be signed with %q; private_key_jwt takes %s", c.AssertionAlg, strings.Join(assertionAlgs(), ", "))
+	}
+	return nil
 }
 
 func isLoopback(uri string) bool {
@@ -200,100 +219,4 @@ func (s *Server) lookup(ctx context.Context, id identity.ClientID) (*Client, err
 		return nil, unknown
 	}
 	return client, nil
-}
-
-// credentials are what a request to the token or revocation endpoint says about its client. Basic credentials come
-// raw from some clients and form-encoded (RFC 6749 §2.3.1) from others, so that there may be two readings of each.
-type credentials struct {
-	ids     []identity.ClientID
-	secrets []string
-	method  string
-}
-
-// authenticate checks that the request comes from the client that it names, by the method that client is registered for.
-func (s *Server) authenticate(r *http.Request, form url.Values) (*Client, error) {
-	given, err := readCredentials(r, form)
-	if err != nil {
-		return nil, err
-	}
-	client, err := s.lookup(r.Context(), given.ids[0])
-	if err != nil && len(given.ids) > 1 {
-		client, err = s.lookup(r.Context(), given.ids[1])
-	}
-	if err != nil {
-		e := web.AsError(err)
-		if e.Code == codeInvalidClient {
-			return nil, refuseClient(e.Message, e.Cause)
-		}
-		return nil, e
-	}
-	if client.AuthMethod != given.method {
-		return nil, refuseClient("this client is registered for the authentication method "+client.AuthMethod, nil)
-	}
-	if client.AuthMethod == AuthNone {
-		return client, nil
-	}
-	if !slices.ContainsFunc(given.secrets, func(secret string) bool { return s.secretFits(client, secret) }) {
-		return nil, refuseClient("the client secret is wrong", nil)
-	}
-	return client, nil
-}
-
-// secretFits compares in constant time, whatever the lengths.
-func (s *Server) secretFits(client *Client, given string) bool {
-	if client.registered {
-		tag, err := base64.RawURLEncoding.DecodeString(given)
-		return err == nil && s.clientSecret.Check([]byte(client.ID), tag)
-	}
-	want, got := sha256.Sum256([]byte(client.Secret.Reveal())), sha256.Sum256([]byte(given))
-	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
-}
-
-func readCredentials(r *http.Request, form url.Values) (*credentials, error) {
-	id, secret := form.Get("client_id"), form.Get("client_secret")
-	scheme, encoded, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Basic") {
-		switch {
-		case id == "":
-			return nil, refuseClient("client_id is missing", nil)
-		case secret == "":
-			return &credentials{ids: []identity.ClientID{identity.ClientID(id)}, method: AuthNone}, nil
-		}
-		return &credentials{ids: []identity.ClientID{identity.ClientID(id)}, secrets: []string{secret}, method: AuthPost}, nil
-	}
-	if secret != "" {
-		return nil, refuse(codeInvalidRequest, "the client authenticates in two ways at once")
-	}
-	out, err := parseBasic(strings.TrimSpace(encoded))
-	if err != nil {
-		return nil, refuseClient("the Basic credentials cannot be read", err)
-	}
-	if id != "" && !slices.Contains(out.ids, identity.ClientID(id)) {
-		return nil, refuse(codeInvalidRequest, "client_id and the Basic credentials name different clients")
-	}
-	return out, nil
-}
-
-// parseBasic reads the credentials of RFC 7617. An empty secret is none.
-func parseBasic(encoded string) (*credentials, error) {
-	raw, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return nil, err
-	}
-	id, secret, ok := strings.Cut(string(raw), ":")
-	if !ok || id == "" {
-		return nil, errors.New("no client id before a colon")
-	}
-	out := &credentials{ids: []identity.ClientID{identity.ClientID(id)}, method: AuthNone}
-	if decoded, err := url.QueryUnescape(id); err == nil && decoded != id && decoded != "" {
-		out.ids = append(out.ids, identity.ClientID(decoded))
-	}
-	if secret == "" {
-		return out, nil
-	}
-	out.method, out.secrets = AuthBasic, []string{secret}
-	if decoded, err := url.QueryUnescape(secret); err == nil && decoded != secret {
-		out.secrets = append(out.secrets, decoded)
-	}
-	return out, nil
 }

@@ -38,7 +38,9 @@ type metadata struct {
 	ResponseModes         []string `json:"response_modes_supported"`
 	GrantTypes            []string `json:"grant_types_supported"`
 	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgs         []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAuthAlgs    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	SubjectTypes          []string `json:"subject_types_supported"`
 	IDTokenAlgs           []string `json:"id_token_signing_alg_values_supported"`
@@ -52,11 +54,10 @@ type metadata struct {
 
 func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 	base := string(issuer)
-	auth := []string{AuthNone, AuthPost, AuthBasic}
 	doc := metadata{
 		Issuer:                base,
 		AuthorizationEndpoint: base + "/authorize",
-		TokenEndpoint:         base + "/token",
+		TokenEndpoint:         base + tokenPath,
 		RegistrationEndpoint:  base + "/register",
 		RevocationEndpoint:    base + "/revoke",
 		UserinfoEndpoint:      base + "/userinfo",
@@ -67,8 +68,10 @@ func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{"query"},
 		GrantTypes:            []string{GrantCode, GrantRefresh},
-		TokenAuthMethods:      auth,
-		RevocationAuthMethods: auth,
+		TokenAuthMethods:      authMethods(),
+		TokenAuthAlgs:         assertionAlgs(),
+		RevocationAuthMethods: authMethods(),
+		RevocationAuthAlgs:    assertionAlgs(),
 		ChallengeMethods:      []string{"S256"},
 		SubjectTypes:          []string{"public"},
 		IDTokenAlgs:           []string{"ES256"},

@@ -50,7 +50,10 @@ func TestMetadata(t *testing.T) {
 	for name, want := range map[string][]string{
 		"response_types_supported": {"code"}, "code_challenge_methods_supported": {"S256"}, "subject_types_supported": {"public"},
 		"id_token_signing_alg_values_supported": {"ES256"}, "grant_types_supported": {GrantCode, GrantRefresh},
-		"token_endpoint_auth_methods_supported": {AuthNone, AuthPost, AuthBasic}, "response_modes_supported": {"query"},
+		"token_endpoint_auth_methods_supported": {AuthNone, AuthPost, AuthBasic, AuthPrivateKey}, "response_modes_supported": {"query"},
+		"token_endpoint_auth_signing_alg_values_supported":      {"RS256", "PS256", "ES256", "EdDSA"},
+		"revocation_endpoint_auth_methods_supported":            {AuthNone, AuthPost, AuthBasic, AuthPrivateKey},
+		"revocation_endpoint_auth_signing_alg_values_supported": {"RS256", "PS256", "ES256", "EdDSA"},
 		"scopes_supported": {"openid", "profile", "email", "offline_access", "mcp:tools"},
 	} {
 		var got []string

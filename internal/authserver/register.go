@@ -13,9 +13,11 @@ import (
 	"unicode"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"gatehouse/internal/audit"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/jose"
 	"gatehouse/internal/web"
 )
 
@@ -31,22 +33,27 @@ const (
 
 // clientRecord is what a client id carries. The keys are short because every authorization URL has them.
 type clientRecord struct {
-	Name         string   `json:"n,omitempty"`
-	RedirectURIs []string `json:"r"`
-	AuthMethod   string   `json:"m"`
-	Refresh      bool     `json:"f,omitempty"`
-	IssuedAt     int64    `json:"t"`
-	Nonce        string   `json:"x"` // two registrations are two clients, however alike
+	Name         string         `json:"n,omitempty"`
+	RedirectURIs []string       `json:"r"`
+	AuthMethod   string         `json:"m"`
+	Keys         jsontext.Value `json:"k,omitempty"` // JWK set
+	AssertionAlg string         `json:"a,omitempty"`
+	Refresh      bool           `json:"f,omitempty"`
+	IssuedAt     int64          `json:"t"`
+	Nonce        string         `json:"x"` // two registrations are two clients, however alike
 }
 
 // registrationRequest is the client metadata that we look at (RFC 7591 §2). Everything else is ignored.
 type registrationRequest struct {
-	RedirectURIs    []string `json:"redirect_uris"`
-	ClientName      string   `json:"client_name"`
-	AuthMethod      string   `json:"token_endpoint_auth_method"`
-	GrantTypes      []string `json:"grant_types"`
-	ResponseTypes   []string `json:"response_types"`
-	ApplicationType string   `json:"application_type"`
+	RedirectURIs    []string       `json:"redirect_uris"`
+	ClientName      string         `json:"client_name"`
+	AuthMethod      string         `json:"token_endpoint_auth_method"`
+	AssertionAlg    string         `json:"token_endpoint_auth_signing_alg"`
+	Keys            jsontext.Value `json:"jwks"`
+	KeysURI         string         `json:"jwks_uri"`
+	GrantTypes      []string       `json:"grant_types"`
+	ResponseTypes   []string       `json:"response_types"`
+	ApplicationType string         `json:"application_type"`
 }
 
 // registrationResponse is the client information response (RFC 7591 §3.2.1): what is in force.
@@ -58,6 +65,8 @@ type registrationResponse struct {
 	ClientName      string            `json:"client_name,omitempty"`
 	RedirectURIs    []string          `json:"redirect_uris"`
 	AuthMethod      string            `json:"token_endpoint_auth_method"`
+	AssertionAlg    string            `json:"token_endpoint_auth_signing_alg,omitempty"`
+	Keys            jsontext.Value    `json:"jwks,omitempty"`
 	GrantTypes      []string          `json:"grant_types"`
 	ResponseTypes   []string          `json:"response_types"`
 	ApplicationType string            `json:"application_type,omitempty"`
@@ -92,13 +101,14 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := registrationResponse{
 		ClientID: id, IssuedAt: record.IssuedAt, ClientName: record.Name, RedirectURIs: record.RedirectURIs,
-		AuthMethod: record.AuthMethod, GrantTypes: record.grantTypes(), ResponseTypes: []string{"code"},
+		AuthMethod: record.AuthMethod, AssertionAlg: record.AssertionAlg, Keys: record.Keys,
+		GrantTypes: record.grantTypes(), ResponseTypes: []string{"code"},
 		Scope: s.current.Load().defaultScopes().String(),
 	}
 	if asked.ApplicationType == "native" || asked.ApplicationType == "web" {
 		out.ApplicationType = asked.ApplicationType
 	}
-	if record.AuthMethod != AuthNone {
+	if record.AuthMethod == AuthBasic || record.AuthMethod == AuthPost {
 		out.Secret = base64.RawURLEncoding.EncodeToString(s.clientSecret.Sum([]byte(id)))
 		out.SecretExpiresAt = new(int64) // 0: never
 	}
@@ -135,8 +145,13 @@ func (s *Server) checkRegistration(asked *registrationRequest) (*clientRecord, e
 	if out.AuthMethod == "" {
 		out.AuthMethod = AuthBasic // RFC 7591 §2
 	}
-	if !slices.Contains([]string{AuthNone, AuthBasic, AuthPost}, out.AuthMethod) {
-		return nil, refuse(codeInvalidMetadata, "token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")
+	if !slices.Contains(authMethods(), out.AuthMethod) {
+		return nil, refuse(codeInvalidMetadata, "token_endpoint_auth_method must be one of "+strings.Join(authMethods(), ", "))
+	}
+	if out.AuthMethod == AuthPrivateKey {
+		if err := out.takeKeys(asked); err != nil {
+			return nil, err
+		}
 	}
 	if len(asked.ResponseTypes) > 0 && !slices.Contains(asked.ResponseTypes, "code") {
 		return nil, refuse(codeInvalidMetadata, "response_types must contain code")
@@ -158,6 +173,30 @@ func (s *Server) checkRegistration(asked *registrationRequest) (*clientRecord, e
 		}
 	}
 	return out, nil
+}
+
+// takeKeys keeps what the client's assertions are checked against. The keys have to be in the registration itself: the
+// id carries them, and nothing is fetched.
+func (c *clientRecord) takeKeys(asked *registrationRequest) error {
+	switch {
+	case asked.KeysURI != "":
+		return refuse(codeInvalidMetadata, "jwks_uri is not supported here: register the keys themselves as jwks")
+	case len(asked.Keys) == 0:
+		return refuse(codeInvalidMetadata, "private_key_jwt needs the client's public keys, as jwks")
+	case asked.AssertionAlg != "" && !slices.Contains(assertionAlgs(), asked.AssertionAlg):
+		return refuse(codeInvalidMetadata, "token_endpoint_auth_signing_alg must be one of "+strings.Join(assertionAlgs(), ", "))
+	}
+	keys, err := jose.ParseKeySet(asked.Keys)
+	if err != nil {
+		e := refuse(codeInvalidMetadata, "jwks has no public key that can verify signatures")
+		e.Cause = err
+		return e
+	}
+	if c.Keys, err = keys.MarshalJSON(); err != nil {
+		return fmt.Errorf("encode client keys: %w", err)
+	}
+	c.AssertionAlg = asked.AssertionAlg
+	return nil
 }
 
 // cleanName keeps a name on one short line and free of characters that turn the text around it.
@@ -187,7 +226,7 @@ func (s *Server) sealClientID(record *clientRecord) (identity.ClientID, error) {
 	signed := clientIDPrefix + base64.RawURLEncoding.EncodeToString(body)
 	id := signed + "." + base64.RawURLEncoding.EncodeToString(s.clientIDs.Sum([]byte(signed)))
 	if len(id) > maxClientID {
-		return "", refuse(codeInvalidMetadata, "the redirect URIs and the name are too long together")
+		return "", refuse(codeInvalidMetadata, "the redirect URIs, the name and the keys are too long together")
 	}
 	return identity.ClientID(id), nil
 }
@@ -215,10 +254,18 @@ func (s *Server) openClientID(id identity.ClientID) (*Client, error) {
 	if err := json.Unmarshal(body, &record); err != nil {
 		return nil, fmt.Errorf("decode client id: %w", err)
 	}
-	return &Client{
-		ID: id, Name: record.Name, RedirectURIs: record.RedirectURIs, AuthMethod: record.AuthMethod,
+	client := &Client{
+		ID: id, Name: record.Name, RedirectURIs: record.RedirectURIs, AuthMethod: record.AuthMethod, AssertionAlg: record.AssertionAlg,
 		GrantTypes: record.grantTypes(), Lifetimes: s.current.Load().lifetimes, registered: true,
-	}, nil
+	}
+	if record.AuthMethod == AuthPrivateKey {
+		keys, err := jose.ParseKeySet(record.Keys)
+		if err != nil {
+			return nil, fmt.Errorf("decode client id: %w", err)
+		}
+		client.Keys = keys
+	}
+	return client, nil
 }
 
 // decodeExact decodes base64url and refuses every spelling but the canonical one; the package alone skips line ends.

@@ -173,11 +173,13 @@ func (s *Server) Swap(snapshot Snapshot) error {
 	return nil
 }
 
+const tokenPath = "/token"
+
 // APIRoutes are for programs: JSON in and out, any origin without credentials, no cookies. The list names the
 // endpoints of the present snapshot, so build the mux anew after Swap.
 func (s *Server) APIRoutes() []web.Route {
 	routes := []web.Route{
-		{Pattern: "/token", Handler: s.api(s.token, http.MethodPost)},
+		{Pattern: tokenPath, Handler: s.api(s.token, http.MethodPost)},
 		{Pattern: "/register", Handler: s.api(s.register, http.MethodPost)},
 		{Pattern: "/revoke", Handler: s.api(s.revoke, http.MethodPost)},
 		{Pattern: "/userinfo", Handler: s.api(s.userinfo, http.MethodGet, http.MethodPost)},

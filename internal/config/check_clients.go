@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+
 	"gatehouse/internal/identity"
 )
 
@@ -33,12 +35,7 @@ func (k *checker) client(path string, c *Client) {
 	for i, uri := range c.RedirectURIs {
 		k.redirectURI(fmt.Sprintf("%s.redirect_uris[%d]", path, i), uri, c.Consent)
 	}
-	switch {
-	case c.AuthMethod == AuthNone && !c.Secret.IsZero():
-		k.bad(path+".client_secret", "is never used, because token_endpoint_auth_method is none", "Set token_endpoint_auth_method: client_secret_basic, or remove the secret.")
-	case c.AuthMethod != AuthNone && c.Secret.IsZero():
-		k.bad(path+".client_secret", "is missing, but token_endpoint_auth_method is "+c.AuthMethod, "Add client_secret: {file: path} or {env: NAME}, or set token_endpoint_auth_method: none.")
-	}
+	k.clientAuth(path, c)
 	k.scopeList(path+".scopes", c.Scopes)
 	for i, uri := range c.PostLogoutURIs {
 		k.redirectURI(fmt.Sprintf("%s.post_logout_redirect_uris[%d]", path, i), uri, ConsentAlways)
@@ -52,6 +49,68 @@ func (k *checker) client(path string, c *Client) {
 		}
 	}
 	k.lifetimes(path, c.Lifetimes)
+}
+
+// clientAuth holds the authentication method against what there is to authenticate with.
+func (k *checker) clientAuth(path string, c *Client) {
+	withSecret, withKeys := c.AuthMethod == AuthBasic || c.AuthMethod == AuthPost, c.AuthMethod == AuthPrivateKey
+	switch {
+	case c.AuthMethod == AuthNone && !c.Secret.IsZero():
+		k.bad(path+".client_secret", "is never used, because token_endpoint_auth_method is none", "Set token_endpoint_auth_method: client_secret_basic, or remove the secret.")
+	case withKeys && !c.Secret.IsZero():
+		k.bad(path+".client_secret", "is never used, because token_endpoint_auth_method is private_key_jwt", "Remove the secret.")
+	case withSecret && c.Secret.IsZero():
+		k.bad(path+".client_secret", "is missing, but token_endpoint_auth_method is "+c.AuthMethod, "Add client_secret: {file: path} or {env: NAME}, or set token_endpoint_auth_method: none.")
+	}
+	for _, unused := range []struct {
+		key string
+		set bool
+	}{{".jwks", !c.JWKS.IsZero()}, {".jwks_uri", c.JWKSURI != ""}, {".token_endpoint_auth_signing_alg", c.AssertionAlg != ""}} {
+		if unused.set && !withKeys {
+			k.bad(path+unused.key, "is never used, because token_endpoint_auth_method is "+c.AuthMethod, "Set token_endpoint_auth_method: private_key_jwt, or remove it.")
+		}
+	}
+	if !withKeys {
+		return
+	}
+	switch {
+	case c.JWKS.IsZero() && c.JWKSURI == "":
+		k.bad(path+".jwks", "is missing, but token_endpoint_auth_method is private_key_jwt", "Add jwks: {file: path} with the client's public keys, or jwks_uri.")
+	case !c.JWKS.IsZero() && c.JWKSURI != "":
+		k.bad(path+".jwks_uri", "does not go together with jwks", "Remove one of them.")
+	case c.JWKSURI != "":
+		k.keysURL(path+".jwks_uri", c.JWKSURI)
+	default:
+		k.publicKeys(path+".jwks", []byte(c.JWKS.Reveal()))
+	}
+}
+
+// keysURL admits URLs at which public keys may be fetched.
+func (k *checker) keysURL(path, s string) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || strings.Contains(s, "#"):
+		k.bad(path, "is not the URL of a JWK set", "Write it as https://host/path, without user name and fragment.")
+	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+		k.bad(path, "is plain http on another host than this machine: whoever sits on the way could name their own keys", "Write https.")
+	}
+}
+
+// publicKeys checks the shape of a JWK set. Whether each key is strong enough is found out where keys are known.
+func (k *checker) publicKeys(path string, raw []byte) {
+	var set struct {
+		Keys []map[string]any `json:"keys"`
+	}
+	if err := json.Unmarshal(raw, &set); err != nil || len(set.Keys) == 0 {
+		k.bad(path, "is not a JWK set with keys in it", `Write {"keys": [...]} in JSON, or name a file with that: jwks: {file: path}.`)
+		return
+	}
+	for _, key := range set.Keys {
+		if key["d"] != nil || key["k"] != nil || key["p"] != nil {
+			k.bad(path, "holds a private key; nobody but the client may have that", "Export the public half of each key only, and replace the key that was here.")
+			return
+		}
+	}
 }
 
 // redirectURI admits https, http on loopback, and listed private-use schemes (RFC 9700 §2.1, RFC 8252 §7).

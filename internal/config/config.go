@@ -105,9 +105,10 @@ type Registration struct {
 
 // The values of Client.AuthMethod (RFC 7591 §2).
 const (
-	AuthNone  = "none"
-	AuthBasic = "client_secret_basic"
-	AuthPost  = "client_secret_post"
+	AuthNone       = "none"
+	AuthBasic      = "client_secret_basic"
+	AuthPost       = "client_secret_post"
+	AuthPrivateKey = "private_key_jwt"
 )
 
 // The values of Client.Consent.
@@ -123,8 +124,11 @@ type Client struct {
 	RedirectURIs      []string          `yaml:"redirect_uris,required" doc:"Where the client takes the code. Compared exactly; only the port of an http loopback URI is free."`
 	PostLogoutURIs    []string          `yaml:"post_logout_redirect_uris" doc:"Where a browser may be sent after signing out; compared exactly (OpenID Connect RP-Initiated Logout §3)."`
 	GrantTypes        []string          `yaml:"grant_types" enum:"authorization_code,refresh_token" doc:"Grants it may use."`
-	AuthMethod        string            `yaml:"token_endpoint_auth_method" enum:"none,client_secret_basic,client_secret_post" doc:"How it authenticates at the token endpoint."`
-	Secret            secret.Text       `yaml:"client_secret" doc:"Its secret, unless token_endpoint_auth_method is none."`
+	AuthMethod        string            `yaml:"token_endpoint_auth_method" enum:"none,client_secret_basic,client_secret_post,private_key_jwt" doc:"How it authenticates at the token endpoint. With private_key_jwt it signs an assertion (RFC 7523 §2.2)."`
+	Secret            secret.Text       `yaml:"client_secret" doc:"Its secret, for client_secret_basic and client_secret_post."`
+	JWKS              secret.Text       `yaml:"jwks,plain" doc:"Its public keys for private_key_jwt, as a JWK set (RFC 7517) in JSON."`
+	JWKSURI           string            `yaml:"jwks_uri" doc:"Where its public keys for private_key_jwt are fetched, instead of jwks. https, or http on this machine."`
+	AssertionAlg      string            `yaml:"token_endpoint_auth_signing_alg" enum:"RS256,PS256,ES256,EdDSA" doc:"The only algorithm of its assertions. Without it: any of these."`
 	Scopes            identity.Scopes   `yaml:"scopes" doc:"The most it can be granted. Without it: whatever the endpoint knows."`
 	Audience          string            `yaml:"audience" doc:"The aud of its access tokens, such as api://default. Without it: the endpoint that the client names as resource (RFC 8707)."`
 	AccessTokenClaims identity.Claims   `yaml:"access_token_claims" doc:"Fixed claims added to its access tokens, such as cid."`

@@ -1,5 +1,7 @@
 package identity
 
+import "time"
+
 // Claims are the members of a token or of a person's record, as decoded from JSON: string, bool, float64 or
 // json.Number, nil, []any, map[string]any.
 type Claims map[string]any
@@ -29,4 +31,14 @@ func (c Claims) Strings(name string) ([]string, bool) {
 		return out, true
 	}
 	return nil, false
+}
+
+// Time reads a NumericDate (RFC 7519 §2) within the years that time.Time can bear.
+func (c Claims) Time(name string) (time.Time, bool) {
+	seconds, ok := c[name].(float64)
+	if !ok || seconds < 0 || seconds > 1<<40 {
+		return time.Time{}, false
+	}
+	whole := int64(seconds)
+	return time.Unix(whole, int64((seconds-float64(whole))*1e9)), true
 }

@@ -120,6 +120,15 @@ func parseKey(raw jsontext.Value) (PublicKey, error) {
 	return NewPublicKey(jwk.KeyID, jwk.Algorithm, jwk.Key)
 }
 
+// MarshalJSON writes the usable keys as a JWK set, each with no more than verifying needs.
+func (s *KeySet) MarshalJSON() ([]byte, error) {
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	for _, k := range s.keys {
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.key, KeyID: k.kid, Algorithm: k.alg})
+	}
+	return json.Marshal(set)
+}
+
 // Key implements KeySource.
 func (s *KeySet) Key(_ context.Context, kid, alg string) (PublicKey, error) {
 	var found []PublicKey
