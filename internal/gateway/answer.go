@@ -20,25 +20,44 @@ const retryAfter = time.Second
 
 type answerKey struct{}
 
-// answer is the HTTP answer to one call. It is JSON when nothing comes before the result; else, and when the result is
-// long in coming, it turns into a stream of events. The stream belongs to the session, so that a client whose
-// connection broke can go on with it.
+// answerer takes what comes back for one call of the session era, until close.
+type answerer interface {
+	outlet
+	notify(m *mcp.Message) // what the target sends along with the call
+	send(raw []byte) bool  // a message of the target's; false when it has to go over the standalone stream
+	close()
+}
+
+// begin opens the answer to a call, where this request's answers go.
+func (rq *request) begin(cancel context.CancelCauseFunc) answerer {
+	if rq.to != nil {
+		return rq.to.begin(rq, cancel)
+	}
+	return rq.newAnswer(cancel, 1)
+}
+
+// answer is the HTTP answer to one POST: to one call, or to all requests of a batch. It is JSON when nothing comes
+// before the results; else, and when they are long in coming, it turns into a stream of events. The stream belongs to
+// the session, so that a client whose connection broke can go on with it.
 type answer struct {
 	rq     *request
 	cancel context.CancelCauseFunc
 	unhook func() bool // stops watching the client's connection
+	batch  bool
 
 	// mu guards what follows, and the response writer.
-	mu     sync.Mutex
-	stream *session.Stream // nil as long as nothing was sent
-	reader *session.Reader
-	gone   bool // the client does not hear us on this connection
-	done   bool
-	timer  *time.Timer // heartbeat; after the client has gone: its last chance to come back
+	mu      sync.Mutex
+	missing int             // responses that have not come yet
+	held    [][]byte        // those of a batch that wait for the others
+	stream  *session.Stream // nil as long as nothing was sent
+	reader  *session.Reader
+	gone    bool // the client does not hear us on this connection
+	done    bool
+	timer   *time.Timer // heartbeat; after the client has gone: its last chance to come back
 }
 
-func (rq *request) newAnswer(cancel context.CancelCauseFunc) *answer {
-	a := &answer{rq: rq, cancel: cancel}
+func (rq *request) newAnswer(cancel context.CancelCauseFunc, responses int) *answer {
+	a := &answer{rq: rq, cancel: cancel, missing: responses}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.timer = time.AfterFunc(rq.g.o.Heartbeat, a.tick)
@@ -46,11 +65,18 @@ func (rq *request) newAnswer(cancel context.CancelCauseFunc) *answer {
 	return a
 }
 
-// notify passes on what the target sends along with the call.
-func (a *answer) notify(m *mcp.Message) {
+// alongside is what a client gets of that which a target sends along with its call; nil when nothing.
+func alongside(m *mcp.Message) []byte {
 	switch m.Method {
 	case mcp.NoteProgress, mcp.NoteMessage, mcp.NoteResourceUpdated, mcp.NoteElicitationComplete:
-		a.send(mcp.AppendNotification(nil, m.Method, m.Params))
+		return mcp.AppendNotification(nil, m.Method, m.Params)
+	}
+	return nil
+}
+
+func (a *answer) notify(m *mcp.Message) {
+	if raw := alongside(m); raw != nil {
+		a.send(raw)
 	}
 }
 
@@ -74,12 +100,16 @@ func (a *answer) open() {
 	}
 	a.stream = a.rq.s.OpenStream(a.rq.m.ID)
 	a.reader = a.stream.Read()
+	for _, raw := range a.held {
+		a.stream.Send(raw)
+	}
+	a.held = nil
 	if a.gone {
 		a.reader.Close()
 		return
 	}
 	beginEvents(a.rq.w)
-	if primed(a.rq.s.Revision) {
+	if primed(a.rq.s.Client().Revision) {
 		a.write(mcp.AppendPriming(nil, a.reader.Position(), retryAfter))
 	}
 }
@@ -146,21 +176,25 @@ func (a *answer) error(e *mcp.Error) {
 	a.finish(func(dst []byte) []byte { return mcp.AppendError(dst, a.rq.m.ID, e) })
 }
 
-// finish writes the response.
+// finish writes a response.
 func (a *answer) finish(write func(dst []byte) []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.stream == nil && a.rq.accept.json {
-		a.done = true
-		if !a.gone {
-			_ = a.rq.writeJSON(http.StatusOK, write)
+	a.missing--
+	a.done = a.missing == 0
+	switch {
+	case a.stream != nil || !a.rq.accept.json:
+		a.open()
+		a.stream.Send(write(nil))
+		a.pump()
+	case a.batch:
+		a.held = append(a.held, write(nil))
+		if a.done && !a.gone {
+			_ = a.rq.writeJSON(http.StatusOK, func(dst []byte) []byte { return mcp.AppendBatch(dst, a.held) })
 		}
-		return
+	case !a.gone:
+		_ = a.rq.writeJSON(http.StatusOK, write)
 	}
-	a.open()
-	a.stream.Send(write(nil))
-	a.pump()
-	a.done = true
 }
 
 // close ends the answer: nothing touches the response writer afterwards.

@@ -21,8 +21,8 @@ type route struct {
 	name string
 }
 
-// call takes a request that names a tool, a prompt or a resource to the target that owns it.
-func (rq *request) call() error {
+// call plans a request that names a tool, a prompt or a resource: it takes it to the target that owns it.
+func (rq *request) call() (job, error) {
 	began := rq.g.o.Now()
 	to, found := rq.resolve()
 	event := audit.Event{Kind: audit.KindCall, Method: rq.m.Method, Name: rq.m.Name, Decision: audit.Deny, Reason: "unknown name"}
@@ -32,7 +32,7 @@ func (rq *request) call() error {
 		event.Reason = d.Reason
 		if d.MissingScopes != nil {
 			_ = rq.record(event)
-			return rq.stepUp(d)
+			return job{}, rq.stepUp(d)
 		}
 		found = d.Allow
 	}
@@ -40,21 +40,24 @@ func (rq *request) call() error {
 	web.Note(rq.r.Context(), "name", short(event.Name))
 	if !found {
 		_ = rq.record(event)
-		return rq.failure(unknown(&rq.m))
+		return job{run: func() error { return rq.failure(unknown(&rq.m)) }}, nil
 	}
 	if err := rq.g.o.Audit.Ready(); err != nil {
-		return &web.Error{Status: http.StatusServiceUnavailable, Code: "audit_unavailable", Message: "calls cannot be recorded at the moment, so none is made", Cause: err}
+		return job{}, &web.Error{Status: http.StatusServiceUnavailable, Code: "audit_unavailable", Message: "calls cannot be recorded at the moment, so none is made", Cause: err}
 	}
 	if err := rq.g.calls.enter(rq.who.Key); err != nil {
-		return err
+		return job{}, err
 	}
-	defer rq.g.calls.leave(rq.who.Key)
-	event.Decision = audit.Allow
-	event.Outcome = rq.forward(to)
-	event.Duration = rq.g.o.Now().Sub(began)
-	web.Note(rq.r.Context(), "outcome", event.Outcome)
-	_ = rq.record(event) // noted in the request's log record; the call has been made
-	return errAnswered
+	leave := func() { rq.g.calls.leave(rq.who.Key) }
+	return job{drop: leave, run: func() error {
+		defer leave()
+		event.Decision = audit.Allow
+		event.Outcome = rq.forward(to)
+		event.Duration = rq.g.o.Now().Sub(began)
+		web.Note(rq.r.Context(), "outcome", event.Outcome)
+		_ = rq.record(event) // noted in the request's log record; the call has been made
+		return errAnswered
+	}}, nil
 }
 
 // judge asks the policy about every method that the call amounts to, until one is denied.
@@ -145,7 +148,7 @@ func (rq *request) forward(to route) string {
 		return "refused"
 	}
 	defer rq.s.Finish(rq.m.ID)
-	a := rq.newAnswer(cancel)
+	a := rq.begin(cancel)
 	defer a.close()
 
 	up, err := rq.upstream(ctx, to.to)
@@ -165,8 +168,9 @@ func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upst
 	s := rq.s
 	return s.Upstream(ctx, t, func(ctx context.Context) (session.Upstream, error) {
 		e := &events{g: rq.g, s: s}
+		client := s.Client()
 		conn, err := t.Connect(ctx, target.Caller{
-			Principal: rq.who, ClientInfo: s.ClientInfo, Capabilities: s.Capabilities, Revision: s.Revision,
+			Principal: rq.who, ClientInfo: client.ClientInfo, Capabilities: client.Capabilities, Revision: client.Revision,
 		}, e)
 		if err != nil {
 			return nil, err

@@ -40,7 +40,7 @@ func (e *events) Request(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Erro
 		return nil, mcp.Errorf(mcp.CodeMethodNotFound, "the client does not support %s", m.Method)
 	}
 	send := e.s.Standalone().Send
-	if a, ok := ctx.Value(answerKey{}).(*answer); ok {
+	if a, ok := ctx.Value(answerKey{}).(answerer); ok {
 		send = func(raw []byte) {
 			if !a.send(raw) {
 				e.s.Standalone().Send(raw)

@@ -1,18 +1,19 @@
 // Package gateway is the MCP endpoint: it takes one HTTP request through the steps that every request goes through,
 // in one order. Authenticate, decode once, find the session, find the target, ask the policy, forward, answer, record.
-// It serves the session era (2025-06-18 and 2025-11-25) and the stateless era (2026-07-28) at the same URL, each request
+// It serves the session era (2024-11-05 to 2025-11-25) and the stateless era (2026-07-28) at the same URL, each request
 // by the signs that it carries.
 //
 // It owns the wire towards the client: status codes, JSON or server-sent events, the merging of lists. It does not own
 // tokens (authn), session state (session), upstream connections (target) or rules (policy).
 //
 // Where to look: serve.go is the way in, post.go and stream.go the HTTP methods, lifecycle.go, lists.go and
-// call.go the MCP methods, answer.go how an answer is written, events.go what targets say on their own.
+// call.go the MCP methods, answer.go how an answer is written, events.go what targets say on their own. batch.go takes
+// several messages at once (2025-03-26), line.go is the older transport HTTP+SSE (2024-11-05).
 //
 // modern.go is the way in for the stateless era: stateless.go has its calls, discover.go what it adds to results,
 // inputs.go what targets ask back, listen.go its streams.
 //
-// Sources: MCP 2025-06-18, 2025-11-25 and 2026-07-28, basic/transports, basic/lifecycle, basic/patterns, server/*.
+// Sources: MCP 2024-11-05 to 2026-07-28, basic/transports, basic/lifecycle, basic/patterns, server/*.
 package gateway
 
 import (
@@ -109,6 +110,7 @@ type Gateway struct {
 	calls      inflight
 	serverInfo []byte // who we are, raw JSON
 	listeners  listeners
+	lines      lines
 	current    atomic.Pointer[served]
 	wake       chan struct{} // tells Run that something was left over; holds one
 
@@ -126,6 +128,7 @@ func New(o Options) (*Gateway, error) {
 		wake: make(chan struct{}, 1), serverInfo: appendServerInfo(nil, o.Version),
 	}
 	g.listeners = listeners{open: make(map[*listener]bool), subs: make(map[*session.Session]*subscriptions)}
+	g.lines.open = make(map[*session.Session]*line)
 	g.current.Store(newServed(nil))
 	return g, nil
 }

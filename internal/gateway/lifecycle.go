@@ -20,19 +20,11 @@ func (rq *request) initialize() error {
 	if err := rq.admit(mcp.MethodInitialize); err != nil {
 		return err
 	}
-	asked, ok := mcp.LookupString(rq.m.Params, "protocolVersion")
-	if !ok {
-		return rq.fault(mcp.Errorf(mcp.CodeInvalidParams, "initialize: protocolVersion is missing"))
+	client, said := rq.introduction()
+	if said != nil {
+		return rq.fault(said)
 	}
-	capabilities, _ := mcp.Lookup(rq.m.Params, "capabilities")
-	info, _ := mcp.Lookup(rq.m.Params, "clientInfo")
-	if len(capabilities)+len(info) > maxClientFacts {
-		return rq.fault(mcp.Errorf(mcp.CodeInvalidParams, "initialize: capabilities and clientInfo are larger than %d bytes", maxClientFacts))
-	}
-	revision := mcp.Negotiate(mcp.Revision(asked))
-	s, err := rq.g.o.Sessions.Create(session.Facts{
-		Person: rq.who.Key, Endpoint: rq.ep.Path, Revision: revision, ClientInfo: info, Capabilities: capabilities,
-	})
+	s, err := rq.g.o.Sessions.Create(session.Facts{Person: rq.who.Key, Endpoint: rq.ep.Path, Client: client})
 	if err != nil {
 		return noRoom(err)
 	}
@@ -40,8 +32,23 @@ func (rq *request) initialize() error {
 	defer rq.release()
 	v := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait)
 	rq.w.Header().Set(headerSession, s.ID)
-	web.Note(rq.r.Context(), "revision", string(revision))
-	return rq.result(rq.g.appendInitialized(nil, revision, v))
+	return rq.result(rq.g.appendInitialized(nil, client.Revision, v))
+}
+
+// introduction reads what the client says about itself in initialize.
+func (rq *request) introduction() (session.Client, *mcp.Error) {
+	asked, ok := mcp.LookupString(rq.m.Params, "protocolVersion")
+	if !ok {
+		return session.Client{}, mcp.Errorf(mcp.CodeInvalidParams, "initialize: protocolVersion is missing")
+	}
+	c := session.Client{Revision: mcp.Negotiate(mcp.Revision(asked))}
+	c.Capabilities, _ = mcp.Lookup(rq.m.Params, "capabilities")
+	c.ClientInfo, _ = mcp.Lookup(rq.m.Params, "clientInfo")
+	if len(c.Capabilities)+len(c.ClientInfo) > maxClientFacts {
+		return session.Client{}, mcp.Errorf(mcp.CodeInvalidParams, "initialize: capabilities and clientInfo are larger than %d bytes", maxClientFacts)
+	}
+	web.Note(rq.r.Context(), "revision", string(c.Revision))
+	return c, nil
 }
 
 func noRoom(err error) error {

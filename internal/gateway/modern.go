@@ -168,7 +168,11 @@ func (rq *request) dispatchModern() error {
 			return err
 		}
 		defer rq.release()
-		return rq.call()
+		todo, err := rq.call()
+		if err != nil {
+			return err
+		}
+		return todo.run()
 	}
 	if err := rq.admit(rq.m.Method); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"gatehouse/internal/mcp"
@@ -13,35 +14,61 @@ import (
 // maxID bounds request ids, which every event of an answer carries.
 const maxID = 256
 
-// post takes one JSON-RPC message.
+// job is what is left to do for a message once nothing about it can be refused with an HTTP status any more.
+type job struct {
+	run  func() error // answers the request, if it is one, and returns errAnswered
+	drop func()       // instead of run; may be nil
+}
+
+// dropped gives up a job that will not run.
+func (j job) dropped() {
+	if j.drop != nil {
+		j.drop()
+	}
+}
+
+// do runs a job on a goroutine of its own, where no handler's guard stands around it.
+func (rq *request) do(todo job) {
+	defer func() {
+		if p := recover(); p != nil {
+			rq.g.o.Log.ErrorContext(rq.r.Context(), "panic", "panic", p, "stack", string(debug.Stack()))
+			_ = rq.failure(mcp.Errorf(mcp.CodeInternal, "internal error"))
+		}
+	}()
+	_ = todo.run() // it has answered
+}
+
+// post takes what a client sends: one JSON-RPC message, or an array of them.
 func (rq *request) post() error {
 	if !web.IsJSON(rq.r.Header) {
 		return &web.Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Content-Type must be application/json"}
 	}
-	if !rq.accept.json && !rq.accept.events {
+	id, onLine := rq.lineID()
+	if !onLine && !rq.accept.json && !rq.accept.events {
 		return &web.Error{Status: http.StatusNotAcceptable, Code: "not_acceptable", Message: "Accept must allow application/json and text/event-stream"}
 	}
-	body, err := rq.g.bodies.read(rq.r.Body)
-	if err != nil {
+	var err error
+	if rq.body, err = rq.g.bodies.read(rq.r.Body); err != nil {
 		return err
 	}
-	defer rq.g.bodies.put(body)
-	if rq.m, err = mcp.Decode(*body, mcp.Limits{}); err != nil {
-		said, ok := errors.AsType[*mcp.Error](err)
-		if !ok {
-			return err
-		}
-		return rq.fault(said)
+	defer rq.putBody()
+	if !onLine && mcp.IsBatch(*rq.body) && !mcp.Stateless(mcp.Revision(rq.r.Header.Get(headerRevision))) {
+		return rq.postBatch()
+	}
+	if rq.m, err = mcp.Decode(*rq.body, mcp.Limits{}); err != nil {
+		return rq.undecoded(err)
 	}
 	if len(rq.m.ID) > maxID {
 		rq.m.ID = nil
 		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "id is longer than %d bytes", maxID))
 	}
 	web.Note(rq.r.Context(), "mcp_method", known(rq.m.Method))
-	if rq.isModern() {
+	switch {
+	case onLine:
+		return rq.postLine(id)
+	case rq.isModern():
 		return rq.postModern()
-	}
-	if rq.m.Kind == mcp.KindRequest && rq.m.Method == mcp.MethodInitialize {
+	case rq.m.Kind == mcp.KindRequest && rq.m.Method == mcp.MethodInitialize:
 		return rq.initialize()
 	}
 	if err := rq.checkRevision(); err != nil {
@@ -51,6 +78,36 @@ func (rq *request) post() error {
 		return err
 	}
 	defer rq.release()
+	todo, err := rq.plan()
+	if err != nil {
+		return err
+	}
+	if rq.m.Kind != mcp.KindRequest {
+		rq.w.Header().Set("Content-Length", "0")
+		rq.w.WriteHeader(http.StatusAccepted)
+	}
+	return todo.run()
+}
+
+// putBody gives the body back, unless it was handed on.
+func (rq *request) putBody() {
+	if rq.body != nil {
+		rq.g.bodies.put(rq.body)
+		rq.body = nil
+	}
+}
+
+// undecoded answers a body that is no message.
+func (rq *request) undecoded(err error) error {
+	said, ok := errors.AsType[*mcp.Error](err)
+	if !ok {
+		return err
+	}
+	return rq.fault(said)
+}
+
+// plan takes a message of a session as far as it can be refused with an HTTP status, and returns the rest.
+func (rq *request) plan() (job, error) {
 	switch rq.m.Kind {
 	case mcp.KindRequest:
 		return rq.dispatch()
@@ -60,30 +117,32 @@ func (rq *request) post() error {
 	return rq.answered()
 }
 
-// dispatch answers a request within a session.
-func (rq *request) dispatch() error {
+// dispatch plans a request within a session.
+func (rq *request) dispatch() (job, error) {
 	switch rq.m.Method {
 	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodComplete, mcp.MethodSubscribe, mcp.MethodUnsubscribe:
 		return rq.call()
 	}
 	if err := rq.admit(rq.m.Method); err != nil {
-		return err
+		return job{}, err
 	}
-	switch rq.m.Method {
-	case mcp.MethodPing:
-		return rq.result(nil)
-	case mcp.MethodToolsList:
-		return rq.list(mcp.Tools)
-	case mcp.MethodPromptsList:
-		return rq.list(mcp.Prompts)
-	case mcp.MethodResourcesList:
-		return rq.list(mcp.Resources)
-	case mcp.MethodTemplatesList:
-		return rq.list(mcp.Templates)
-	case mcp.MethodSetLevel:
-		return rq.setLevel()
-	}
-	return rq.failure(mcp.Errorf(mcp.CodeMethodNotFound, "Method not found"))
+	return job{run: func() error {
+		switch rq.m.Method {
+		case mcp.MethodPing:
+			return rq.result(nil)
+		case mcp.MethodToolsList:
+			return rq.list(mcp.Tools)
+		case mcp.MethodPromptsList:
+			return rq.list(mcp.Prompts)
+		case mcp.MethodResourcesList:
+			return rq.list(mcp.Resources)
+		case mcp.MethodTemplatesList:
+			return rq.list(mcp.Templates)
+		case mcp.MethodSetLevel:
+			return rq.setLevel()
+		}
+		return rq.failure(mcp.Errorf(mcp.CodeMethodNotFound, "Method not found"))
+	}}, nil
 }
 
 // known keeps what a client made up out of the log.
@@ -115,7 +174,11 @@ func (rq *request) failure(e *mcp.Error) error {
 
 // respond answers at once, in the form that the client takes.
 func (rq *request) respond(write func(dst []byte) []byte) error {
-	if rq.accept.json {
+	switch {
+	case rq.to != nil:
+		rq.to.put(rq, write(nil))
+		return errAnswered
+	case rq.accept.json:
 		return rq.writeJSON(http.StatusOK, write)
 	}
 	return rq.writeEvent(write(nil))
@@ -124,34 +187,38 @@ func (rq *request) respond(write func(dst []byte) []byte) error {
 // fanOut bounds how long a notification of the client may take on its way to all targets.
 const fanOut = 10 * time.Second
 
-// notified handles a notification of the client. What is unknown is ignored, as JSON-RPC asks.
-func (rq *request) notified() error {
+// notified plans what a notification of the client leads to. What is unknown is ignored, as JSON-RPC asks.
+func (rq *request) notified() (job, error) {
 	if err := rq.admit(rq.m.Method); err != nil {
-		return err
+		return job{}, err
 	}
-	rq.w.WriteHeader(http.StatusAccepted)
-	switch rq.m.Method {
-	case mcp.NoteCancelled:
-		rq.s.Cancel(mcp.ID(rq.m.RequestID))
-	case mcp.NoteProgress:
-		rq.s.Progress(&rq.m)
-	case mcp.NoteRootsChanged:
-		_ = http.NewResponseController(rq.w).Flush() // the client does not wait for the targets
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(rq.r.Context()), fanOut)
-		defer cancel()
-		rq.toUpstreams(ctx, rq.m.Method, rq.m.Params)
-	}
-	return errAnswered
+	return job{run: func() error {
+		switch rq.m.Method {
+		case mcp.NoteCancelled:
+			rq.s.Cancel(mcp.ID(rq.m.RequestID))
+		case mcp.NoteProgress:
+			rq.s.Progress(&rq.m)
+		case mcp.NoteRootsChanged:
+			if rq.to == nil {
+				_ = http.NewResponseController(rq.w).Flush() // the client does not wait for the targets
+			}
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(rq.r.Context()), fanOut)
+			defer cancel()
+			rq.toUpstreams(ctx, rq.m.Method, rq.m.Params)
+		}
+		return errAnswered
+	}}, nil
 }
 
 // answered takes the client's response to a request of a target. One that comes too late is nobody's fault.
-func (rq *request) answered() error {
+func (rq *request) answered() (job, error) {
 	if err := rq.admit(""); err != nil {
-		return err
+		return job{}, err
 	}
-	if !rq.s.Answer(&rq.m) {
-		web.Note(rq.r.Context(), "unasked", true)
-	}
-	rq.w.WriteHeader(http.StatusAccepted)
-	return errAnswered
+	return job{run: func() error {
+		if !rq.s.Answer(&rq.m) {
+			web.Note(rq.r.Context(), "unasked", true)
+		}
+		return errAnswered
+	}}, nil
 }

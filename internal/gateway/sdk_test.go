@@ -155,15 +155,7 @@ func (h *heard) await(t *testing.T, what string) {
 	}
 }
 
-// sdkClient connects the official client in the session era. Able says whether it can be asked.
-func sdkClient(t *testing.T, s *setup, able bool) (*sdk.ClientSession, *heard) {
-	t.Helper()
-	return sdkClientOf(t, s, able, "2025-11-25")
-}
-
-func sdkClientOf(t *testing.T, s *setup, able bool, revision string) (*sdk.ClientSession, *heard) {
-	t.Helper()
-	h := &heard{news: make(chan struct{}, 1)}
+func clientOptions(h *heard, able bool) *sdk.ClientOptions {
 	o := &sdk.ClientOptions{
 		ProgressNotificationHandler: func(_ context.Context, r *sdk.ProgressNotificationClientRequest) {
 			h.add("progress %v %v", r.Params.ProgressToken, r.Params.Progress)
@@ -182,6 +174,19 @@ func sdkClientOf(t *testing.T, s *setup, able bool, revision string) (*sdk.Clien
 			return &sdk.CreateMessageResult{Model: "m", Role: "assistant", Content: &sdk.TextContent{Text: "said"}}, nil
 		}
 	}
+	return o
+}
+
+// sdkClient connects the official client in the session era. Able says whether it can be asked.
+func sdkClient(t *testing.T, s *setup, able bool) (*sdk.ClientSession, *heard) {
+	t.Helper()
+	return sdkClientOf(t, s, able, "2025-11-25")
+}
+
+func sdkClientOf(t *testing.T, s *setup, able bool, revision string) (*sdk.ClientSession, *heard) {
+	t.Helper()
+	h := &heard{news: make(chan struct{}, 1)}
+	o := clientOptions(h, able)
 	client := sdk.NewClient(&sdk.Implementation{Name: "sdk-client", Version: "1"}, o)
 	client.AddRoots(&sdk.Root{URI: "file:///home/ada"})
 	transport := &http.Transport{}

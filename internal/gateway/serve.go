@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -31,9 +32,17 @@ type request struct {
 	accept accepted
 
 	m      mcp.Message      // of a POST
+	body   *[]byte          // m aliases it
 	s      *session.Session // nil for initialize
 	modern bool             // the message is one of the stateless era
 	pinned *served          // the snapshot that may not go while the request works on it
+	to     carrier          // where answers go; nil: the HTTP answer is this request's own
+}
+
+// carrier brings what is said about one of several requests to the client.
+type carrier interface {
+	put(rq *request, raw []byte)                                         // a response that came at once
+	begin(rq *request, cancel context.CancelCauseFunc) (answer answerer) // the answer to a call
 }
 
 // errAnswered means that the request has been answered and no step may follow.
@@ -140,7 +149,16 @@ func (rq *request) find() error {
 	if id == "" {
 		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "the header Mcp-Session-Id is missing; begin with initialize"))
 	}
+	return rq.use(id, false)
+}
+
+// use puts the session of an id in place: one that is tied to a stream, or one that is not.
+func (rq *request) use(id string, tied bool) error {
 	s, err := rq.g.o.Sessions.Use(id, rq.who.Key, rq.ep.Path)
+	if err == nil && s.Tied != tied {
+		rq.g.o.Sessions.Release(s)
+		err = errors.New("session is one of another transport")
+	}
 	if err != nil {
 		web.Note(rq.r.Context(), "session", err.Error())
 		// Plain text, because some clients take a JSON-RPC error for the answer of a session that is alive.
@@ -154,6 +172,7 @@ func (rq *request) find() error {
 func (rq *request) release() {
 	if rq.s != nil {
 		rq.g.o.Sessions.Release(rq.s)
+		rq.s = nil
 	}
 }
 
@@ -161,11 +180,11 @@ func (rq *request) release() {
 // revision counts.
 func (rq *request) checkRevision() error {
 	v := mcp.Revision(rq.r.Header.Get(headerRevision))
-	if v == "" || mcp.Supported(v) {
+	if v == "" || mcp.SessionEra(v) {
 		return nil
 	}
-	names := make([]string, 0, 2)
-	for _, r := range mcp.SupportedRevisions() {
+	names := make([]string, 0, 4)
+	for _, r := range mcp.SessionRevisions() {
 		names = append(names, string(r))
 	}
 	return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest,

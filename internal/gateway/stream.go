@@ -20,6 +20,9 @@ func (rq *request) get() error {
 	if err := rq.checkRevision(); err != nil {
 		return err
 	}
+	if rq.r.Header.Get(headerSession) == "" {
+		return rq.openLine()
+	}
 	if err := rq.find(); err != nil {
 		return err
 	}
@@ -44,7 +47,7 @@ func (rq *request) follow(from *session.Reader) error {
 	checked := rq.g.o.Now()
 	beginEvents(rq.w)
 	var first []byte
-	if primed(rq.s.Revision) {
+	if primed(rq.s.Client().Revision) {
 		first = mcp.AppendPriming(nil, from.Position(), retryAfter)
 	}
 	if writeFlush(rq.w, first) != nil {

@@ -85,6 +85,44 @@ func Decode(buf []byte, lim Limits) (Message, error) {
 	return m, nil
 }
 
+// IsBatch reports whether buf holds an array, which only Batches revisions have.
+func IsBatch(buf []byte) bool {
+	buf = bytes.TrimLeft(buf, " \t\r\n")
+	return len(buf) > 0 && buf[0] == '['
+}
+
+// DecodeBatch reads an array of one to most messages, each as strictly as Decode does (2025-03-26 basic, batching;
+// JSON-RPC 2.0 §6). One that is wrong makes all of them wrong: nothing of such an array is to be executed.
+func DecodeBatch(buf []byte, lim Limits, most int) ([]Message, error) {
+	var d decoder
+	d.s.init(buf, max(lim.Depth, DefaultDepth)+1)
+	d.s.lone = lim.LoneSurrogates
+	var all []Message
+	var a list
+	ok := d.s.elements(0)
+	for ok && d.s.nextElement(&a) {
+		if len(all) == most {
+			return nil, Errorf(CodeInvalidRequest, "a batch holds at most %d messages", most)
+		}
+		at, valid := d.raw(1)
+		if ok = valid; !ok {
+			break
+		}
+		m, err := Decode(at.of(buf), lim)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+	switch {
+	case !ok || !d.s.end():
+		return nil, d.error()
+	case len(all) == 0:
+		return nil, Errorf(CodeInvalidRequest, "a batch holds at least one message")
+	}
+	return all, nil
+}
+
 // NewRequest makes a message of a method and its params, which are checked like those of a decoded message. It serves
 // callers that have no message of a client at hand.
 func NewRequest(method string, params []byte) (Message, error) {

@@ -258,3 +258,27 @@ func TestDecodeAllocates(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestDecodeBatch(t *testing.T) {
+	t.Parallel()
+	one := `{"jsonrpc":"2.0","id":1,"method":"ping"}`
+	got, err := DecodeBatch([]byte(" [ "+one+` , {"jsonrpc":"2.0","method":"n"} ] `), Limits{}, 2)
+	if err != nil || len(got) != 2 || string(got[0].Raw) != one || got[1].Kind != KindNotification {
+		t.Errorf("%+v, %v", got, err)
+	}
+	deep := `{"jsonrpc":"2.0","id":1,"result":` + strings.Repeat("[", DefaultDepth-1) + strings.Repeat("]", DefaultDepth-1) + `}`
+	if _, err := DecodeBatch([]byte("["+deep+"]"), Limits{}, 1); err != nil {
+		t.Errorf("a message of a batch may not nest as deeply as one that comes alone: %v", err)
+	}
+	for name, in := range map[string]string{
+		"empty": `[]`, "too many": "[" + one + "," + one + "," + one + "]", "no array": one, "nested": "[[" + one + "]]", "number": "[1]",
+		"one is wrong": "[" + one + `,{"jsonrpc":"1.0","id":1,"method":"ping"}]`, "no end": "[" + one, "more": "[" + one + "]1",
+		"duplicate key": `[{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}]`, "comma": "[" + one + ",]", "nothing": "", "too deep": "[" + strings.Replace(deep, "[", "[[", 1) + "]",
+	} {
+		if got, err := DecodeBatch([]byte(in), Limits{}, 2); err == nil {
+			t.Errorf("%s: accepted as %+v", name, got)
+		} else if _, ok := errors.AsType[*Error](err); !ok {
+			t.Errorf("%s: not an *Error: %v", name, err)
+		}
+	}
+}

@@ -212,3 +212,28 @@ func FuzzSSE(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDecodeBatch holds arrays of messages against the strict parser and against what each message says alone.
+func FuzzDecodeBatch(f *testing.F) {
+	for _, in := range refusals() {
+		f.Add([]byte("[" + in + "]"))
+	}
+	f.Add([]byte(`[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"n","params":{}}]`))
+	f.Add([]byte(` [ ] x`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		all, err := DecodeBatch(in, Limits{}, 8)
+		if err != nil {
+			return
+		}
+		if !IsBatch(in) || len(all) == 0 || len(all) > 8 {
+			t.Fatalf("%d messages of %q", len(all), in)
+		}
+		var parts []json.RawMessage
+		if err := json.Unmarshal(in, &parts); err != nil || len(parts) != len(all) {
+			t.Fatalf("encoding/json reads %d messages, %v", len(parts), err)
+		}
+		for i := range all {
+			compare(t, parts[i], &all[i])
+		}
+	})
+}

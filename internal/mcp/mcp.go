@@ -22,20 +22,22 @@ const (
 // Latest is the newest revision of the session era, offered to upstream servers.
 const Latest = Rev20251125
 
-// Supported reports whether sessions are served in revision r.
-func Supported(r Revision) bool { return r == Rev20250618 || r == Rev20251125 }
-
-// SupportedRevisions lists the revisions that sessions are served in, newest first.
-func SupportedRevisions() []Revision { return []Revision{Rev20251125, Rev20250618} }
+// SessionRevisions lists the revisions that sessions are served in, newest first.
+func SessionRevisions() []Revision {
+	return []Revision{Rev20251125, Rev20250618, Rev20250326, Rev20241105}
+}
 
 // Negotiate answers a client's initialize: the revision that was asked for when it is served, else the newest one
 // (2025-11-25 basic/lifecycle, version negotiation).
 func Negotiate(asked Revision) Revision {
-	if Supported(asked) {
+	if SessionEra(asked) {
 		return asked
 	}
 	return Latest
 }
+
+// Batches reports whether several messages may come in one array (2025-03-26 basic/transports).
+func Batches(r Revision) bool { return r == Rev20250326 }
 
 // Stateless reports whether r is a revision of the stateless era, served here or not.
 func Stateless(r Revision) bool { return isDate(r) && r >= Rev20260728 }
@@ -58,7 +60,7 @@ func isDate(r Revision) bool {
 }
 
 // EveryRevision lists the revisions of both eras that clients are served in, newest first.
-func EveryRevision() []Revision { return append([]Revision{Rev20260728}, SupportedRevisions()...) }
+func EveryRevision() []Revision { return append([]Revision{Rev20260728}, SessionRevisions()...) }
 
 // The methods and notifications of the stateless era that the session era does not have.
 const (

@@ -177,6 +177,13 @@ func AppendEvent(dst []byte, id string, data []byte) []byte {
 	}
 }
 
+// AppendTypedEvent writes one server-sent event of a type, without an id.
+func AppendTypedEvent(dst []byte, kind string, data []byte) []byte {
+	dst = append(dst, "event: "...)
+	dst = append(dst, kind...)
+	return AppendEvent(append(dst, '\n'), "", data)
+}
+
 // AppendComment writes a comment, which keeps a quiet stream alive.
 func AppendComment(dst []byte, text string) []byte {
 	dst = append(dst, ": "...)

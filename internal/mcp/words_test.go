@@ -79,7 +79,7 @@ func TestClientCapabilities(t *testing.T) {
 
 func TestNegotiate(t *testing.T) {
 	t.Parallel()
-	for asked, want := range map[Revision]Revision{Rev20250618: Rev20250618, Rev20251125: Rev20251125, Rev20241105: Rev20251125, "x": Rev20251125} {
+	for asked, want := range map[Revision]Revision{Rev20250618: Rev20250618, Rev20251125: Rev20251125, Rev20241105: Rev20241105, Rev20250326: Rev20250326, Rev20260728: Rev20251125, "x": Rev20251125} {
 		if got := Negotiate(asked); got != want {
 			t.Errorf("%s: %s", asked, got)
 		}

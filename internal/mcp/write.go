@@ -169,6 +169,18 @@ func AppendError(dst, id []byte, e *Error) []byte {
 	return append(dst, "}}"...)
 }
 
+// AppendBatch writes several messages as one array.
+func AppendBatch(dst []byte, messages [][]byte) []byte {
+	dst = append(dst, '[')
+	for i, m := range messages {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, m...)
+	}
+	return append(dst, ']')
+}
+
 // AppendToolError writes a tools/call result that tells the model about a failure (server/tools, error handling).
 func AppendToolError(dst []byte, text string) []byte {
 	dst = append(dst, `{"content":[{"type":"text","text":`...)

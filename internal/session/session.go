@@ -12,19 +12,37 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/mcp"
 )
 
-// Facts are what a session is made of: who, where, and what the client said in initialize.
+// Facts are what a session is made of: who, where, over which transport, and what the client said in initialize.
 type Facts struct {
-	Person       identity.PersonKey
-	Endpoint     string
+	Person   identity.PersonKey
+	Endpoint string
+	Tied     bool // it is one stream of HTTP+SSE (2024-11-05), and ends with it
+	Client
+}
+
+// Client is what a client said in initialize.
+type Client struct {
 	Revision     mcp.Revision
-	ClientInfo   []byte
-	Capabilities []byte // the client's capabilities, as it sent them
+	ClientInfo   []byte // raw JSON
+	Capabilities []byte // raw JSON, as the client sent them
+}
+
+func (c Client) clone() *client {
+	c.ClientInfo, c.Capabilities = bytes.Clone(c.ClientInfo), bytes.Clone(c.Capabilities)
+	return &client{c, mcp.ParseClientCapabilities(c.Capabilities)}
+}
+
+// client is a Client, read.
+type client struct {
+	Client
+	can mcp.ClientCapabilities
 }
 
 // Errors of the calls of one session.
@@ -39,14 +57,16 @@ const maxCalls = 256
 
 // Session is the live part of one session. It is safe for concurrent use.
 type Session struct {
-	Facts
-	ID      string // as handed to the client
-	Created time.Time
+	Person   identity.PersonKey
+	Endpoint string
+	Tied     bool
+	ID       string // as handed to the client
+	Created  time.Time
 
 	key      key
 	standing bool
-	can      mcp.ClientCapabilities
 	done     chan struct{}
+	client   atomic.Pointer[client]
 
 	// Guarded by the table's mutex.
 	using int
@@ -66,18 +86,28 @@ type Session struct {
 }
 
 func newSession(id string, k key, f Facts, now time.Time) *Session {
-	f.ClientInfo, f.Capabilities = bytes.Clone(f.ClientInfo), bytes.Clone(f.Capabilities)
 	s := &Session{
-		Facts: f, ID: id, Created: now, key: k, can: mcp.ParseClientCapabilities(f.Capabilities), done: make(chan struct{}),
+		Person: f.Person, Endpoint: f.Endpoint, Tied: f.Tied, ID: id, Created: now, key: k, done: make(chan struct{}),
 		calls: make(map[string]context.CancelCauseFunc), asks: make(map[string]*ask),
 		upstreams: make(map[any]*upstream), streams: make(map[uint64]*Stream, 1),
 	}
 	s.streams[0] = &Stream{tag: s.tag(0, nil)}
+	s.client.Store(f.Client.clone())
 	return s
 }
 
+// Client returns what the client said. The caller does not change it.
+func (s *Session) Client() Client { return s.client.Load().Client }
+
+// Introduce notes what the client says when the session has begun already, and closes the upstream sessions that were
+// opened for a client of which nothing was known.
+func (s *Session) Introduce(c Client) {
+	s.client.Store(c.clone())
+	s.Retain(func(any) bool { return false })
+}
+
 // Can reports whether the client said that it can answer requests of a method.
-func (s *Session) Can(method string) bool { return s.can.Allows(method) }
+func (s *Session) Can(method string) bool { return s.client.Load().can.Allows(method) }
 
 // Done is closed when the session ends.
 func (s *Session) Done() <-chan struct{} { return s.done }

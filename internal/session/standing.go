@@ -17,7 +17,7 @@ func (t *Table) Standing(person identity.PersonKey, endpoint string) (*Session, 
 		t.hold(s, now)
 		return s, nil
 	}
-	s := newSession(id, key{}, Facts{Person: person, Endpoint: endpoint, Revision: mcp.Rev20260728}, now)
+	s := newSession(id, key{}, Facts{Person: person, Endpoint: endpoint, Client: Client{Revision: mcp.Rev20260728}}, now)
 	s.standing = true
 	if err := t.admit(s, now); err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ func person(name string) identity.PersonKey {
 
 func create(t testing.TB, table *Table, who string) *Session {
 	t.Helper()
-	s, err := table.Create(Facts{Person: person(who), Endpoint: "/mcp", Revision: mcp.Rev20251125, Capabilities: []byte(`{"sampling":{}}`)})
+	s, err := table.Create(Facts{Person: person(who), Endpoint: "/mcp", Client: Client{Revision: mcp.Rev20251125, Capabilities: []byte(`{"sampling":{}}`)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestOptionsRefused(t *testing.T) {
 }
 
 func FuzzTicket(f *testing.F) {
-	f.Add(newTicket(Facts{Revision: mcp.Rev20251125}, "copy-1", time.Unix(1, 0)).encode())
+	f.Add(newTicket(Facts{Client: Client{Revision: mcp.Rev20251125}}, "copy-1", time.Unix(1, 0)).encode())
 	f.Add([]byte{})
 	f.Add(make([]byte, ticketFixed))
 	f.Add(append([]byte{ticketVersion}, make([]byte, ticketFixed)...))

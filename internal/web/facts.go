@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
+	"time"
 )
 
 // facts is what is known about one request; WithRequestID puts it into the context, and the steps after it fill it.
@@ -40,6 +42,26 @@ func Note(ctx context.Context, key string, value any) {
 		}
 	}
 	f.notes = append(f.notes, slog.Any(key, value))
+}
+
+// Aside returns a context for work that outlasts its request. What is noted on it goes, with what was noted so far, into
+// a record of its own under the same request id, which write writes.
+func Aside(ctx context.Context, log *slog.Logger) (aside context.Context, write func()) {
+	began := time.Now()
+	own := &facts{}
+	if f := factsOf(ctx); f != nil {
+		own.id, own.client = f.id, f.client
+		f.mu.Lock()
+		own.notes = slices.Clone(f.notes)
+		f.mu.Unlock()
+	}
+	aside = context.WithValue(context.WithoutCancel(ctx), factsKey{}, own)
+	return aside, func() {
+		own.mu.Lock()
+		defer own.mu.Unlock()
+		took := slog.Float64("duration_ms", float64(time.Since(began).Microseconds())/1000)
+		log.LogAttrs(aside, slog.LevelInfo, "request went on", append([]slog.Attr{took}, own.notes...)...)
+	}
 }
 
 // hush lowers the request's log record to debug level, for probes that come every few seconds.

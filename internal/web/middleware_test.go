@@ -589,3 +589,24 @@ func TestHealthCheckHasADeadline(t *testing.T) {
 		}
 	})
 }
+
+// Work that outlasts its request is written under the request's id, with what was noted in both.
+func TestAside(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	log := slog.New(slog.NewJSONHandler(&out, nil))
+	h := Chain(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Note(r.Context(), "before", 1)
+		ctx, write := Aside(r.Context(), log)
+		if RequestID(ctx) == "" || RequestID(ctx) != RequestID(r.Context()) {
+			t.Error("another request id")
+		}
+		Note(r.Context(), "after", 1)
+		Note(ctx, "aside", 1)
+		write()
+	}), WithRequestID)
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", nil))
+	if got := out.String(); !strings.Contains(got, `"before":1,"aside":1`) || strings.Contains(got, "after") {
+		t.Errorf("wrote %s", got)
+	}
+}

@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"sync"
+
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/web"
+)
+
+// maxBatch bounds the messages that come in one array.
+const maxBatch = 64
+
+// postBatch takes an array of messages, which one revision has (2025-03-26 basic/transports). Each goes through the
+// steps of a message that comes alone. Nothing is executed before all of them were decided on, so that a refusal that
+// takes an HTTP status, such as the challenge for a missing scope, is about the whole array.
+func (rq *request) postBatch() error {
+	if err := rq.checkRevision(); err != nil {
+		return err
+	}
+	if err := rq.find(); err != nil {
+		return err
+	}
+	defer rq.release()
+	if !mcp.Batches(rq.s.Client().Revision) {
+		_, err := mcp.Decode(*rq.body, mcp.Limits{}) // says why not
+		return rq.undecoded(err)
+	}
+	messages, err := mcp.DecodeBatch(*rq.body, mcp.Limits{}, maxBatch)
+	if err != nil {
+		return rq.undecoded(err)
+	}
+	web.Note(rq.r.Context(), "mcp_method", "batch")
+	web.Note(rq.r.Context(), "messages", len(messages))
+	requests := 0
+	for i := range messages {
+		if len(messages[i].ID) > maxID {
+			return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "id is longer than %d bytes", maxID))
+		}
+		if messages[i].Kind == mcp.KindRequest {
+			requests++
+		}
+	}
+	rq.m = messages[0] // whose id names the stream
+	b := &batch{}
+	jobs, err := rq.planBatch(b, messages)
+	if err != nil {
+		return err
+	}
+	b.a = rq.newAnswer(b.cancel, requests)
+	b.a.batch = true
+	defer b.a.close()
+	if requests == 0 {
+		rq.w.Header().Set("Content-Length", "0")
+		rq.w.WriteHeader(http.StatusAccepted)
+		_ = http.NewResponseController(rq.w).Flush() // the client does not wait for the targets
+	}
+	var wg sync.WaitGroup
+	for _, p := range jobs {
+		wg.Go(func() { p.rq.do(p.job) })
+	}
+	wg.Wait()
+	return errAnswered
+}
+
+// planned is one message of a batch and what is left to do for it.
+type planned struct {
+	rq *request
+	job
+}
+
+// planBatch plans all messages, or drops what it planned when one of them is refused.
+func (rq *request) planBatch(b *batch, messages []mcp.Message) ([]planned, error) {
+	jobs := make([]planned, 0, len(messages))
+	for i := range messages {
+		one := *rq
+		one.m, one.body, one.pinned, one.to = messages[i], nil, nil, b
+		todo, err := one.planInBatch()
+		if err != nil {
+			for _, p := range jobs {
+				p.dropped()
+			}
+			return nil, err
+		}
+		jobs = append(jobs, planned{&one, todo})
+	}
+	return jobs, nil
+}
+
+func (rq *request) planInBatch() (job, error) {
+	if rq.m.Kind == mcp.KindRequest && rq.m.Method == mcp.MethodInitialize {
+		return job{run: func() error {
+			return rq.failure(mcp.Errorf(mcp.CodeInvalidRequest, "initialize cannot be part of a batch"))
+		}}, nil
+	}
+	return rq.plan()
+}
+
+// batch is the carrier of the requests of one array: they share an HTTP answer.
+type batch struct {
+	a *answer // set before any request runs
+
+	mu        sync.Mutex // guards what follows
+	cancels   []context.CancelCauseFunc
+	cancelled error
+}
+
+func (b *batch) put(_ *request, raw []byte) {
+	b.a.finish(func(dst []byte) []byte { return append(dst, raw...) })
+}
+
+func (b *batch) begin(rq *request, cancel context.CancelCauseFunc) answerer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cancelled != nil {
+		cancel(b.cancelled)
+	}
+	b.cancels = append(b.cancels, cancel)
+	return &part{b.a, rq}
+}
+
+// cancel ends all calls of the batch.
+func (b *batch) cancel(cause error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cancelled = cause
+	for _, cancel := range b.cancels {
+		cancel(cause)
+	}
+}
+
+// part is the answer to one call of a batch.
+type part struct {
+	*answer
+	own *request
+}
+
+func (p *part) result(result []byte) {
+	p.finish(func(dst []byte) []byte { return mcp.AppendResult(dst, p.own.m.ID, result) })
+}
+
+func (p *part) error(e *mcp.Error) {
+	p.note("rpc_error", e.Code)
+	p.finish(func(dst []byte) []byte { return mcp.AppendError(dst, p.own.m.ID, e) })
+}
+
+// close leaves the answer to the other parts.
+func (p *part) close() {}
