@@ -7,7 +7,7 @@ VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo
 LDFLAGS      := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race check fmt lint vuln e2e conformance docker clean
+.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick docker clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,7 @@ vuln: ## look for known vulnerabilities that the program can reach (skipped with
 e2e: ## end to end: real mcp-remote, server-everything, Go SDK client, Chromium, conformance suite, identity providers
 	e2e/run.sh
 
-conformance: ## the official MCP conformance suite alone (part of e2e)
-	e2e/run.sh -run 'Conformance'
+.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick docker clean
 
 docker: ## build the container image gatehouse:dev
 	docker build --build-arg VERSION=$(VERSION) -t gatehouse:dev .

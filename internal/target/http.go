@@ -17,11 +17,11 @@ import (
 
 // httpDialer opens sessions with a server over streamable HTTP (2025-11-25 basic/transports).
 type httpDialer struct {
-	t      *Target
-	client *http.Client
-	url    *url.URL
-	fixed  http.Header // the static credential and what every request has
-	era    era
+	t         *Target
+	transport http.RoundTripper
+	url       *url.URL
+	fixed     http.Header // the static credential and what every request has
+	era       era
 }
 
 func newHTTPDialer(t *Target) (*httpDialer, error) {
@@ -29,19 +29,20 @@ func newHTTPDialer(t *Target) (*httpDialer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("target %s: url: %w", t.opt.Name, err)
 	}
-	client := *t.opt.Client
-	client.Jar = nil
-	client.Timeout = 0 // calls have their own clock, streams have none
-	// A redirect would carry the credential to somewhere that the administrator did not name.
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	// Not through http.Client: calls have their own clock, streams have none, and a redirect would carry the credential to
+	// somewhere that the administrator did not name.
+	transport := t.opt.Client.Transport
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
 	fixed := http.Header{"User-Agent": {"gatehouse/" + t.opt.Version}}
 	for name, value := range t.opt.HTTP.Headers {
 		fixed.Set(name, value.Reveal())
 	}
-	return &httpDialer{t: t, client: &client, url: u, fixed: fixed}, nil
+	return &httpDialer{t: t, transport: transport, url: u, fixed: fixed}, nil
 }
 
-func (d *httpDialer) close() { d.client.CloseIdleConnections() }
+func (d *httpDialer) close() {}
 
 func (d *httpDialer) dialSession(ctx context.Context, c *Conn) (*httpLink, error) {
 	l := &httpLink{d: d, c: c}
@@ -120,7 +121,7 @@ func (l *httpLink) do(ctx context.Context, method string, body []byte, lastEvent
 			h["Last-Event-Id"] = []string{lastEvent}
 		}
 	}
-	return l.d.client.Do(r)
+	return l.d.transport.RoundTrip(r)
 }
 
 // post sends a message.
@@ -130,7 +131,7 @@ func (d *httpDialer) post(ctx context.Context, h http.Header, body []byte) (*htt
 	h["Accept"] = []string{"application/json, text/event-stream"}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	return d.client.Do(r)
+	return d.transport.RoundTrip(r)
 }
 
 // drain reads a little of what is left, so that the connection can be used again, and closes the body.

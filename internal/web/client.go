@@ -50,8 +50,8 @@ func NewClient(fence Fence, o ClientOptions) *http.Client {
 func NewTargetClient(o ClientOptions) *http.Client {
 	t := newTransport(FenceAdmin, o)
 	t.MaxIdleConns = 0 // no limit over all targets
-	t.MaxIdleConnsPerHost = 2048
-	return &http.Client{Transport: &guard{FenceAdmin, t}, CheckRedirect: FenceAdmin.checkRedirect, Timeout: o.Timeout}
+	t.MaxIdleConnsPerHost = maxIdle
+	return &http.Client{Transport: newWire(FenceAdmin, t), CheckRedirect: FenceAdmin.checkRedirect, Timeout: o.Timeout}
 }
 
 func newTransport(fence Fence, o ClientOptions) *http.Transport {

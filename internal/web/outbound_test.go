@@ -286,7 +286,7 @@ func TestClientsHaveLimits(t *testing.T) {
 	if NewClient(FencePublic, ClientOptions{}).Timeout != 5*time.Second || NewTargetClient(ClientOptions{}).Timeout != 0 {
 		t.Error("timeouts")
 	}
-	if t1 := NewTargetClient(ClientOptions{}).Transport.(*guard).next; t1.MaxIdleConnsPerHost != 2048 || t1.MaxIdleConns != 0 || t1.TLSClientConfig.MinVersion != tls.VersionTLS12 {
+	if t1 := NewTargetClient(ClientOptions{}).Transport.(*wire).std.(*guard).next; t1.MaxIdleConnsPerHost != 2048 || t1.MaxIdleConns != 0 || t1.TLSClientConfig.MinVersion != tls.VersionTLS12 {
 		t.Error("the pool for targets is small")
 	}
 }

@@ -1,0 +1,373 @@
+package web
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// wire is an http.RoundTripper for calls to targets. It speaks HTTP/1.1 over connections that it keeps, on the caller's
+// own goroutine: a request is one write, and no goroutine or channel stands between the caller and the answer. What needs
+// more than that goes to the standard transport: HTTP/2, which a server picks in the TLS handshake, and proxies.
+//
+// Like the standard transport it sends a request a second time only when the connection was an old one, nothing of the
+// answer had come, and the request can be repeated.
+type wire struct {
+	fence   Fence
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	tls     *tls.Config
+	std     http.RoundTripper
+	proxied func(*http.Request) bool
+
+	mu    sync.Mutex // guards what follows
+	hosts map[hostKey]*wireHost
+}
+
+type hostKey struct{ scheme, host string }
+
+// wireHost is what is known about one server. The mutex of wire guards it.
+type wireHost struct {
+	standard bool        // HTTP/2, a proxy
+	idle     []*wireConn // the one used last at the end
+	prune    *time.Timer // closes what has been idle for long; nil when nothing is
+}
+
+// Bounds of the connections that are kept for one server.
+const (
+	maxIdle    = 2048
+	idleExpiry = 90 * time.Second
+	freshness  = 100 * time.Millisecond // a connection that was idle for longer is looked at before it is used
+)
+
+// wireConn is one connection, used by one exchange at a time.
+type wireConn struct {
+	net.Conn
+	in   *bufio.Reader
+	out  []byte // the request being written
+	used time.Time
+	old  bool // has carried an exchange before
+}
+
+// newWire makes one that shares the settings of a standard transport, which does what it does not.
+func newWire(fence Fence, std *http.Transport) *wire {
+	config := std.TLSClientConfig.Clone()
+	config.NextProtos = []string{"h2", "http/1.1"}
+	return &wire{
+		fence: fence, dial: std.DialContext, tls: config, std: &guard{fence, std}, hosts: make(map[hostKey]*wireHost),
+		proxied: func(req *http.Request) bool {
+			if std.Proxy == nil {
+				return false
+			}
+			u, err := std.Proxy(req)
+			return u != nil || err != nil
+		},
+	}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		defer req.Body.Close()
+	}
+	host, err := w.host(req)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if host == nil {
+			return w.std.RoundTrip(req)
+		}
+		c, err := w.take(req, host)
+		if errors.Is(err, errNotHTTP1) {
+			host = nil
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		resp, sent, err := c.exchange(w, host, req)
+		if err == nil {
+			return resp, nil
+		}
+		_ = c.Close()
+		if ctxErr := req.Context().Err(); ctxErr != nil {
+			return nil, ctxErr
+		}
+		if !c.old || !repeatable(req, sent) || rewind(req) != nil {
+			return nil, err
+		}
+	}
+}
+
+// repeatable reports whether a request may be sent again over another connection: it did not leave at all, or it is of a
+// method that may be repeated (RFC 9110 §9.2.2).
+func repeatable(req *http.Request, sent bool) bool {
+	return !sent || req.Method == http.MethodGet || req.Method == http.MethodDelete
+}
+
+func rewind(req *http.Request) error {
+	if req.Body == nil || req.Body == http.NoBody {
+		return nil
+	}
+	if req.GetBody == nil {
+		return errors.New("the body cannot be read again")
+	}
+	body, err := req.GetBody()
+	if err == nil {
+		req.Body = body
+	}
+	return err
+}
+
+// host finds what is known about the server, and checks its URL once. It is nil when the standard transport has to do it.
+func (w *wire) host(req *http.Request) (*wireHost, error) {
+	key := hostKey{req.URL.Scheme, req.URL.Host}
+	w.mu.Lock()
+	h := w.hosts[key]
+	w.mu.Unlock()
+	if h == nil {
+		if err := w.fence.checkURL(req); err != nil {
+			return nil, err
+		}
+		if key.scheme != "http" && key.scheme != "https" || key.host == "" {
+			return nil, fmt.Errorf("send a request to %q: not an http or https URL", req.URL.Redacted())
+		}
+		h = &wireHost{standard: w.proxied(req)}
+		w.mu.Lock()
+		if known := w.hosts[key]; known != nil {
+			h = known
+		}
+		w.hosts[key] = h
+		w.mu.Unlock()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if h.standard {
+		return nil, nil
+	}
+	return h, nil
+}
+
+// take returns a kept connection that is alive, or a new one.
+func (w *wire) take(req *http.Request, h *wireHost) (*wireConn, error) {
+	for {
+		w.mu.Lock()
+		n := len(h.idle)
+		if n == 0 {
+			w.mu.Unlock()
+			return w.connect(req, h)
+		}
+		c := h.idle[n-1]
+		h.idle[n-1] = nil
+		h.idle = h.idle[:n-1]
+		w.mu.Unlock()
+		if idle := time.Since(c.used); idle < freshness || idle < idleExpiry && alive(c.Conn) {
+			return c, nil
+		}
+		_ = c.Close()
+	}
+}
+
+// errNotHTTP1 means that the server wants to speak HTTP/2.
+var errNotHTTP1 = errors.New("the server has chosen HTTP/2")
+
+func (w *wire) connect(req *http.Request, h *wireHost) (*wireConn, error) {
+	ctx := req.Context()
+	conn, err := w.dial(ctx, "tcp", hostPort(req.URL.Scheme, req.URL.Host))
+	if err != nil {
+		return nil, err
+	}
+	if req.URL.Scheme == "https" {
+		config := w.tls.Clone()
+		config.ServerName = req.URL.Hostname()
+		secure := tls.Client(conn, config)
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("TLS with %s: %w", req.URL.Host, err)
+		}
+		if secure.ConnectionState().NegotiatedProtocol == "h2" {
+			_ = secure.Close()
+			w.mu.Lock()
+			h.standard = true
+			w.mu.Unlock()
+			return nil, errNotHTTP1
+		}
+		conn = secure
+	}
+	return &wireConn{Conn: conn, in: bufio.NewReaderSize(conn, 4<<10)}, nil
+}
+
+func hostPort(scheme, host string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	port := "80"
+	if scheme == "https" {
+		port = "443"
+	}
+	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
+		host = host[1 : n-1]
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// keep puts a connection back whose exchange is complete.
+func (w *wire) keep(h *wireHost, c *wireConn) {
+	c.used, c.old = time.Now(), true
+	if cap(c.out) > keptOut {
+		c.out = nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(h.idle) >= maxIdle || h.standard {
+		_ = c.Close()
+		return
+	}
+	h.idle = append(h.idle, c)
+	if h.prune == nil {
+		h.prune = time.AfterFunc(idleExpiry, func() { w.expire(h) })
+	}
+}
+
+// keptOut is the size above which a connection's buffer is left to the garbage collector.
+const keptOut = 32 << 10
+
+// expire closes connections that nobody has used for long. They stand in the order of their last use.
+func (w *wire) expire(h *wireHost) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for n < len(h.idle) && time.Since(h.idle[n].used) >= idleExpiry {
+		_ = h.idle[n].Close()
+		n++
+	}
+	h.idle = append(h.idle[:0], h.idle[n:]...)
+	clear(h.idle[len(h.idle):cap(h.idle)])
+	h.prune = nil
+	if len(h.idle) > 0 {
+		h.prune = time.AfterFunc(idleExpiry-time.Since(h.idle[0].used)+time.Second, func() { w.expire(h) })
+	}
+}
+
+// CloseIdleConnections lets http.Client.CloseIdleConnections reach the pool.
+func (w *wire) CloseIdleConnections() {
+	w.mu.Lock()
+	for _, h := range w.hosts {
+		for _, c := range h.idle {
+			_ = c.Close()
+		}
+		h.idle = nil
+		if h.prune != nil {
+			h.prune.Stop()
+			h.prune = nil
+		}
+	}
+	w.mu.Unlock()
+	if std, ok := w.std.(interface{ CloseIdleConnections() }); ok {
+		std.CloseIdleConnections()
+	}
+}
+
+// wireBody is the body of an answer. At its end the connection is kept, when both sides want that. As with every body,
+// Close may be called during Read.
+type wireBody struct {
+	w         *wire
+	h         *wireHost
+	c         *wireConn
+	ctx       context.Context // of the request, only to say why a read failed
+	stop      func() bool     // ends watching the context
+	chunks    io.Reader       // nil when the length is known, or runs to the end of the connection
+	left      int64           // -1: until the connection ends
+	keepAlive bool
+	state     atomic.Uint32 // bodyOpen, or how it ended
+}
+
+const (
+	bodyOpen uint32 = iota
+	bodyRead        // to its end
+	bodyCut
+)
+
+var errBodyCut = errors.New("the body of the answer has been closed")
+
+// Read implements io.Reader.
+func (b *wireBody) Read(p []byte) (int, error) {
+	switch b.state.Load() {
+	case bodyRead:
+		return 0, io.EOF
+	case bodyCut:
+		return 0, errBodyCut
+	}
+	n, err := b.read(p)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		b.finish(nil)
+	default:
+		if b.ctx.Err() != nil {
+			err = b.ctx.Err()
+		}
+		b.finish(err)
+	}
+	return n, err
+}
+
+// read returns io.EOF only at the true end of the body.
+func (b *wireBody) read(p []byte) (int, error) {
+	switch {
+	case b.chunks != nil:
+		n, err := b.chunks.Read(p)
+		if err == io.EOF { //nolint:errorlint // a chunk that breaks off is another error
+			if err := b.c.skipTrailer(); err != nil {
+				return n, err
+			}
+		}
+		return n, err
+	case b.left < 0:
+		return b.c.in.Read(p)
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.c.in.Read(p)
+	b.left -= int64(n)
+	switch {
+	case b.left == 0:
+		return n, io.EOF
+	case errors.Is(err, io.EOF):
+		return n, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// Close implements io.Closer. A body that was not read to its end takes its connection with it.
+func (b *wireBody) Close() error {
+	b.finish(errBodyCut)
+	return nil
+}
+
+// finish ends the exchange; the first one counts.
+func (b *wireBody) finish(err error) {
+	how := bodyRead
+	if err != nil {
+		how = bodyCut
+	}
+	if !b.state.CompareAndSwap(bodyOpen, how) {
+		return
+	}
+	if untouched := b.stop(); err == nil && untouched && b.keepAlive && b.c.in.Buffered() == 0 {
+		b.w.keep(b.h, b.c)
+		return
+	}
+	_ = b.c.Close()
+}

@@ -1,0 +1,258 @@
+package web
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// longAgo makes reads and writes that are under way fail.
+var longAgo = time.Unix(1, 0)
+
+// exchange sends a request and reads the head of its answer. Sent reports whether the server may have acted on it.
+func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http.Response, sent bool, err error) {
+	if c.out, err = appendHTTP(c.out[:0], req); err != nil {
+		return nil, false, err
+	}
+	ctx := req.Context()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(longAgo) })
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	n, err := c.Write(c.out)
+	if err != nil && n == 0 {
+		return nil, false, fmt.Errorf("send the request: %w", err)
+	}
+	if err != nil { // it may have answered without reading everything
+		_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	}
+	resp, unread := c.readHead(req)
+	if unread != nil {
+		return nil, true, errors.Join(err, unread)
+	}
+	body := &wireBody{w: w, h: h, c: c, ctx: ctx, stop: stop, left: -1}
+	if err := body.frame(resp); err != nil {
+		return nil, true, fmt.Errorf("read the answer: %w", err)
+	}
+	body.keepAlive = body.keepAlive && err == nil
+	resp.Body = body
+	if body.left == 0 && body.chunks == nil {
+		body.finish(nil)
+		resp.Body = http.NoBody
+	}
+	return resp, true, nil
+}
+
+// appendHTTP writes a request. Header names and values are checked: nothing that they hold may begin another header.
+func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
+	host := req.Host
+	if host == "" {
+		host = req.URL.Host
+	}
+	if !httpguts.ValidHostHeader(host) {
+		return dst, fmt.Errorf("send a request: %q is no host", host)
+	}
+	dst = append(append(dst, req.Method...), ' ')
+	dst = append(dst, req.URL.RequestURI()...)
+	dst = append(dst, " HTTP/1.1\r\nHost: "...)
+	dst = append(append(dst, host...), "\r\n"...)
+	for name, values := range req.Header {
+		switch name {
+		case "Host", "Content-Length", "Transfer-Encoding", "Trailer", "Connection":
+			continue // said above and below, by what they are and not by what somebody wrote
+		}
+		if !httpguts.ValidHeaderFieldName(name) {
+			return dst, fmt.Errorf("send a request: %q is no header name", name)
+		}
+		for _, v := range values {
+			if !httpguts.ValidHeaderFieldValue(v) {
+				return dst, fmt.Errorf("send a request: the value of header %s holds a control character", name)
+			}
+			dst = append(append(dst, name...), ": "...)
+			dst = append(append(dst, v...), "\r\n"...)
+		}
+	}
+	if req.Body == nil || req.Body == http.NoBody {
+		return append(dst, "\r\n"...), nil
+	}
+	dst = append(dst, "Content-Length: "...)
+	dst = strconv.AppendInt(dst, req.ContentLength, 10)
+	dst = append(dst, "\r\n\r\n"...)
+	at := len(dst)
+	for int64(len(dst)-at) < req.ContentLength {
+		dst = bytesGrow(dst, int(req.ContentLength)-(len(dst)-at))
+		n, err := req.Body.Read(dst[len(dst) : at+int(req.ContentLength)])
+		dst = dst[:len(dst)+n]
+		if err != nil && int64(len(dst)-at) < req.ContentLength {
+			return dst, fmt.Errorf("send a request: read its body: %w", err)
+		}
+	}
+	return dst, nil
+}
+
+func bytesGrow(b []byte, n int) []byte {
+	if cap(b)-len(b) >= n {
+		return b
+	}
+	grown := make([]byte, len(b), len(b)+n)
+	copy(grown, b)
+	return grown
+}
+
+// readHead reads the head of the answer, behind any 1xx ones (RFC 9112 §2 to §6).
+func (c *wireConn) readHead(req *http.Request) (*http.Response, error) {
+	for {
+		if _, err := c.in.Peek(1); err != nil {
+			return nil, fmt.Errorf("the connection ended without an answer: %w", unexpected(err))
+		}
+		head, err := c.head()
+		if err != nil {
+			return nil, fmt.Errorf("read the answer: %w", err)
+		}
+		resp, err := parseHead(head)
+		if err != nil {
+			return nil, fmt.Errorf("read the answer: %w", err)
+		}
+		if resp.StatusCode == http.StatusSwitchingProtocols {
+			return nil, errors.New("read the answer: the server changes the protocol, which nobody asked for")
+		}
+		if resp.StatusCode >= 200 {
+			resp.Request = req
+			return resp, nil
+		}
+	}
+}
+
+// head returns the bytes of a head as a string, without the empty line that ends it.
+func (c *wireConn) head() (string, error) {
+	// Nearly always the whole head is in the buffer at once.
+	if b, err := c.in.Peek(c.in.Buffered()); err == nil {
+		if end := bytes.Index(b, []byte("\r\n\r\n")); end >= 0 {
+			head := string(b[:end])
+			_, _ = c.in.Discard(end + 4)
+			return head, nil
+		}
+	}
+	var b strings.Builder
+	for {
+		line, err := c.in.ReadSlice('\n')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return "", unexpected(err)
+		}
+		if b.Len()+len(line) > maxResponseHeader {
+			return "", fmt.Errorf("its head is longer than %d bytes", maxResponseHeader)
+		}
+		if s := b.String(); string(line) == "\r\n" && (strings.HasSuffix(s, "\r\n") || s == "") {
+			return strings.TrimSuffix(s, "\r\n"), nil
+		}
+		b.Write(line)
+	}
+}
+
+// parseHead reads status line and headers. It is strict where parsers differ: lines end with CR LF, names are tokens
+// without space before the colon, nothing is folded (RFC 9112 §5).
+func parseHead(head string) (*http.Response, error) {
+	line, rest, _ := strings.Cut(head, "\r\n")
+	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' {
+		return nil, fmt.Errorf("its status line is %.64q", line)
+	}
+	status, err := strconv.Atoi(line[9:12])
+	if err != nil || status < 100 || line[7] != '0' && line[7] != '1' {
+		return nil, fmt.Errorf("its status line is %.64q", line)
+	}
+	resp := &http.Response{
+		Status: line[9:], StatusCode: status, Proto: line[:8], ProtoMajor: 1, ProtoMinor: int(line[7] - '0'), ContentLength: -1,
+	}
+	count := strings.Count(rest, "\r\n") + 1
+	if rest == "" {
+		count = 0
+	}
+	resp.Header = make(http.Header, count)
+	values := make([]string, count)
+	for i := range count {
+		line, rest, _ = strings.Cut(rest, "\r\n")
+		name, value, ok := strings.Cut(line, ":")
+		value = strings.Trim(value, " \t")
+		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return nil, fmt.Errorf("one of its headers is %.64q", line)
+		}
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		if had, again := resp.Header[name]; again {
+			resp.Header[name] = append(had[:len(had):len(had)], value)
+			continue
+		}
+		values[i] = value
+		resp.Header[name] = values[i : i+1 : i+1]
+	}
+	return resp, nil
+}
+
+// frame finds out how long the body is (RFC 9112 §6.3). An answer that says it twice is refused: whoever stands between
+// could read it otherwise.
+func (b *wireBody) frame(resp *http.Response) error {
+	b.keepAlive = resp.ProtoMinor == 1
+	if httpguts.HeaderValuesContainsToken(resp.Header["Connection"], "close") {
+		b.keepAlive, resp.Close = false, true
+	}
+	lengths, codings := resp.Header["Content-Length"], resp.Header["Transfer-Encoding"]
+	switch {
+	case len(codings) > 0 && (len(lengths) > 0 || resp.ProtoMinor == 0):
+		return errors.New("it says its length in two ways")
+	case len(codings) > 1 || len(codings) == 1 && !strings.EqualFold(codings[0], "chunked"):
+		return fmt.Errorf("its transfer coding is %.64q", codings)
+	}
+	for i, l := range lengths {
+		n, err := strconv.ParseUint(l, 10, 62)
+		if err != nil || i > 0 && int64(n) != b.left {
+			return fmt.Errorf("its content length is %.64q", lengths)
+		}
+		b.left = int64(n)
+	}
+	switch {
+	case resp.Request.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified:
+		b.left = 0
+	case len(codings) == 1:
+		delete(resp.Header, "Transfer-Encoding")
+		resp.TransferEncoding = codings
+		b.chunks = httputil.NewChunkedReader(b.c.in)
+	case b.left < 0:
+		b.keepAlive = false
+	}
+	if b.chunks == nil {
+		resp.ContentLength = b.left
+	}
+	return nil
+}
+
+// skipTrailer reads what follows the last chunk; nobody here wants trailers.
+func (c *wireConn) skipTrailer() error {
+	for n := 0; ; {
+		line, err := c.in.ReadSlice('\n')
+		if n += len(line); err != nil || n > maxResponseHeader {
+			return fmt.Errorf("read the end of the answer: %w", unexpected(err))
+		}
+		if len(bytes.TrimRight(line, "\r\n")) == 0 {
+			return nil
+		}
+	}
+}
+
+func unexpected(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
