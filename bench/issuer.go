@@ -78,11 +78,3 @@ func (i *issuer) token(subject, kid string) string {
 	}
 	return signed + "." + encode(signature)
 }
-
-// forged is a token whose signature is wrong; others of the same person differ from it.
-func (i *issuer) forged(subject string, n int) string {
-	t := i.token(subject, "")
-	tail := []byte(t[len(t)-64:])
-	copy(tail, fmt.Sprintf("%08d", n))
-	return t[:len(t)-64] + string(tail)
-}

@@ -197,15 +197,6 @@ func (h *house) startNginx() error {
 
 var errNoNginx = errors.New("nginx is missing: install it (on Debian: apt-get install nginx-light)")
 
-// direct is the MCP server without anything in between.
-func (h *house) direct(stateless bool) *subject {
-	s := h.session
-	if stateless {
-		s = h.stateless
-	}
-	return &subject{name: "no proxy", addr: s.addr(), paths: [2]string{"/", "/"}}
-}
-
 // people makes callers, with sessions at s when they need them.
 func (h *house) people(n int) []person {
 	out := make([]person, n)

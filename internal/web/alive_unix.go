@@ -26,7 +26,7 @@ func alive(conn net.Conn) bool {
 	err = raw.Control(func(fd uintptr) {
 		var b [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		open = n < 0 && (err == syscall.EAGAIN || err == syscall.EWOULDBLOCK) //nolint:errorlint // the system call returns the number itself
+		open = n < 0 && (err == syscall.EAGAIN || err == syscall.EWOULDBLOCK)
 	})
 	return err == nil && open
 }

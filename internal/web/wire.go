@@ -327,7 +327,7 @@ func (b *wireBody) read(p []byte) (int, error) {
 	switch {
 	case b.chunks != nil:
 		n, err := b.chunks.Read(p)
-		if err == io.EOF { //nolint:errorlint // a chunk that breaks off is another error
+		if err == io.EOF { // a chunk that breaks off is another error
 			if err := b.c.skipTrailer(); err != nil {
 				return n, err
 			}
