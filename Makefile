@@ -46,7 +46,14 @@ vuln: ## look for known vulnerabilities that the program can reach (skipped with
 e2e: ## end to end: real mcp-remote, server-everything, Go SDK client, Chromium, conformance suite, identity providers
 	e2e/run.sh
 
-.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick docker clean
+conformance: ## the official MCP conformance suite alone (part of e2e)
+	e2e/run.sh -run 'Conformance'
+
+bench: ## measure CPU time, connections and memory beside nginx (ten minutes; needs nginx)
+	$(GO) run ./bench run
+
+bench-quick: ## the same in under a minute
+	$(GO) run ./bench run --quick
 
 docker: ## build the container image gatehouse:dev
 	docker build --build-arg VERSION=$(VERSION) -t gatehouse:dev .
