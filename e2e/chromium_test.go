@@ -20,7 +20,9 @@ func TestSignInInChromium(t *testing.T) {
 	tm, _ := newTeam(t)
 	r := startRemote(t, t.TempDir(), tm.mcp)
 	w := r.beginInitialize()
-	cmd := exec.Command(kit.node, filepath.Join("node", "signin.mjs"), r.authorizeURL(), username, password, kit.artifacts, tm.url+"/account")
+	headless := startRemote(t, t.TempDir(), tm.mcp, "--device-code")
+	waiting := headless.beginInitialize()
+	cmd := exec.Command(kit.node, filepath.Join("node", "signin.mjs"), r.authorizeURL(), username, password, kit.artifacts, tm.url+"/account", headless.deviceURL())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -51,6 +53,7 @@ func TestSignInInChromium(t *testing.T) {
 	if !report.Passkey {
 		t.Error("no sign-in with a passkey")
 	}
+	headless.finishInitialize(waiting)
 	r.finishInitialize(w)
 	if got := r.tool("demo___whoami", map[string]any{}); !strings.Contains(got, username) {
 		t.Errorf("whoami after the sign-in in Chromium said %s", got)

@@ -1,12 +1,12 @@
 // Drives the pages of Gatehouse in real Chromium, as a person would, and keeps a screenshot of each.
 //
-//   node signin.mjs AUTHORIZE_URL USERNAME PASSWORD OUT_DIR ACCOUNT_URL
+//   node signin.mjs AUTHORIZE_URL USERNAME PASSWORD OUT_DIR ACCOUNT_URL DEVICE_URL
 //
 // It prints one JSON object: where the browser ended, which texts the pages showed, what the keyboard reached.
 import { chromium } from 'playwright-core';
 import { join } from 'node:path';
 
-const [authorizeURL, username, password, out, accountURL] = process.argv.slice(2);
+const [authorizeURL, username, password, out, accountURL, deviceURL] = process.argv.slice(2);
 const report = { pages: {}, problems: [] };
 
 const looks = [
@@ -51,9 +51,9 @@ async function enter(page) {
 /** Reports what the content policy blocked and what the page's own scripts threw. */
 function watch(page, name) {
   page.on('console', (m) => {
-    // Chromium writes the refusals that this walk provokes (400 and 401) to the console.
+    // Chromium writes the refusals that this walk provokes (400, 401, 422) to the console.
     const ours = m.location().url.startsWith(new URL(accountURL).origin);
-    if (ours && m.type() === 'error' && !/status of 40[01]/.test(m.text())) report.problems.push(`${name}: console: ${m.text()}`);
+    if (ours && m.type() === 'error' && !/status of (40[01]|422)/.test(m.text())) report.problems.push(`${name}: console: ${m.text()}`);
   });
   page.on('pageerror', (e) => report.problems.push(`${name}: script: ${e}`));
 }
@@ -87,11 +87,28 @@ for (const { name, ...options } of looks) {
   await look(page, `${name}-4-account`);
   await page.goto(new URL('/', accountURL).href);
   await look(page, `${name}-5-home`);
+  await page.goto(new URL('/device', accountURL).href);
+  await look(page, `${name}-5-device`);
+  await page.fill('input[name=user_code]', 'BBBB-BBBB');
+  await enter(page);
+  await look(page, `${name}-5-device-wrong-code`);
+  await page.goto(deviceURL);
+  await look(page, `${name}-5-device-consent`);
+  if (name === 'phone-dark') await allowDevice(page, name);
   await page.goto(new URL('/signout', accountURL).href);
   await look(page, `${name}-6-signout`);
   await page.goto(authorizeURL.replace(/redirect_uri=[^&]*/, 'redirect_uri=https%3A%2F%2Fevil.example%2F'));
   await look(page, `${name}-7-authorize-error`);
   await context.close();
+}
+
+/** Allows the device, first without the box that says that the codes are the same. */
+async function allowDevice(page, name) {
+  await Promise.all([page.waitForNavigation(), page.click('#device-allow')]);
+  await look(page, `${name}-5-device-not-compared`);
+  await page.check('#device-same');
+  await Promise.all([page.waitForNavigation(), page.click('#device-allow')]);
+  await look(page, `${name}-5-device-allowed`);
 }
 
 /** Allows, and returns where the browser is sent: the client's callback. */

@@ -52,7 +52,7 @@ func authServerSnapshot(c *config.Config, remote *issuers) (authserver.Snapshot,
 	}
 	s := authserver.Snapshot{
 		Clients: clients, RedirectSchemes: c.Registration.PrivateRedirectSchemes,
-		RegistrationClosed: !c.Registration.Dynamic, Lifetimes: lifetimesOf(c.Tokens),
+		RegistrationClosed: !c.Registration.Dynamic, NoDevices: !c.Registration.DeviceCode, Lifetimes: lifetimesOf(c.Tokens),
 	}
 	for _, e := range c.Endpoints {
 		if e.Access.Anonymous {

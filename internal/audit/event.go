@@ -21,6 +21,8 @@ const (
 	KindReload  Kind = "reload"
 
 	KindRegistration Kind = "registration" // a client registered
+	KindDevice       Kind = "device"       // a device asked for a code to be typed in elsewhere
+	KindDeviceGuess  Kind = "device_guess" // somebody typed in a code that no device waits with
 	KindConsent      Kind = "consent"      // a person allowed a client in
 	KindDeny         Kind = "deny"         // a person refused a client
 	KindIssue        Kind = "issue"        // tokens for a code
@@ -70,7 +72,7 @@ type Event struct {
 	Scopes    identity.Scopes
 	Endpoint  string
 	Target    string
-	Method    string // of MCP, or of the sign-in
+	Method    string // of MCP, or of the sign-in; "device" where a device was allowed
 	Name      string // of the tool, prompt or resource
 	Decision  Decision
 	Reason    string // a fixed phrase, never what somebody typed

@@ -15,7 +15,7 @@ import (
 	"gatehouse/internal/secret"
 )
 
-// Client authentication methods (RFC 7591 §2) and grant types (RFC 6749, RFC 7591).
+// Client authentication methods (RFC 7591 §2) and grant types (RFC 6749, RFC 7591, RFC 8628 §3.4).
 const (
 	AuthNone       = "none"
 	AuthBasic      = "client_secret_basic"
@@ -24,6 +24,7 @@ const (
 
 	GrantCode    = "authorization_code"
 	GrantRefresh = "refresh_token"
+	GrantDevice  = "urn:ietf:params:oauth:grant-type:device_code"
 )
 
 // Client is an application that may ask for tokens: one that an administrator wrote down, or one that registered
@@ -90,8 +91,8 @@ func (c Client) withDefaults() (*Client, error) {
 		return nil, err
 	}
 	for _, g := range c.GrantTypes {
-		if g != GrantCode && g != GrantRefresh {
-			return nil, fmt.Errorf("grant type %q is unknown; use authorization_code and refresh_token", g)
+		if g != GrantCode && g != GrantRefresh && g != GrantDevice {
+			return nil, fmt.Errorf("grant type %q is unknown; use %s, %s or %s", g, GrantCode, GrantRefresh, GrantDevice)
 		}
 	}
 	for _, uri := range slices.Concat(c.RedirectURIs, c.PostLogoutRedirectURIs) {
@@ -156,6 +157,7 @@ type settings struct {
 	resources []Resource
 	schemes   []string
 	closed    bool
+	noDevices bool
 	lifetimes Lifetimes // of registered clients
 	metadata  []byte
 }
@@ -163,7 +165,7 @@ type settings struct {
 func newSettings(issuer identity.Issuer, snapshot Snapshot) (*settings, error) {
 	out := &settings{
 		clients: map[identity.ClientID]*Client{}, resources: slices.Clone(snapshot.Resources),
-		schemes: snapshot.RedirectSchemes, closed: snapshot.RegistrationClosed,
+		schemes: snapshot.RedirectSchemes, closed: snapshot.RegistrationClosed, noDevices: snapshot.NoDevices,
 	}
 	var faults []error
 	var err error

@@ -160,16 +160,28 @@ func (s *Server) allow(w http.ResponseWriter, r *http.Request, t *transaction, c
 		s.answerError(w, r, t, unavailable(err))
 		return nil
 	}
-	// What ended the session in this very moment, such as a new password, did not see the code.
-	if now, ok := s.SignIn.Current(r); !ok || now.SessionID != who.SessionID {
-		if err := s.Store.RevokeGrant(r.Context(), saved.Grant, "the session ended during consent"); err != nil {
-			return unavailable(err)
-		}
+	stands, err := s.sessionStands(r, who, saved.Grant)
+	switch {
+	case err != nil:
+		return err
+	case !stands:
 		s.answerError(w, r, t, refuse(codeAccessDenied, "the person is no longer signed in"))
 		return nil
 	}
 	s.answer(w, t, url.Values{"code": {code}})
 	return nil
+}
+
+// sessionStands ends a code that was just saved when the session of who allowed it is over: what ended it in this very
+// moment, such as a new password, did not see the code.
+func (s *Server) sessionStands(r *http.Request, who *identity.SignedIn, grant identity.GrantID) (bool, error) {
+	if now, ok := s.SignIn.Current(r); ok && now.SessionID == who.SessionID {
+		return true, nil
+	}
+	if err := s.Store.RevokeGrant(r.Context(), grant, "the session ended during consent"); err != nil {
+		return false, unavailable(err)
+	}
+	return false, nil
 }
 
 // newToken returns 256 random bits as text.

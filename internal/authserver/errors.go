@@ -12,10 +12,13 @@ import (
 	"gatehouse/internal/web"
 )
 
-// Error codes of RFC 6749 §4.1.2.1 and §5.2, RFC 7591 §3.2.2, RFC 8707 §2, OpenID Connect Core §3.1.2.6 and RFC 6750.
+// Error codes of RFC 6749 §4.1.2.1 and §5.2, RFC 7591 §3.2.2, RFC 8628 §3.5, RFC 8707 §2, OpenID Connect Core §3.1.2.6
+// and RFC 6750.
 const (
 	codeAccessDenied        = "access_denied"
+	codeAuthPending         = "authorization_pending"
 	codeConsentRequired     = "consent_required"
+	codeExpiredToken        = "expired_token"
 	codeInvalidClient       = "invalid_client"
 	codeInvalidGrant        = "invalid_grant"
 	codeInvalidMetadata     = "invalid_client_metadata"
@@ -30,6 +33,7 @@ const (
 	codeRequestNotSupported = "request_not_supported"
 	codeRequestURINotSupp   = "request_uri_not_supported"
 	codeServerError         = "server_error"
+	codeSlowDown            = "slow_down"
 	codeUnavailable         = "temporarily_unavailable"
 	codeUnauthorizedClient  = "unauthorized_client"
 	codeUnsupportedGrant    = "unsupported_grant_type"

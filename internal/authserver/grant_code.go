@@ -28,18 +28,24 @@ func (s *Server) redeemCode(req *redemption) (*issue, error) {
 	case err != nil:
 		return nil, unavailable(err)
 	case !fresh:
-		return nil, s.codeReused(req, code)
+		return nil, s.codeReused(req, &code, "authorization code")
 	case !req.now.Before(code.Expires):
 		return nil, refuse(codeInvalidGrant, "the code has expired")
 	}
 	if err := checkCode(&code, req.client, req.form); err != nil {
 		return nil, err
 	}
+	return s.grantFor(req, &code)
+}
+
+// grantFor makes the grant that a code stands for, when everything about the code has been checked.
+func (s *Server) grantFor(req *redemption, code *store.Code) (*issue, error) {
+	ctx := req.r.Context()
 	person, err := s.person(ctx, code.Person)
 	if err != nil {
 		return nil, err
 	}
-	grant, refresh := newGrant(&code, req)
+	grant, refresh := newGrant(code, req)
 	var refreshHash []byte
 	if refresh != "" {
 		refreshHash = hash(refresh)
@@ -69,11 +75,11 @@ func newGrant(code *store.Code, req *redemption) (grant store.Grant, refresh str
 }
 
 // codeReused ends everything that the code gave (RFC 6749 §4.1.2): one of the two who had it is a thief.
-func (s *Server) codeReused(req *redemption, code store.Code) error {
-	if err := s.Store.RevokeGrant(req.r.Context(), code.Grant, "authorization code used twice"); err != nil {
+func (s *Server) codeReused(req *redemption, code *store.Code, what string) error {
+	if err := s.Store.RevokeGrant(req.r.Context(), code.Grant, what+" used twice"); err != nil {
 		return unavailable(err)
 	}
-	event := audit.Event{Kind: audit.KindReuse, Person: code.Person, Client: code.Client, Grant: code.Grant, Endpoint: code.Resource, Reason: "authorization code"}
+	event := audit.Event{Kind: audit.KindReuse, Person: code.Person, Client: code.Client, Grant: code.Grant, Endpoint: code.Resource, Reason: what}
 	if err := s.record(req.r, event); err != nil {
 		return err
 	}

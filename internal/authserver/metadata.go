@@ -30,6 +30,7 @@ type metadata struct {
 	TokenEndpoint         string   `json:"token_endpoint"`
 	RegistrationEndpoint  string   `json:"registration_endpoint,omitempty"`
 	RevocationEndpoint    string   `json:"revocation_endpoint"`
+	DeviceEndpoint        string   `json:"device_authorization_endpoint,omitempty"`
 	UserinfoEndpoint      string   `json:"userinfo_endpoint"`
 	EndSessionEndpoint    string   `json:"end_session_endpoint"`
 	JWKSURI               string   `json:"jwks_uri"`
@@ -83,7 +84,21 @@ func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 	if c.closed {
 		doc.RegistrationEndpoint = ""
 	}
+	if c.anyMay(GrantDevice) || !c.noDevices && !c.closed {
+		doc.DeviceEndpoint = base + "/device_authorization" // RFC 8628 §4
+		doc.GrantTypes = append(doc.GrantTypes, GrantDevice)
+	}
 	return json.Marshal(doc)
+}
+
+// anyMay reports whether a static client may use a grant.
+func (c *settings) anyMay(grant string) bool {
+	for _, client := range c.clients {
+		if client.allows(grant) {
+			return true
+		}
+	}
+	return false
 }
 
 // defaultScopes are the default scopes of all endpoints.

@@ -40,7 +40,7 @@ func TestMetadata(t *testing.T) {
 	for name, want := range map[string]any{
 		"issuer": testIssuer, "authorization_endpoint": testIssuer + "/authorize", "token_endpoint": testIssuer + "/token",
 		"registration_endpoint": testIssuer + "/register", "revocation_endpoint": testIssuer + "/revoke", "userinfo_endpoint": testIssuer + "/userinfo",
-		"end_session_endpoint": testIssuer + "/signout", "jwks_uri": testIssuer + "/.well-known/jwks.json",
+		"device_authorization_endpoint": testIssuer + "/device_authorization", "end_session_endpoint": testIssuer + "/signout", "jwks_uri": testIssuer + "/.well-known/jwks.json",
 		"authorization_response_iss_parameter_supported": true,
 	} {
 		if doc[name] != want {
@@ -49,7 +49,7 @@ func TestMetadata(t *testing.T) {
 	}
 	for name, want := range map[string][]string{
 		"response_types_supported": {"code"}, "code_challenge_methods_supported": {"S256"}, "subject_types_supported": {"public"},
-		"id_token_signing_alg_values_supported": {"ES256"}, "grant_types_supported": {GrantCode, GrantRefresh},
+		"id_token_signing_alg_values_supported": {"ES256"}, "grant_types_supported": {GrantCode, GrantRefresh, GrantDevice},
 		"token_endpoint_auth_methods_supported": {AuthNone, AuthPost, AuthBasic, AuthPrivateKey}, "response_modes_supported": {"query"},
 		"token_endpoint_auth_signing_alg_values_supported":      {"RS256", "PS256", "ES256", "EdDSA"},
 		"revocation_endpoint_auth_methods_supported":            {AuthNone, AuthPost, AuthBasic, AuthPrivateKey},
@@ -85,7 +85,7 @@ func TestChecklist56_MetadataIgnoresHost(t *testing.T) {
 func TestChecklist58_CORSWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	for _, path := range []string{"/token", "/register", "/revoke", "/userinfo", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server"} {
+	for _, path := range []string{"/token", "/register", "/revoke", "/userinfo", "/device_authorization", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server"} {
 		for _, method := range []string{http.MethodOptions, http.MethodGet, http.MethodPost} {
 			w := h.do(request{method: method, path: path, header: map[string]string{"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}})
 			header := w.Header()

@@ -39,6 +39,8 @@ type clientRecord struct {
 	Keys         jsontext.Value `json:"k,omitempty"` // JWK set
 	AssertionAlg string         `json:"a,omitempty"`
 	Refresh      bool           `json:"f,omitempty"`
+	Device       bool           `json:"d,omitempty"` // the device grant
+	NoCode       bool           `json:"c,omitempty"` // the device grant alone
 	IssuedAt     int64          `json:"t"`
 	Nonce        string         `json:"x"` // two registrations are two clients, however alike
 }
@@ -102,7 +104,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	out := registrationResponse{
 		ClientID: id, IssuedAt: record.IssuedAt, ClientName: record.Name, RedirectURIs: record.RedirectURIs,
 		AuthMethod: record.AuthMethod, AssertionAlg: record.AssertionAlg, Keys: record.Keys,
-		GrantTypes: record.grantTypes(), ResponseTypes: []string{"code"},
+		GrantTypes: record.grantTypes(), ResponseTypes: record.responseTypes(),
 		Scope: s.current.Load().defaultScopes().String(),
 	}
 	if asked.ApplicationType == "native" || asked.ApplicationType == "web" {
@@ -158,14 +160,18 @@ func (s *Server) checkRegistration(asked *registrationRequest) (*clientRecord, e
 	}
 	// A client that names no grant type gets both, so that its person need not sign in again every hour.
 	out.Refresh = len(asked.GrantTypes) == 0 || slices.Contains(asked.GrantTypes, GrantRefresh)
-	if len(asked.GrantTypes) > 0 && !slices.Contains(asked.GrantTypes, GrantCode) {
+	current := s.current.Load()
+	out.Device = slices.Contains(asked.GrantTypes, GrantDevice) && !current.noDevices
+	out.NoCode = len(asked.GrantTypes) > 0 && !slices.Contains(asked.GrantTypes, GrantCode)
+	if out.NoCode && !out.Device {
 		return nil, refuse(codeInvalidMetadata, "grant_types must contain authorization_code")
 	}
-	if len(asked.RedirectURIs) == 0 || len(asked.RedirectURIs) > maxRedirects {
+	out.RedirectURIs = []string{}
+	if len(asked.RedirectURIs) == 0 && !out.NoCode || len(asked.RedirectURIs) > maxRedirects {
 		return nil, refuse(codeInvalidRedirect, fmt.Sprintf("give between 1 and %d redirect URIs", maxRedirects))
 	}
 	for _, uri := range asked.RedirectURIs {
-		if err := checkRedirect(uri, s.current.Load().schemes); err != nil {
+		if err := checkRedirect(uri, current.schemes); err != nil {
 			return nil, refuse(codeInvalidRedirect, err.Error())
 		}
 		if !slices.Contains(out.RedirectURIs, uri) {
@@ -212,10 +218,24 @@ func cleanName(name string) string {
 }
 
 func (c *clientRecord) grantTypes() []string {
-	if c.Refresh {
-		return []string{GrantCode, GrantRefresh}
+	var out []string
+	if !c.NoCode {
+		out = append(out, GrantCode)
 	}
-	return []string{GrantCode}
+	if c.Refresh {
+		out = append(out, GrantRefresh)
+	}
+	if c.Device {
+		out = append(out, GrantDevice)
+	}
+	return out
+}
+
+func (c *clientRecord) responseTypes() []string {
+	if c.NoCode {
+		return []string{}
+	}
+	return []string{"code"}
 }
 
 func (s *Server) sealClientID(record *clientRecord) (identity.ClientID, error) {
@@ -254,9 +274,11 @@ func (s *Server) openClientID(id identity.ClientID) (*Client, error) {
 	if err := json.Unmarshal(body, &record); err != nil {
 		return nil, fmt.Errorf("decode client id: %w", err)
 	}
+	current := s.current.Load()
+	record.Device = record.Device && !current.noDevices
 	client := &Client{
 		ID: id, Name: record.Name, RedirectURIs: record.RedirectURIs, AuthMethod: record.AuthMethod, AssertionAlg: record.AssertionAlg,
-		GrantTypes: record.grantTypes(), Lifetimes: s.current.Load().lifetimes, registered: true,
+		GrantTypes: record.grantTypes(), Lifetimes: current.lifetimes, registered: true,
 	}
 	if record.AuthMethod == AuthPrivateKey {
 		keys, err := jose.ParseKeySet(record.Keys)

@@ -5,9 +5,10 @@
 //
 // The path of a sign-in: authorize.go validates and seals the request into a transaction without writing anything,
 // consent.go shows who asks for what and turns a decision into a code, token.go turns codes and refresh tokens into
-// tokens (grant_code.go, grant_refresh.go), which tokens.go mints.
+// tokens (grant_code.go, grant_refresh.go), which tokens.go mints. Devices without a browser go another way to the same
+// code: device.go, device_page.go and grant_device.go.
 //
-// Specifications: OAuth 2.1 (draft 13), RFC 6749, 7009, 7591, 7636, 8414, 8707, 9068, 9207, OpenID Connect Core,
+// Specifications: OAuth 2.1 (draft 13), RFC 6749, 7009, 7591, 7636, 8414, 8628, 8707, 9068, 9207, OpenID Connect Core,
 // Discovery and RP-Initiated Logout 1.0.
 package authserver
 
@@ -98,6 +99,7 @@ type Snapshot struct {
 	RedirectSchemes []string // private-use schemes that dynamic registration accepts, such as cursor
 
 	RegistrationClosed bool      // clients cannot register themselves; those that did before stay
+	NoDevices          bool      // clients that registered themselves may not use the device grant
 	Lifetimes          Lifetimes // for clients that registered themselves
 }
 
@@ -128,9 +130,15 @@ type Server struct {
 	signOutForms *seal.MAC
 	clientIDs    *seal.MAC
 	clientSecret *seal.MAC
+	userCodes    *seal.MAC
+	deviceForms  *seal.MAC
 
 	registrations       *web.RateLimiter // of everybody together
 	registrationsByAddr *web.RateLimiter
+	devices             *web.RateLimiter // of everybody together
+	devicesByAddr       *web.RateLimiter
+	guesses             *web.RateLimiter // user codes tried by one person
+	guessesByAddr       *web.RateLimiter
 }
 
 // New checks the options and builds the server. It starts nothing.
@@ -146,9 +154,15 @@ func New(o Options) (*Server, error) {
 		signOutForms: o.Keys.MAC("sign-out form"),
 		clientIDs:    o.Keys.MAC("registered client id"),
 		clientSecret: o.Keys.MAC("registered client secret"),
+		userCodes:    o.Keys.MAC("device user code"),
+		deviceForms:  o.Keys.MAC("device form"),
 
 		registrations:       perMinute(o.Limits.Registrations, o.Now),
 		registrationsByAddr: perMinute(o.Limits.RegistrationsPerAddress, o.Now),
+		devices:             perMinute(devicesPerMinute, o.Now),
+		devicesByAddr:       perMinute(devicesPerAddress, o.Now),
+		guesses:             web.NewRateLimiter(web.RateOptions{Every: guessEvery, Burst: guessBurst, Now: o.Now}),
+		guessesByAddr:       web.NewRateLimiter(web.RateOptions{Every: guessEvery / 5, Burst: guessBurst * 5, Now: o.Now}),
 	}
 	if err := s.crossOrigin.AddTrustedOrigin(string(o.Issuer)); err != nil {
 		return nil, fmt.Errorf("authorization server: trust the issuer %s as a form's origin: %w", o.Issuer, err)
@@ -183,6 +197,7 @@ func (s *Server) APIRoutes() []web.Route {
 		{Pattern: "/register", Handler: s.api(s.register, http.MethodPost)},
 		{Pattern: "/revoke", Handler: s.api(s.revoke, http.MethodPost)},
 		{Pattern: "/userinfo", Handler: s.api(s.userinfo, http.MethodGet, http.MethodPost)},
+		{Pattern: "/device_authorization", Handler: s.api(s.authorizeDevice, http.MethodPost)},
 	}
 	return append(routes, s.metadataRoutes()...)
 }
@@ -194,6 +209,7 @@ func (s *Server) BrowserRoutes() []web.Route {
 	return []web.Route{
 		{Pattern: "/authorize", Handler: s.browser(s.authorize, http.MethodGet, http.MethodPost)},
 		{Pattern: "/consent", Handler: s.browser(s.consent, http.MethodGet, http.MethodPost)},
+		{Pattern: "/device", Handler: s.browser(s.device, http.MethodGet, http.MethodPost)},
 		{Pattern: "/signout", Handler: s.browser(s.signOut, http.MethodGet, http.MethodPost)},
 	}
 }

@@ -72,10 +72,12 @@ func (s *Server) grantType(name string) (audit.Kind, grantHook, error) {
 		return audit.KindIssue, s.redeemCode, nil
 	case GrantRefresh:
 		return audit.KindRefresh, s.redeemRefreshToken, nil
+	case GrantDevice:
+		return audit.KindIssue, s.redeemDeviceCode, nil
 	case "":
 		return "", nil, refuse(codeInvalidRequest, "grant_type is missing")
 	}
-	return "", nil, refuse(codeUnsupportedGrant, "grant_type must be authorization_code or refresh_token")
+	return "", nil, refuse(codeUnsupportedGrant, "this grant type is not supported; the metadata lists those that are")
 }
 
 // checkResource compares the resource parameters with what the grant is bound to. A client may leave them out.

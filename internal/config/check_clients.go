@@ -26,10 +26,11 @@ func (k *checker) client(path string, c *Client) {
 	if c.ClientID == "" || strings.ContainsFunc(string(c.ClientID), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		k.bad(path+".client_id", "is not a client identifier", "Use printable ASCII characters without spaces.")
 	}
-	if !slices.Contains(c.GrantTypes, "authorization_code") {
+	code, device := slices.Contains(c.GrantTypes, GrantCode), slices.Contains(c.GrantTypes, GrantDevice)
+	if !code && !device {
 		k.bad(path+".grant_types", "lacks authorization_code, without which the client never gets a token", "Add it, or leave grant_types out.")
 	}
-	if len(c.RedirectURIs) == 0 {
+	if code && len(c.RedirectURIs) == 0 && !k.broken(path+".redirect_uris") {
 		k.bad(path+".redirect_uris", "names no redirect URI", "Name the address at which the client takes the code.")
 	}
 	for i, uri := range c.RedirectURIs {

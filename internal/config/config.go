@@ -99,6 +99,7 @@ const MinLifetime = 5 * time.Minute
 // Registration says who may register a client by itself.
 type Registration struct {
 	Dynamic                bool     `yaml:"dynamic" doc:"Clients may register themselves (RFC 7591)."`
+	DeviceCode             bool     `yaml:"device_code" doc:"Clients that registered themselves may use the device grant (RFC 8628), if they ask for it when they register."`
 	RatePerMinute          int      `yaml:"rate_per_minute" doc:"Registrations a minute from one address."`
 	PrivateRedirectSchemes []string `yaml:"private_redirect_schemes" doc:"Private-use URI schemes (RFC 8252 §7.1) that redirect URIs may have, such as cursor."`
 }
@@ -111,6 +112,13 @@ const (
 	AuthPrivateKey = "private_key_jwt"
 )
 
+// The values of Client.GrantTypes.
+const (
+	GrantCode    = "authorization_code"
+	GrantRefresh = "refresh_token"
+	GrantDevice  = "urn:ietf:params:oauth:grant-type:device_code"
+)
+
 // The values of Client.Consent.
 const (
 	ConsentAlways = "always"
@@ -121,9 +129,9 @@ const (
 type Client struct {
 	ClientID          identity.ClientID `yaml:"client_id,required" doc:"Identifier that the client sends."`
 	Name              string            `yaml:"name" doc:"What the consent page calls it. Without it: client_id."`
-	RedirectURIs      []string          `yaml:"redirect_uris,required" doc:"Where the client takes the code. Compared exactly; only the port of an http loopback URI is free."`
+	RedirectURIs      []string          `yaml:"redirect_uris" doc:"Where the client takes the code; needed for the grant authorization_code. Compared exactly; only the port of an http loopback URI is free."`
 	PostLogoutURIs    []string          `yaml:"post_logout_redirect_uris" doc:"Where a browser may be sent after signing out; compared exactly (OpenID Connect RP-Initiated Logout §3)."`
-	GrantTypes        []string          `yaml:"grant_types" enum:"authorization_code,refresh_token" doc:"Grants it may use."`
+	GrantTypes        []string          `yaml:"grant_types" enum:"authorization_code,refresh_token,urn:ietf:params:oauth:grant-type:device_code" doc:"Grants it may use."`
 	AuthMethod        string            `yaml:"token_endpoint_auth_method" enum:"none,client_secret_basic,client_secret_post,private_key_jwt" doc:"How it authenticates at the token endpoint. With private_key_jwt it signs an assertion (RFC 7523 §2.2)."`
 	Secret            secret.Text       `yaml:"client_secret" doc:"Its secret, for client_secret_basic and client_secret_post."`
 	JWKS              secret.Text       `yaml:"jwks,plain" doc:"Its public keys for private_key_jwt, as a JWK set (RFC 7517) in JSON."`
@@ -231,7 +239,8 @@ func (c *Config) MasterKeyBytes() [][]byte {
 // ReservedPaths are the first path segments that endpoints may not have, because Gatehouse's own routes live there.
 func ReservedPaths() []string {
 	return []string{
-		"/.well-known", "/account", "/admin", "/authorize", "/consent", "/healthz", "/introspect", "/jwks", "/livez",
-		"/metrics", "/oauth", "/readyz", "/register", "/revoke", "/signin", "/signout", "/static", "/token", "/userinfo",
+		"/.well-known", "/account", "/admin", "/authorize", "/consent", "/device", "/device_authorization", "/healthz",
+		"/introspect", "/jwks", "/livez", "/metrics", "/oauth", "/readyz", "/register", "/revoke", "/signin", "/signout",
+		"/static", "/token", "/userinfo",
 	}
 }

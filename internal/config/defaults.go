@@ -40,9 +40,9 @@ func setDefaults(v any) {
 			AccessToken: time.Hour, IDToken: time.Hour,
 			RefreshToken: 90 * 24 * time.Hour, RefreshIdle: 30 * 24 * time.Hour,
 		}
-		c.Registration = Registration{Dynamic: true, RatePerMinute: 30}
+		c.Registration = Registration{Dynamic: true, DeviceCode: true, RatePerMinute: 30}
 	case *Client:
-		c.GrantTypes = []string{"authorization_code", "refresh_token"}
+		c.GrantTypes = []string{GrantCode, GrantRefresh}
 		c.AuthMethod = AuthNone
 		c.Consent = ConsentAlways
 	case *Introspection:

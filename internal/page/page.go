@@ -53,7 +53,7 @@ type fence struct {
 // fenceOf is the only list of pages that need more than the default.
 func fenceOf(name string) fence {
 	switch name {
-	case "consent", "signout":
+	case "consent", "signout", "device", "device_consent": // the device's pages may lead to a sign-in elsewhere
 		return fence{flow: true}
 	case "signin":
 		return fence{flow: true, script: true}

@@ -61,7 +61,7 @@ func TestChecklist27_Headers(t *testing.T) {
 
 func TestChecklist28_NoFormActionWhereTheFlowLeavesUs(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"consent", "signin", "signout"} {
+	for _, name := range []string{"consent", "signin", "signout", "device", "device_consent"} {
 		h := http.Header{}
 		setHeaders(h, fenceOf(name))
 		if csp := h.Get("Content-Security-Policy"); strings.Contains(csp, "form-action") || !strings.Contains(csp, "frame-ancestors 'none'") {

@@ -110,6 +110,15 @@ func (k *Keyring) MAC(p Purpose) *MAC {
 // Sum returns the tag of data under the newest key.
 func (m *MAC) Sum(data []byte) []byte { return sum(m.keys[0], data) }
 
+// Sums returns the tags of data under every key, the newest first, to look something up by its tag.
+func (m *MAC) Sums(data []byte) [][]byte {
+	out := make([][]byte, len(m.keys))
+	for i, key := range m.keys {
+		out[i] = sum(key, data)
+	}
+	return out
+}
+
 // Check reports whether tag belongs to data, under any of the keys, in constant time.
 func (m *MAC) Check(data, tag []byte) bool {
 	ok := false

@@ -27,6 +27,7 @@ func used(t *testing.T, dsn string) *fixture {
 		TokenHash: hash("cookie"), ID: "id of cookie", UserID: "u", Expires: f.clock.Now().Add(30 * 24 * time.Hour),
 	}))
 	f.code(t, "u", "future")
+	f.device(t, "waiting")
 	f.grant(t, "u", "g")
 	must(t, f.AddPasskey(ctx, store.Passkey{CredentialID: []byte("p"), UserID: "u", Data: []byte("{}")}))
 	must(t, f.AddSigningKey(ctx, store.SigningKey{KID: "k", Sealed: []byte("sealed")}))
@@ -41,6 +42,9 @@ func checkRestored(t *testing.T, f *fixture, issued time.Time) {
 	person := identity.PersonKey{Issuer: issuer, Subject: "u"}
 	_, _, err := f.TakeCode(ctx, hash("code of future"))
 	wantErr(t, err, store.ErrNotFound)
+	if got := get(f.PollDevice(ctx, hash("device waiting"), "client", polling))(t); got != store.DeviceUnknown {
+		t.Errorf("a device waits since before the restore: %d", got)
+	}
 	if got := f.rotate(t, "refresh of g", "second").Outcome; got == store.Rotated || got == store.Replayed {
 		t.Errorf("a rotated refresh token is %s", got)
 	}

@@ -47,15 +47,17 @@ func (s *Store) SaveCode(ctx context.Context, c Code) error {
 	if err != nil {
 		return wrap("save code", err)
 	}
-	return wrap("save code", s.change(ctx, func(tx conn) error {
-		n, err := tx.exec(ctx, `INSERT INTO codes (`+codeColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			c.Hash, c.Grant, c.Person.Issuer, c.Person.Subject, c.Client, forDisplay(c.ClientName), c.RedirectURI, c.Challenge,
-			c.Resource, c.Nonce, c.Scopes.String(), micros(c.AuthTime), micros(c.Expires), c.SessionID, methods)
-		if err == nil && n == 0 {
-			return ErrExists
-		}
-		return err
-	}))
+	return wrap("save code", s.change(ctx, func(tx conn) error { return insertCode(ctx, tx, c, methods) }))
+}
+
+func insertCode(ctx context.Context, tx conn, c Code, methods string) error {
+	n, err := tx.exec(ctx, `INSERT INTO codes (`+codeColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		c.Hash, c.Grant, c.Person.Issuer, c.Person.Subject, c.Client, forDisplay(c.ClientName), c.RedirectURI, c.Challenge,
+		c.Resource, c.Nonce, c.Scopes.String(), micros(c.AuthTime), micros(c.Expires), c.SessionID, methods)
+	if err == nil && n == 0 {
+		return ErrExists
+	}
+	return err
 }
 
 // TakeCode burns a code. Only the first call gets fresh=true, and only while nothing that the code rests on was

@@ -1,6 +1,7 @@
 // Package store owns everything that must survive a restart, and every SQL statement: users, passkeys, browser
-// sessions, authorization codes, grants with their refresh tokens, revocations, one-time ids and sealed signing keys.
-// One set of queries serves two engines, SQLite in a file and PostgreSQL. Each method is one transaction.
+// sessions, authorization codes, devices that wait, grants with their refresh tokens, revocations, one-time ids and
+// sealed signing keys. One set of queries serves two engines, SQLite in a file and PostgreSQL. Each method is one
+// transaction.
 //
 // It owns no rule of OAuth beyond what must be atomic, hashes no password, makes no token and sees none: high-entropy
 // secrets arrive as SHA-256 hashes, keys and successors sealed.
@@ -127,6 +128,7 @@ func (s *Store) PurgeExpired(ctx context.Context) error {
 		limit time.Time
 	}{
 		{`DELETE FROM codes WHERE expires < ?`, now.Add(-day)},
+		{`DELETE FROM device_requests WHERE expires < ?`, now.Add(-time.Hour)}, // until then a device is told that it came too late
 		{`DELETE FROM browser_sessions WHERE expires < ?`, now},
 		{`UPDATE refresh_tokens SET sealed_successor = NULL WHERE sealed_successor IS NOT NULL AND rotated_at < ?`, now.Add(-day)},
 		{`DELETE FROM grants WHERE expires > 0 AND expires < ?`, now},

@@ -36,6 +36,7 @@ type form struct {
 	action  *url.URL
 	method  string
 	fields  url.Values
+	empty   map[string]bool // boxes that nobody has ticked; they are not sent
 	buttons []button
 }
 
@@ -163,7 +164,7 @@ func (p Page) String() string { return fmt.Sprintf("%d %s", p.Status, p.URL) }
 
 func (f form) takes(values map[string]string) bool {
 	for k := range values {
-		if !f.fields.Has(k) {
+		if !f.fields.Has(k) && !f.empty[k] {
 			return false
 		}
 	}
@@ -185,7 +186,7 @@ func readForm(n *html.Node, at *url.URL) form {
 	if err != nil {
 		action = at
 	}
-	f := form{page: at, action: action, method: strings.ToUpper(attr(n, "method")), fields: url.Values{}}
+	f := form{page: at, action: action, method: strings.ToUpper(attr(n, "method")), fields: url.Values{}, empty: map[string]bool{}}
 	for c := range n.Descendants() {
 		if c.Type != html.ElementNode {
 			continue
@@ -194,6 +195,8 @@ func readForm(n *html.Node, at *url.URL) form {
 		switch {
 		case c.Data == "button" || (c.Data == "input" && kind == "submit"):
 			f.buttons = append(f.buttons, button{name, attr(c, "value"), strings.TrimSpace(textOf(c))})
+		case c.Data == "input" && kind == "checkbox" && !slices.ContainsFunc(c.Attr, func(a html.Attribute) bool { return a.Key == "checked" }):
+			f.empty[name] = true
 		case c.Data == "input" && name != "":
 			f.fields.Set(name, attr(c, "value"))
 		}

@@ -42,18 +42,25 @@ func NewRateLimiter(o RateOptions) *RateLimiter {
 
 // Allow counts one use of key. When there is none left it reports false and how long to wait.
 func (l *RateLimiter) Allow(key string) (ok bool, wait time.Duration) {
+	refund, wait := l.Try(key)
+	return refund != nil, wait
+}
+
+// Try is Allow for uses of which only some are to count: refund takes back the one that it counted. It is nil when there
+// was none left.
+func (l *RateLimiter) Try(key string) (refund func(), wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.options.Now()
 	use := l.bucket(key).ReserveN(now, 1)
 	if !use.OK() {
-		return false, l.options.Every
+		return nil, l.options.Every
 	}
 	if wait = use.DelayFrom(now); wait > 0 {
 		use.CancelAt(now)
-		return false, wait
+		return nil, wait
 	}
-	return true, 0
+	return func() { use.CancelAt(now) }, 0
 }
 
 func (l *RateLimiter) bucket(key string) *rate.Limiter {
