@@ -47,8 +47,6 @@ func refusedKey(t reflect.Type, key string) (message, hint string) {
 	switch {
 	case t == reflect.TypeFor[ruleGroup]():
 		return refusedInGroup(key)
-	case t == reflect.TypeFor[SignIn]() && key == "oidc":
-		return "sign-in through an OIDC provider is not in this version", "Use built-in users, or accept the provider's own tokens with an entry under authorizers."
 	case t != reflect.TypeFor[AgentCoreJWT]():
 		return "", ""
 	}

@@ -28,8 +28,8 @@ func (k *checker) authorizer(path string, a *Authorizer) {
 		k.bad(path+".name", fmt.Sprintf("%q is not a name", a.Name), nameHint)
 	}
 	k.discoveryURL(path+".discovery_url", a.DiscoveryURL)
-	if k.cfg.IsOwn(a.DiscoveryURL) && !k.cfg.SignIn.Users {
-		k.bad(path+".discovery_url", "nobody can sign in there, because sign_in.users is false", "Set sign_in.users: true, or name another issuer.")
+	if k.cfg.IsOwn(a.DiscoveryURL) && k.cfg.SignIn.nobody() {
+		k.bad(path+".discovery_url", "nobody can sign in there, because sign_in.users is false", "Set sign_in.users: true, add a provider to sign_in.oidc, or name another issuer.")
 	}
 	for _, group := range []struct {
 		key   string

@@ -27,8 +27,8 @@ func (k *checker) endpoints() {
 			k.references(path+".issuers", e.Issuers, issuers, "an issuer")
 		}
 		k.references(path+".targets", e.Targets, targets, "a target")
-		if i := slices.Index(e.Issuers, Gatehouse); i >= 0 && !k.cfg.SignIn.Users {
-			k.bad(fmt.Sprintf("%s.issuers[%d]", path, i), "nobody can sign in for it, because sign_in.users is false", "Set sign_in.users: true, or name an authorizer instead.")
+		if i := slices.Index(e.Issuers, Gatehouse); i >= 0 && k.cfg.SignIn.nobody() {
+			k.bad(fmt.Sprintf("%s.issuers[%d]", path, i), "nobody can sign in for it, because sign_in.users is false", "Set sign_in.users: true, add a provider to sign_in.oidc, or name an authorizer instead.")
 		}
 		k.endpointScopes(path+".scopes", e, targets)
 		k.introspectors(path+".issuers", e.Issuers)

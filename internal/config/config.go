@@ -77,6 +77,10 @@ type SignIn struct {
 	Users    bool           `yaml:"users" doc:"Built-in users, made with gatehouse user add."`
 	Passkeys bool           `yaml:"passkeys" doc:"People may add passkeys to their account."`
 	Session  BrowserSession `yaml:"session" doc:"How long a browser stays signed in."`
+	OIDC     []OIDC         `yaml:"oidc" doc:"Identity providers at which people sign in, beside the built-in users or, with users: false, instead of them."`
+
+	Unreachable string        `yaml:"idp_unreachable" enum:"keep,end" doc:"What a client's refresh gets while the identity provider does not answer. keep: new tokens, until 8 h after it last vouched for the person. end: none."`
+	Recheck     time.Duration `yaml:"idp_recheck" doc:"A refresh asks the identity provider about the person when it was last asked longer ago than this."`
 }
 
 // BrowserSession bounds a sign-in at a browser.

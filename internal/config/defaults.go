@@ -34,7 +34,8 @@ func setDefaults(v any) {
 		}
 		c.SignIn = SignIn{
 			Users: true, Passkeys: true,
-			Session: BrowserSession{Idle: 12 * time.Hour, Absolute: 7 * 24 * time.Hour},
+			Session:     BrowserSession{Idle: 12 * time.Hour, Absolute: 7 * 24 * time.Hour},
+			Unreachable: UnreachableKeep, Recheck: 5 * time.Minute,
 		}
 		c.Tokens = Lifetimes{ // those of the walkthrough, and an idle bound
 			AccessToken: time.Hour, IDToken: time.Hour,

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/internal/identity"
+	"gatehouse/internal/oauthclient"
 )
 
 func TestMinimal(t *testing.T) {
@@ -53,7 +54,7 @@ func TestFull(t *testing.T) {
 	same(t, "log", c.Log, Log{Format: "text", Level: slog.LevelDebug})
 	same(t, "limits", c.Limits, Limits{1 << 20, 2048, 5, 10 * time.Minute, time.Hour})
 	same(t, "max_stale", c.MaxStale, 0)
-	same(t, "sign_in", c.SignIn, SignIn{Users: true, Session: BrowserSession{time.Hour, 36 * time.Hour}})
+	same(t, "sign_in", c.SignIn, SignIn{Users: true, Session: BrowserSession{time.Hour, 36 * time.Hour}, Unreachable: UnreachableKeep, Recheck: 5 * time.Minute})
 	same(t, "registration", c.Registration, Registration{RatePerMinute: 5, PrivateRedirectSchemes: []string{"cursor"}})
 
 	web, trusted := c.Clients[0], c.Clients[1]
@@ -85,6 +86,36 @@ func TestFull(t *testing.T) {
 	same(t, "any", c.Endpoints[1].Access, Access{AnySignedIn: true})
 	same(t, "prefix", c.Endpoints[1].Prefix, false)
 	same(t, "administrators", c.Administrators.String(), `groups contains "admins"`)
+}
+
+// TestFederated: identity providers, and what is said of those that are allowed but doubtful.
+func TestFederated(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/federated.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/good/federated.golden", Format(c.Warnings))
+	same(t, "unreachable", c.SignIn.Unreachable, UnreachableEnd)
+	same(t, "recheck", c.SignIn.Recheck, 10*time.Minute)
+	okta, entra, google := c.SignIn.OIDC[0].Client(c.PublicURL), c.SignIn.OIDC[1].Client(c.PublicURL), c.SignIn.OIDC[2].Client(c.PublicURL)
+	same(t, "callback", okta.RedirectURI, "http://localhost:8080/oauth/callback/okta")
+	same(t, "secret", okta.ClientSecret.Reveal(), "a-secret-from-env")
+	same(t, "require", okta.Require.String(), `groups contains "staff"`)
+	same(t, "key", entra.ClientKey.KeyID+" "+entra.ClientKey.Algorithm, "k1 ES256")
+	same(t, "tenants", len(entra.Tenants), 1)
+	same(t, "parameters", google.AuthorizeParams, []oauthclient.Param{{Name: "hd", Value: "acme.example"}})
+}
+
+// TestPresetsAreOffered: the file may name every preset that there is.
+func TestPresetsAreOffered(t *testing.T) {
+	t.Parallel()
+	fields, _ := fieldsOf(reflect.TypeFor[OIDC]())
+	for _, f := range fields {
+		if f.name == "preset" {
+			same(t, "presets", f.enum, oauthclient.PresetNames())
+		}
+	}
 }
 
 func rulesOf(t *testing.T, leaves ...identity.ClaimRule) []*identity.Rule {

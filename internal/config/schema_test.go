@@ -52,7 +52,7 @@ func TestSchemaAgrees(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	for _, name := range []string{"unknown_key", "endpoint_missing_access", "master_key_missing", "wrong_types", "secret_typo", "sign_in_oidc", "master_key_inline"} {
+	for _, name := range []string{"unknown_key", "endpoint_missing_access", "master_key_missing", "wrong_types", "secret_typo", "sign_in_oidc_incomplete", "master_key_inline"} {
 		if validate("testdata/faults/"+name+".yaml") == nil {
 			t.Errorf("the schema accepts %s", name)
 		}

@@ -64,12 +64,29 @@ const (
 )
 
 func (o Options) validate() (Preset, error) {
+	if o.Client == nil || o.Now == nil || o.Log == nil {
+		return Preset{}, errors.New("HTTP client, clock and log are required")
+	}
+	return o.check()
+}
+
+// Check reports whether the settings can work, without HTTP client, clock and log.
+func (o Options) Check() error {
+	_, err := o.check()
+	return err
+}
+
+// AsksForRefresh reports whether these settings are such that the IdP gives a refresh token.
+func (o Options) AsksForRefresh() bool {
+	preset, _ := LookupPreset(o.Preset)
+	return preset.asksForRefresh(o.scopes(preset))
+}
+
+func (o Options) check() (Preset, error) {
 	preset, known := LookupPreset(o.Preset)
 	switch {
 	case o.Name == "" || o.ClientID == "" || o.DiscoveryURL == "":
 		return preset, errors.New("name, client id and discovery URL are required")
-	case o.Client == nil || o.Now == nil || o.Log == nil:
-		return preset, errors.New("HTTP client, clock and log are required")
 	case !known:
 		return preset, fmt.Errorf("preset %q is unknown; choose one of %s, or none", o.Preset, strings.Join(PresetNames(), ", "))
 	}
