@@ -34,6 +34,7 @@ type Options struct {
 	Log     *slog.Logger
 	Level   *slog.LevelVar // of Log, so that a reload can change it
 	Version string
+	Now     func() time.Time // default time.Now
 }
 
 // App is one running Gatehouse.
@@ -45,23 +46,27 @@ type App struct {
 	routes atomic.Pointer[http.Handler]
 	config atomic.Pointer[config.Config] // in force
 
-	state    *State
-	audit    *audit.Log
-	keys     *jose.SigningKeys
-	signin   *signin.Service
-	authsrv  *authserver.Server
-	authn    *authn.Authenticator
-	sessions *session.Table
-	tokens   *tokenCheck
-	gateway  *gateway.Gateway
-	targets  *targetSet
-	issuers  *keySets
-	health   *web.Health
+	state     *State
+	audit     *audit.Log
+	keys      *jose.SigningKeys
+	signin    *signin.Service
+	providers *providerSet
+	authsrv   *authserver.Server
+	authn     *authn.Authenticator
+	sessions  *session.Table
+	tokens    *tokenCheck
+	gateway   *gateway.Gateway
+	targets   *targetSet
+	issuers   *keySets
+	health    *web.Health
 }
 
 // New builds everything and takes the address, but serves nothing yet. When it returns an error, whatever had been
 // started is stopped again.
 func New(ctx context.Context, o Options) (*App, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	a := &App{Options: o, life: newLifecycle(o.Log), seen: fingerprint(o.File)}
 	if err := a.build(ctx); err != nil {
 		return nil, a.Abandon(err)
@@ -79,39 +84,41 @@ func (a *App) build(ctx context.Context) error {
 	if a.server, err = a.listen(ctx, c); err != nil {
 		return err
 	}
-	if a.state, err = OpenState(ctx, c, a.Log, time.Now); err != nil {
+	if a.state, err = OpenState(ctx, c, a.Log, a.Now); err != nil {
 		return err
 	}
 	a.life.closes("database", func(context.Context) error { return a.state.Store.Close() })
 	a.life.runs(ctx, "revocations", a.state.Store.WatchRevocations)
 	a.life.runs(ctx, "housekeeping", a.purge)
 
-	if a.audit, err = audit.Open(audit.Options{Dir: filepath.Join(c.StateDir, "audit"), Now: time.Now, Log: a.Log}); err != nil {
+	if a.audit, err = audit.Open(audit.Options{Dir: filepath.Join(c.StateDir, "audit"), Now: a.Now, Log: a.Log}); err != nil {
 		return err
 	}
 	a.life.runs(ctx, "audit records", a.audit.Run)
 
-	if a.keys, err = a.state.SigningKeys(ctx, c, a.Log, time.Now); err != nil {
+	if a.keys, err = a.state.SigningKeys(ctx, c, a.Log, a.Now); err != nil {
 		return err
 	}
 	a.life.runs(ctx, "signing keys", a.keys.Run)
 
+	a.providers = &providerSet{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
+	a.life.closes("identity providers", func(ctx context.Context) error { return stopProviders(a.providers.adopt(ctx, nil)) })
 	if a.signin, err = signin.New(signin.Options{
 		PublicURL: c.PublicURL.URL(), Issuer: c.Issuer(), Store: a.state.Store, Keys: a.state.Keys,
 		ClientIP: web.ClientIP, Log: a.Log, Audit: a.audit, Idle: c.SignIn.Session.Idle, Absolute: c.SignIn.Session.Absolute,
-		NoPasskeys: !c.SignIn.Passkeys,
+		NoPasskeys: !c.SignIn.Passkeys, Now: a.Now,
 	}); err != nil {
 		return err
 	}
 	if a.authsrv, err = authserver.New(authserver.Options{
 		Issuer: c.Issuer(), Store: a.state.Store, Signing: a.keys, SignIn: a.signin, Keys: a.state.Keys,
 		Limits: authserver.Limits{RegistrationsPerAddress: c.Registration.RatePerMinute},
-		Audit:  a.audit, Log: a.Log,
+		Audit:  a.audit, Log: a.Log, Now: a.Now,
 	}); err != nil {
 		return err
 	}
 	if a.authn, err = authn.New(authn.Options{
-		Revocations: revocations{a}, Now: time.Now, Log: a.Log,
+		Revocations: revocations{a}, Now: a.Now, Log: a.Log,
 	}); err != nil {
 		return err
 	}
@@ -121,9 +128,9 @@ func (a *App) build(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	a.targets = &targetSet{client: web.NewTargetClient(web.ClientOptions{}), log: a.Log, now: time.Now, version: a.Version, closing: make(chan struct{})}
+	a.targets = &targetSet{client: web.NewTargetClient(web.ClientOptions{}), log: a.Log, now: a.Now, version: a.Version, closing: make(chan struct{})}
 	a.life.closes("targets", a.targets.stopAll)
-	a.issuers = &keySets{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: time.Now}
+	a.issuers = &keySets{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
 	a.life.closes("keys of issuers", func(ctx context.Context) error { return stopKeySets(a.issuers.adopt(ctx, nil)) })
 	a.life.runs(ctx, "sessions", a.sessions.Run)
 	a.tokens = newTokenCheck(a.authn)
@@ -133,7 +140,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.life.runs(ctx, "gateway", a.gateway.Run)
-	a.health = web.NewHealth(a.databaseHealth(), a.auditHealth(), a.targetsHealth())
+	a.health = web.NewHealth(a.databaseHealth(), a.auditHealth(), a.targetsHealth(), a.providersHealth())
 	return a.apply(ctx, c)
 }
 
@@ -200,7 +207,7 @@ type First struct {
 
 // FirstUser makes a user with a random password when there is none.
 func (a *App) FirstUser(ctx context.Context, username string) (First, error) {
-	users := signin.NewUsers(a.state.Store, time.Now)
+	users := signin.NewUsers(a.state.Store, a.Now)
 	u, password, created, err := users.Bootstrap(ctx, signin.UserSpec{Username: username, Groups: []string{"administrators"}})
 	if err != nil {
 		return First{}, fmt.Errorf("make the first user: %w", err)
@@ -230,5 +237,5 @@ func (r revocations) Revoked(key identity.PersonKey, grant identity.GrantID, cli
 
 // Current implements authn.Revocations.
 func (r revocations) Current() bool {
-	return time.Since(r.app.state.Store.RevocationsLoaded()) <= r.app.config.Load().MaxStale
+	return r.app.Now().Sub(r.app.state.Store.RevocationsLoaded()) <= r.app.config.Load().MaxStale
 }

@@ -47,3 +47,17 @@ func (a *App) targetsHealth() web.Dependency {
 		return web.OK, ""
 	}}
 }
+
+// providersHealth is degraded when people cannot sign in at an identity provider: those who are signed in go on.
+func (a *App) providersHealth() web.Dependency {
+	return web.Dependency{Name: "identity providers", Check: func(context.Context) (web.State, string) {
+		var troubles []string
+		for _, t := range a.signin.Troubles() {
+			troubles = append(troubles, t.Provider+": "+t.Text)
+		}
+		if len(troubles) > 0 {
+			return web.Degraded, strings.Join(troubles, ", ")
+		}
+		return web.OK, ""
+	}}
+}

@@ -34,6 +34,7 @@ type house struct {
 	url  string // public_url
 	base string // what every configuration of this house begins with
 	log  *logText
+	now  func() time.Time // nil: the time of day
 
 	app    *App
 	hup    chan os.Signal
@@ -119,7 +120,7 @@ func (h *house) tryStart() error {
 	// Not the program's own logger: that one would hide a secret that some code logs by mistake.
 	log := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: level}))
 	ctx, cancel := context.WithCancel(context.Background())
-	a, err := New(ctx, Options{Config: h.config(), File: h.file, Log: log, Level: level, Version: "test"})
+	a, err := New(ctx, Options{Config: h.config(), File: h.file, Log: log, Level: level, Version: "test", Now: h.now})
 	if err != nil {
 		cancel()
 		return err

@@ -30,6 +30,14 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
+	providers, err := a.providers.plan(c)
+	if err != nil {
+		return err
+	}
+	signIn := signInSettings(c, providers)
+	if err := signIn.Check(); err != nil {
+		return err
+	}
 	var endpoints []*authn.Endpoint
 	var snapshot gateway.Snapshot
 	for _, e := range c.Endpoints {
@@ -58,13 +66,16 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	if err := a.authsrv.Swap(clients); err != nil { // never: the snapshot was checked
 		return err
 	}
+	if err := a.signin.Swap(signIn); err != nil { // never, after Check
+		return err
+	}
 	a.tokens.swap(endpoints)
 	routes := a.newRoutes(site)
 	a.config.Store(c)
 	a.routes.Store(&routes)
 	a.Level.Set(c.Log.Level)
 	a.targets.retire(a.targets.adopt(ctx, targets), unused)
-	return stopKeySets(a.issuers.adopt(ctx, remote))
+	return errors.Join(stopProviders(a.providers.adopt(ctx, providers)), stopKeySets(a.issuers.adopt(ctx, remote)))
 }
 
 // gatewayEndpoint translates an endpoint's targets and policy.

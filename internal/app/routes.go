@@ -65,7 +65,7 @@ func (a *App) newRoutes(s *site) http.Handler {
 	for _, r := range a.authsrv.BrowserRoutes() {
 		mux.Handle(r.Pattern, r.Handler)
 	}
-	if s.config.SignIn.Users {
+	if s.config.SignIn.Users || len(s.config.SignIn.OIDC) > 0 {
 		for _, r := range a.signin.Routes() {
 			mux.Handle(r.Pattern, r.Handler)
 		}
@@ -94,7 +94,7 @@ func (a *App) front(s *site, mux http.Handler) http.Handler {
 	return web.Chain(mux,
 		web.WithRequestID,
 		web.WithClientIP(proxies),
-		web.Record(a.Log, time.Now),
+		web.Record(a.Log, a.Now),
 		web.Recover(a.Log),
 		web.SecurityHeaders(public.Scheme == "https"),
 		exceptProbes(web.HostCheck(web.OwnHosts(public, s.config.Listen))),
@@ -119,7 +119,7 @@ func exceptProbes(m web.Middleware) web.Middleware {
 
 // newPortal makes the pages about what can be connected to.
 func (a *App) newPortal(c *config.Config) (*portal.Portal, error) {
-	o := portal.Options{SignIn: a.signin, Store: a.state.Store, Log: a.Log, Audit: a.audit}
+	o := portal.Options{SignIn: a.signin, Store: a.state.Store, Log: a.Log, Audit: a.audit, Now: a.Now}
 	for _, e := range c.Endpoints {
 		o.Endpoints = append(o.Endpoints, portal.Endpoint{URL: c.Resource(e.Path), Targets: e.Targets})
 	}

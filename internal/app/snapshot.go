@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"gatehouse/internal/authn"
 	"gatehouse/internal/authserver"
 	"gatehouse/internal/config"
+	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/policy"
@@ -110,28 +112,38 @@ func authnEndpoint(c *config.Config, e config.Endpoint, own jose.KeySource, remo
 		ExtraScopes: e.Scopes.Advertised, Anonymous: e.Access.Anonymous}
 	for _, name := range e.Issuers {
 		if name == config.Gatehouse {
-			out.Authorizers = append(out.Authorizers, &authn.Authorizer{Name: name, Own: true, Issuer: c.Issuer(), Keys: own})
+			rule, err := vouchers(c)
+			if err != nil {
+				return nil, err
+			}
+			out.Authorizers = append(out.Authorizers, &authn.Authorizer{Name: name, Own: true, Issuer: c.Issuer(), Keys: own, CustomClaims: []*identity.Rule{rule}})
 			continue
 		}
 		for _, a := range c.Authorizers {
-			if a.Name == name {
-				out.Authorizers = append(out.Authorizers, authorizerOf(c, a, own, remote))
+			if a.Name != name {
+				continue
 			}
+			authorizer, err := authorizerOf(c, a, own, remote)
+			if err != nil {
+				return nil, err
+			}
+			out.Authorizers = append(out.Authorizers, authorizer)
 		}
 	}
 	return out, out.Validate()
 }
 
-func authorizerOf(c *config.Config, a config.Authorizer, own jose.KeySource, remote *issuers) *authn.Authorizer {
+func authorizerOf(c *config.Config, a config.Authorizer, own jose.KeySource, remote *issuers) (*authn.Authorizer, error) {
 	out := &authn.Authorizer{
 		Name: a.Name, Introspection: remote.introspectors[introspectionOf(a)], AllowedAudience: a.AllowedAudience, NoAudience: len(a.AllowedAudience) == 0,
 		AllowedClients: a.AllowedClients, AllowedScopes: a.AllowedScopes, AdvertisedScopes: a.AdvertisedScopes,
 		CustomClaims: a.CustomClaims,
 	}
 	if c.IsOwn(a.DiscoveryURL) {
-		out.Issuer, out.Keys = c.Issuer(), own
-		return out
+		rule, err := vouchers(c)
+		out.Issuer, out.Keys, out.CustomClaims = c.Issuer(), own, append(slices.Clip(out.CustomClaims), rule)
+		return out, err
 	}
 	out.Keys = remote.keys[a.DiscoveryURL].RemoteKeys
-	return out
+	return out, nil
 }

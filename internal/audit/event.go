@@ -73,7 +73,8 @@ type Event struct {
 	Endpoint  string
 	Target    string
 	Method    string // of MCP, or of the sign-in; "device" where a device was allowed
-	Name      string // of the tool, prompt or resource
+	Provider  string // the identity provider that vouched, or did not
+	Name      string // of the tool, prompt or resource; or what an identity provider calls the person
 	Decision  Decision
 	Reason    string // a fixed phrase, never what somebody typed
 	Outcome   string // how an allowed call ended: ok, error, cancelled, …
@@ -96,6 +97,7 @@ type line struct {
 	Endpoint   string            `json:"endpoint,omitempty"`
 	Target     string            `json:"target,omitempty"`
 	Method     string            `json:"method,omitempty"`
+	Provider   string            `json:"provider,omitempty"`
 	Name       string            `json:"name,omitempty"`
 	Decision   Decision          `json:"decision,omitempty"`
 	Reason     string            `json:"reason,omitempty"`
@@ -116,7 +118,7 @@ func encode(e Event) ([]byte, error) {
 		Version: 1, Time: e.Time.UTC().Format(time.RFC3339Nano), Kind: e.Kind, RequestID: bounded(e.RequestID),
 		Issuer: identity.Issuer(bounded(string(e.Person.Issuer))), Subject: bounded(e.Person.Subject), Actor: bounded(e.Actor),
 		Client: identity.ClientID(cut(string(e.Client), maxClient)), Grant: identity.GrantID(bounded(string(e.Grant))), Scopes: bounded(e.Scopes.String()),
-		Endpoint: bounded(e.Endpoint), Target: bounded(e.Target), Method: bounded(e.Method), Name: bounded(e.Name),
+		Endpoint: bounded(e.Endpoint), Target: bounded(e.Target), Method: bounded(e.Method), Provider: bounded(e.Provider), Name: bounded(e.Name),
 		Decision: e.Decision, Reason: bounded(e.Reason), Outcome: bounded(e.Outcome),
 		DurationMS: float64(e.Duration.Microseconds()) / 1000,
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,18 +22,14 @@ const codeLifetime = time.Minute
 
 // consentPage is the data of templates/consent.html.
 type consentPage struct {
+	identity.ClientFacts
+
 	Client       string
-	ClientID     string // shown for clients that an administrator wrote down, whose ids people may know
-	Verified     bool   // an administrator vouches for the client
-	RedirectHost string
-	Loopback     bool   // the answer goes to a program on this device, whoever it is
-	App          bool   // the answer goes to an application by its private scheme
-	Resource     string // URL of the endpoint, or the client's own audience; empty when only the person's identity is asked for
-	ResourceName string
 	Scopes       []scopeText
-	StayDays     int // how long access may last without another sign-in; 0 for no longer than one access token
+	Stay         string // how long access may last without another sign-in; empty for no longer than one access token
 	Person       string
 	PersonDetail string
+	Provider     string // the identity provider that vouches for the person
 
 	Transaction, Token string // hidden fields
 }
@@ -56,11 +53,14 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	who, ok := s.SignIn.Current(r)
+	if r.Method == http.MethodPost && params.Get("decision") == "cancel" {
+		return s.cancel(w, r, t)
+	}
 	if !ok || t.needsSignIn(who.AuthTime) {
 		if t.Silent {
 			return s.answerUnasked(w, r, t, client, refuse(codeLoginRequired, "nobody is signed in, or not recently enough"))
 		}
-		s.SignIn.Start(w, r, identity.SignInStart{ReturnTo: consentPath(params.Get("tx")), LoginHint: t.LoginHint, ClientName: client.Name, Reauthenticate: ok})
+		s.SignIn.Start(w, r, s.signInStart(t, client, params.Get("tx"), ok))
 		return nil
 	}
 	switch {
@@ -77,6 +77,29 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	data := s.consentData(t, client, who)
 	data.Transaction, data.Token = params.Get("tx"), s.consentToken(t, who)
 	return page.Render(w, r, http.StatusOK, "consent", data)
+}
+
+// signInStart says on whose behalf somebody signs in.
+func (s *Server) signInStart(t *transaction, client *Client, sealed string, again bool) identity.SignInStart {
+	facts := s.clientFacts(t, client)
+	return identity.SignInStart{
+		ReturnTo: consentPath(sealed), LoginHint: t.LoginHint, ClientName: clientName(client), Reauthenticate: again, OtherAccount: t.Ask, Client: &facts,
+	}
+}
+
+// cancel is for people who go back before they signed in. They have seen a page, which names where they go.
+func (s *Server) cancel(w http.ResponseWriter, r *http.Request, t *transaction) error {
+	if err := s.checkSameOrigin(r); err != nil {
+		return err
+	}
+	return s.finish(r, t, func() error {
+		event := audit.Event{Kind: audit.KindDeny, Client: t.Client, Endpoint: t.Resource, Decision: audit.Deny, Reason: "went back before signing in"}
+		if err := s.record(r, event); err != nil {
+			return err
+		}
+		s.answerError(w, r, t, refuse(codeAccessDenied, "the person did not want to sign in"))
+		return nil
+	})
 }
 
 // consentToken proves that a form was made for this transaction in this browser session (checklist 26).
@@ -114,8 +137,9 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, t *transaction, 
 		if err := s.SignIn.End(w, r); err != nil {
 			return unavailable(err)
 		}
-		w.Header().Set("Location", consentPath(form.Get("tx")))
-		w.WriteHeader(http.StatusSeeOther)
+		start := s.signInStart(t, client, form.Get("tx"), false)
+		start.OtherAccount = true // or the identity provider would send the same person back
+		s.SignIn.Start(w, r, start)
 		return nil
 	}
 	return refuse(codeInvalidRequest, "the form has no decision")
@@ -150,6 +174,7 @@ func (s *Server) allow(w http.ResponseWriter, r *http.Request, t *transaction, c
 		Hash: hash(code), Grant: identity.GrantID(rand.Text()), Person: who.Person.Key, Client: t.Client, ClientName: client.Name,
 		RedirectURI: t.RedirectURI, Challenge: t.Challenge, Resource: t.Resource, Nonce: t.Nonce, Scopes: t.Scopes,
 		AuthTime: who.AuthTime, Expires: s.Now().Add(codeLifetime), SessionID: who.SessionID, Methods: who.Methods,
+		IDPSession: who.IDPSession,
 	}
 	event := audit.Event{Kind: audit.KindConsent, Person: saved.Person, Client: t.Client, Grant: saved.Grant, Scopes: t.Scopes,
 		Endpoint: t.Resource, Decision: audit.Allow}
@@ -191,37 +216,56 @@ func newToken() string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-func (s *Server) consentData(t *transaction, client *Client, who *identity.SignedIn) *consentPage {
-	data := &consentPage{
-		Client: client.Name, Verified: !client.registered,
-		RedirectHost: redirectHost(t.RedirectURI), Loopback: isLoopback(t.RedirectURI),
-		Resource: cmp.Or(t.Resource, client.Audience), Person: who.Person.Username,
+// clientFacts is what a person should know before they decide, and before they go to an identity provider.
+func (s *Server) clientFacts(t *transaction, client *Client) identity.ClientFacts {
+	facts := identity.ClientFacts{
+		Verified: !client.registered, RedirectHost: redirectHost(t.RedirectURI), Loopback: isLoopback(t.RedirectURI),
+		Resource: cmp.Or(t.Resource, client.Audience),
 	}
-	data.App = strings.HasSuffix(data.RedirectHost, ":")
-	if client.registered && data.Client == "" {
-		data.Client = "An application without a name"
-	}
-	if data.Verified {
-		data.ClientID = string(client.ID)
+	facts.App = strings.HasSuffix(facts.RedirectHost, ":")
+	if facts.Verified {
+		facts.ClientID = string(client.ID)
 	}
 	for _, r := range s.current.Load().resources {
 		if r.URL == t.Resource {
-			data.ResourceName = r.Name
+			facts.ResourceName = r.Name
 		}
+	}
+	return facts
+}
+
+// clientName is never empty.
+func clientName(client *Client) string {
+	return cmp.Or(client.Name, "An application without a name")
+}
+
+func (s *Server) consentData(t *transaction, client *Client, who *identity.SignedIn) *consentPage {
+	data := &consentPage{
+		ClientFacts: s.clientFacts(t, client), Client: clientName(client), Person: cmp.Or(who.Person.Username, who.Person.Name),
+		Provider: who.ProviderLabel, Stay: stay(client, who),
 	}
 	for _, scope := range t.Scopes {
 		data.Scopes = append(data.Scopes, scopeText{scope, describeScope(scope)})
-	}
-	if client.allows(GrantRefresh) {
-		data.StayDays = int(client.Lifetimes.Refresh / (24 * time.Hour))
-	}
-	if data.Person == "" {
-		data.Person = who.Person.Name
 	}
 	if data.PersonDetail = who.Person.Name; data.PersonDetail == data.Person || data.PersonDetail == "" {
 		data.PersonDetail = who.Person.Email
 	}
 	return data
+}
+
+// stay says how long a client can have access without another sign-in.
+func stay(client *Client, who *identity.SignedIn) string {
+	const day = 24 * time.Hour
+	switch longest := client.Lifetimes.Refresh; {
+	case !client.allows(GrantRefresh):
+		return ""
+	case who.AccessFor > 0 && who.AccessFor < longest:
+		return fmt.Sprintf("%d hours", who.AccessFor/time.Hour)
+	case longest >= 2*day:
+		return fmt.Sprintf("%d days", longest/day)
+	default:
+		return fmt.Sprintf("%d hours", max(1, longest/time.Hour))
+	}
 }
 
 // describeScope says a standard scope in words. What an endpoint's own scope means only its name can tell.

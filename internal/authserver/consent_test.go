@@ -182,10 +182,12 @@ func TestNotYou(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	form := h.consentForm(authorizeParams(nil), "switch")
-	w := h.decide(form)
-	location := w.Header().Get("Location")
-	if w.Code != http.StatusSeeOther || location != "/consent?tx="+form.Get("tx") {
-		t.Fatalf("status %d, location %q", w.Code, location)
+	location := "/consent?tx=" + form.Get("tx")
+	if w := h.decide(form); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/signin" {
+		t.Fatalf("status %d, location %q", w.Code, w.Header().Get("Location"))
+	}
+	if last := h.signIn.starts[len(h.signIn.starts)-1]; last.ReturnTo != location || !last.OtherAccount {
+		t.Errorf("the sign-in was started with %+v", last)
 	}
 	if w := h.do(request{path: location, session: "a"}); w.Header().Get("Location") != "/signin" {
 		t.Errorf("still signed in: status %d", w.Code)

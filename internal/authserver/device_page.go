@@ -177,8 +177,7 @@ func (s *Server) decideDevice(w http.ResponseWriter, r *http.Request, who *ident
 		if err := s.SignIn.End(w, r); err != nil {
 			return unavailable(err)
 		}
-		w.Header().Set("Location", deviceURL(userCode))
-		w.WriteHeader(http.StatusSeeOther)
+		s.SignIn.Start(w, r, identity.SignInStart{ReturnTo: deviceURL(userCode), OtherAccount: true})
 		return nil
 	}
 	found, err := s.findDevice(r, userCode)
@@ -211,7 +210,7 @@ func (s *Server) allowDevice(w http.ResponseWriter, r *http.Request, who *identi
 	code := store.Code{
 		Hash: d.Hash, Grant: identity.GrantID(rand.Text()), Person: who.Person.Key, Client: d.Client, ClientName: d.client.Name,
 		Resource: d.Resource, Scopes: d.Scopes, AuthTime: who.AuthTime, Expires: s.Now().Add(deviceRedeem),
-		SessionID: who.SessionID, Methods: who.Methods,
+		SessionID: who.SessionID, Methods: who.Methods, IDPSession: who.IDPSession,
 	}
 	event := audit.Event{Kind: audit.KindConsent, Person: code.Person, Client: code.Client, Grant: code.Grant, Scopes: code.Scopes,
 		Endpoint: code.Resource, Decision: audit.Allow, Method: methodDevice}

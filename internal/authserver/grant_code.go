@@ -65,7 +65,7 @@ func newGrant(code *store.Code, req *redemption) (grant store.Grant, refresh str
 	grant = store.Grant{
 		ID: code.Grant, Person: code.Person, Client: code.Client, ClientName: code.ClientName, Resource: code.Resource,
 		Scopes: code.Scopes, CreatedAt: req.now, AuthTime: code.AuthTime, LastUsed: req.now, Expires: req.now.Add(lifetimes.Access),
-		SessionID: code.SessionID, Methods: code.Methods,
+		SessionID: code.SessionID, Methods: code.Methods, IDPSession: code.IDPSession,
 	}
 	if !req.client.allows(GrantRefresh) {
 		return grant, ""

@@ -64,6 +64,10 @@ func (s *Server) accessClaims(req *redemption, what *issue) map[string]any {
 		"client_id": req.client.ID, "scope": what.scopes.String(), "auth_time": what.grant.AuthTime.Unix(),
 		identity.GrantClaim: what.grant.ID,
 	})
+	setText(claims, identity.ProviderClaim, what.person.Provider)
+	if what.person.GroupsUnknown { // as an issuer says it, so that a rule on groups knows that it knows nothing (OpenID Connect Core §5.6.2)
+		claims["_claim_names"] = map[string]any{"groups": "idp"}
+	}
 	return claims
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/internal/identity"
 	"gatehouse/internal/oauthclient"
 )
 
@@ -59,6 +60,14 @@ func (k *checker) provider(path string, p *OIDC) {
 		k.bad(path+".client_id", "is empty", "Copy it from the application at the provider.")
 	}
 	k.scopeList(path+".scopes", p.Scopes)
+	for j, name := range p.Claims {
+		if identity.ReservedClaim(name) || name == "" || strings.ContainsAny(name, " \"\\") {
+			k.bad(fmt.Sprintf("%s.claims[%d]", path, j), fmt.Sprintf("%q is set by Gatehouse, or is no name of a claim", name), "Name claims that the provider puts into ID tokens, such as department.")
+		}
+	}
+	if p.Hidden && len(p.EmailDomains) == 0 {
+		k.bad(path+".hidden", "leaves no way to this provider", "Give it email_domains.")
+	}
 	preset, known := oauthclient.LookupPreset(p.Preset)
 	if err := preset.CheckDiscoveryURL(p.DiscoveryURL); known && err != nil && len(k.faults) == before {
 		k.bad(path+".discovery_url", fmt.Sprintf("does not look like one of %s, such as %s", p.Preset, preset.DiscoveryExample), sentence(preset.FormHint))

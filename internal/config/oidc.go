@@ -28,7 +28,9 @@ type OIDC struct {
 	Parameters   map[string]string `yaml:"authorize_params" doc:"Further parameters of the authorization request."`
 	GroupsClaim  string            `yaml:"groups_claim" doc:"Path of the claim that holds groups. Without it: the preset's, else none."`
 	Require      *identity.Rule    `yaml:"require" doc:"Claim rule that a person must satisfy to sign in, and at every check."`
+	Claims       []string          `yaml:"claims" doc:"Claims of the provider that tokens carry, for access rules. User name and groups they carry in any case."`
 	EmailDomains []string          `yaml:"email_domains" doc:"E-mail addresses of these domains lead to this provider. It does not limit who may sign in: require does."`
+	Hidden       bool              `yaml:"hidden" doc:"The sign-in page does not offer it: only an e-mail address leads there."`
 }
 
 // PrivateKey is a client's key.

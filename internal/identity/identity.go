@@ -46,7 +46,9 @@ type Person struct {
 	Email         string
 	EmailVerified bool
 	Groups        []string
-	Claims        Claims // what an administrator added with --claim
+	GroupsUnknown bool   // the provider does not list them all: rules on groups must deny
+	Claims        Claims // what goes into tokens besides: an administrator added it with --claim, or chose it from what the provider says
+	Provider      string // which identity provider vouches for the person, by its name here; empty for built-in users
 }
 
 // SignedIn is a person at a browser: what the authorization server learns from a sign-in back end.
@@ -55,6 +57,10 @@ type SignedIn struct {
 	SessionID string // stable for one browser session; never the cookie value
 	AuthTime  time.Time
 	Methods   []string // RFC 8176 values: "pwd", "hwk", "user", …
+
+	ProviderLabel string        // what people call the person's identity provider; empty for built-in users
+	IDPSession    string        // sid: what the identity provider calls its own session, if it does
+	AccessFor     time.Duration // how long clients can have access at most before another sign-in; 0 for no such limit
 }
 
 // Principal is who stands behind one request: the result of checking one access token.
@@ -78,4 +84,21 @@ type SignInStart struct {
 	LoginHint      string // fills in the name field (OpenID Connect Core §3.1.2.1)
 	ClientName     string // the client on whose behalf, for the page
 	Reauthenticate bool   // ask again even when somebody is signed in (prompt=login, max_age)
+	OtherAccount   bool   // the person wants to be asked which account to use (prompt=select_account)
+
+	// Client is what is known about the client, for the page that asks before the browser goes to an identity
+	// provider; nil when no client asks.
+	Client *ClientFacts
+}
+
+// ClientFacts is what a person should know about a client before they decide about it.
+type ClientFacts struct {
+	Verified     bool   // an administrator, or the host that the client's id names, vouches for it
+	Host         string // that host; it counts only when Verified
+	ClientID     string // shown for clients that an administrator wrote down, whose ids people may know
+	RedirectHost string // where the answer goes
+	Loopback     bool   // that is a program on this device, whoever it is
+	App          bool   // that is an application on this device, by its private scheme
+	Resource     string // the endpoint; empty when only the person's identity is asked for
+	ResourceName string
 }

@@ -1,7 +1,10 @@
 package identity
 
-// GrantClaim names the grant in Gatehouse's own access tokens. It is private to Gatehouse.
-const GrantClaim = "gid"
+// The claims of Gatehouse's own access tokens that are private to it.
+const (
+	GrantClaim    = "gid" // the grant
+	ProviderClaim = "idp" // the name of the identity provider that vouches for the person; absent for built-in users
+)
 
 // ProtocolClaim reports whether the protocols give a claim its meaning, so that only a server may set it (RFC 7519
 // §4.1, RFC 8693 §4, RFC 9068 §2.2, RFC 9396 §9.1, OpenID Connect Core §2, §3.1.3.6 and §5.6.2).
@@ -9,7 +12,7 @@ func ProtocolClaim(name string) bool {
 	switch name {
 	case "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "typ", "client_id", "scope", "azp", "nonce", "auth_time", "acr", "amr",
 		"sid", "at_hash", "c_hash", "s_hash", "cnf", "act", "may_act", "events", "toe", "txn", "authorization_details",
-		"token_use", "_claim_names", "_claim_sources", GrantClaim:
+		"token_use", "_claim_names", "_claim_sources", GrantClaim, ProviderClaim:
 		return true
 	}
 	return false

@@ -67,11 +67,11 @@ func text(c identity.Claims, names ...string) string {
 }
 
 // personal leaves out what belongs to the protocol, but for the names of claims that the IdP moved elsewhere: a rule on
-// one of those must not take it for absent.
+// one of those must not take it for absent. What an IdP calls idp is not our claim of that name.
 func personal(c identity.Claims) identity.Claims {
 	out := identity.Claims{}
 	for name, value := range c {
-		if !identity.ProtocolClaim(name) || name == "_claim_names" {
+		if !identity.ProtocolClaim(name) || name == "_claim_names" || name == identity.ProviderClaim {
 			out[name] = value
 		}
 	}

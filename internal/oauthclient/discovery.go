@@ -45,7 +45,7 @@ func (p *Provider) Metadata(ctx context.Context) (Metadata, error) {
 		if known == nil {
 			return Metadata{}, last
 		}
-		return *known, nil
+		return *known, nil // also when it could not be refreshed
 	}
 	fetched := p.flight.DoChan("", func() (any, error) { return p.renewMetadata(context.WithoutCancel(ctx)) })
 	select {
@@ -72,7 +72,7 @@ func (p *Provider) renewMetadata(ctx context.Context) (*Metadata, error) {
 		p.due, p.last = now.Add(metadataPause), err
 		return nil, err
 	default:
-		p.due = now.Add(metadataRetry)
+		p.due, p.last = now.Add(metadataRetry), err
 		p.o.Log.Warn("discovery document not refreshed", "provider", p.o.Name, "error", err)
 	}
 	return p.known, nil

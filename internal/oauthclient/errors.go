@@ -55,6 +55,7 @@ const (
 	ReasonTokenAuthTime    Reason = "id_token_auth_time"      // older than the max_age that we asked for
 	ReasonTokenSubject     Reason = "id_token_subject"        // missing, unusable, or another person's
 	ReasonUserinfo         Reason = "idp_userinfo_invalid"    // unreadable, or about another subject
+	ReasonTokenTooLarge    Reason = "idp_claims_too_large"    // more about one person than can be kept
 	ReasonLogoutToken      Reason = "logout_token_invalid"    // not a logout token for us
 	ReasonLogoutTokenStale Reason = "logout_token_time_wrong" // too old, or from the future
 )

@@ -30,6 +30,9 @@ type Provider struct {
 	known  *Metadata
 	due    time.Time // next fetch
 	last   error     // of the last fetch
+
+	trouble   error // of the last exchange, unless the IdP understood it
+	troubleAt time.Time
 }
 
 // New checks the options. It fetches nothing and starts nothing; Run keeps metadata and keys fresh.
@@ -71,6 +74,31 @@ func (p *Provider) Scopes() identity.Scopes { return slices.Clone(p.scopes) }
 
 // AsksForRefresh reports whether the requests are such that this IdP gives a refresh token.
 func (p *Provider) AsksForRefresh() bool { return p.preset.asksForRefresh(p.scopes) }
+
+// troubleFor is how long an IdP counts as unreachable after an exchange that it did not answer.
+const troubleFor = 5 * time.Minute
+
+// Trouble returns what stands in the way of exchanges with the IdP, as far as is known, or nil: it does not answer, its
+// discovery document cannot be used, it does not accept Gatehouse.
+func (p *Provider) Trouble() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.trouble != nil && (KindOf(p.trouble) != Temporary || p.o.Now().Sub(p.troubleAt) < troubleFor) {
+		return p.trouble
+	}
+	return p.last
+}
+
+// note remembers how an exchange ended. Anything but these two kinds means that the IdP is there and knows us.
+func (p *Provider) note(err error) {
+	kind := KindOf(err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trouble = nil
+	if err != nil && (kind == Temporary || kind == Misconfigured) {
+		p.trouble, p.troubleAt = err, p.o.Now()
+	}
+}
 
 // Issues reports whether tokens with this iss are this IdP's to judge, so that a logout token finds its provider. It
 // proves nothing.

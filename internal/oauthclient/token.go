@@ -32,8 +32,16 @@ func (t tokens) expiry(now time.Time) time.Time {
 	return now.Add(time.Duration(seconds) * time.Second)
 }
 
-// redeem asks the token endpoint.
+// redeem asks the token endpoint, and remembers whether that is possible.
 func (p *Provider) redeem(ctx context.Context, m Metadata, form url.Values) (tokens, error) {
+	t, err := p.askTokens(ctx, m, form)
+	if ctx.Err() == nil { // else it is the caller who went away
+		p.note(err)
+	}
+	return t, err
+}
+
+func (p *Provider) askTokens(ctx context.Context, m Metadata, form url.Values) (tokens, error) {
 	header := http.Header{}
 	if err := p.authenticate(m, form, header); err != nil {
 		return tokens{}, err

@@ -41,7 +41,8 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// templates holds one set for each page: the layout and that page's own definitions. It never changes.
+// templates holds one set for each page: the layout, the parts that pages share, and that page's own definitions. It
+// never changes.
 var templates = parse(templateFiles)
 
 // fence says how a page's headers differ from the default.
@@ -114,7 +115,7 @@ func parse(files fs.FS) map[string]*template.Template {
 		"asset": assetPath,
 		"date":  func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	}).ParseFS(files, "templates/layout.html"))
+	}).ParseFS(files, "templates/layout.html", "templates/parts.html"))
 	names, err := fs.Glob(files, "templates/*.html")
 	if err != nil {
 		panic(err)
@@ -122,7 +123,7 @@ func parse(files fs.FS) map[string]*template.Template {
 	sets := map[string]*template.Template{}
 	for _, file := range names {
 		name := strings.TrimSuffix(path.Base(file), ".html")
-		if name == "layout" {
+		if name == "layout" || name == "parts" {
 			continue
 		}
 		sets[name] = template.Must(template.Must(layout.Clone()).ParseFS(files, file))

@@ -11,8 +11,10 @@ import (
 
 // The addresses of the sign-in pages.
 const (
-	Path        = "/signin"
-	PasskeyPath = "/signin/passkey"
+	Path         = "/signin"
+	PasskeyPath  = "/signin/passkey"
+	ProviderPath = "/signin/provider"
+	CallbackPath = "/oauth/callback/" // and the provider's name, as registered there
 )
 
 // flowField carries, sealed, why a sign-in page is shown: from its address into its form and back.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -17,14 +18,24 @@ import (
 	"gatehouse/internal/web"
 )
 
-// Routes returns the sign-in pages.
+// Routes returns the sign-in pages of the settings in force.
 func (s *Service) Routes() []web.Route {
-	return []web.Route{
-		{Pattern: "GET " + Path, Handler: page.Handler(s.Log, s.showSignIn)},
-		{Pattern: "POST " + Path, Handler: page.Handler(s.Log, s.postPassword)},
-		{Pattern: "POST " + PasskeyPath, Handler: page.Handler(s.Log, s.postPasskey)},
-		{Pattern: "GET " + PasskeyPath, Handler: http.RedirectHandler(Path, http.StatusSeeOther)}, // the address of a form shown again
+	again := http.RedirectHandler(Path, http.StatusSeeOther) // the address of a form shown again
+	routes := []web.Route{{Pattern: "GET " + Path, Handler: page.Handler(s.Log, s.showSignIn)}}
+	settings := s.settings.Load()
+	if !settings.NoUsers {
+		routes = append(routes,
+			web.Route{Pattern: "POST " + Path, Handler: page.Handler(s.Log, s.postPassword)},
+			web.Route{Pattern: "POST " + PasskeyPath, Handler: page.Handler(s.Log, s.postPasskey)},
+			web.Route{Pattern: "GET " + PasskeyPath, Handler: again})
 	}
+	if len(settings.Providers) > 0 {
+		routes = append(routes,
+			web.Route{Pattern: "POST " + ProviderPath, Handler: page.Handler(s.Log, s.postProvider)},
+			web.Route{Pattern: "GET " + ProviderPath, Handler: again},
+			web.Route{Pattern: "GET " + CallbackPath + "{provider}", Handler: page.Handler(s.Log, s.callback)})
+	}
+	return routes
 }
 
 // form is what the "signin" page shows.
@@ -36,6 +47,13 @@ type form struct {
 	Token      string
 	Flow       string
 	Passkey    *passkeyForm // nil where browsers offer no passkeys
+
+	Passwords bool // built-in users sign in here
+	Providers []choice
+	Address   string // e-mail address as typed, which led to the one provider shown
+	Addresses bool   // there is a field for one
+	Client    *identity.ClientFacts
+	Cancel    url.Values // what the form that gives up posts back to the client's request; nil when nobody asks
 }
 
 // The answers to a sign-in that did not work. The first says nothing about which part was wrong.
@@ -62,16 +80,19 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, flo
 		return err
 	}
 	f.Flow, f.ClientName = sealed, truncate(flow.ClientName, 200)
+	s.offer(&f, flow)
 	token, browser := s.browserFormToken(w, r)
 	f.Token = token
 	if signedIn, ok := s.Current(r); ok && flow.Reauthenticate {
 		f.SignedInAs = signedIn.Person.Username
-		if f.Username == "" {
+		if f.Username == "" && signedIn.Person.Provider == "" {
 			f.Username = signedIn.Person.Username
 		}
 	}
-	if f.Passkey, err = s.beginPasskeySignIn(browser); err != nil {
-		return err
+	if f.Passwords {
+		if f.Passkey, err = s.beginPasskeySignIn(browser); err != nil {
+			return err
+		}
 	}
 	return page.Render(w, r, status, "signin", f)
 }

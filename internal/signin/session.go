@@ -18,10 +18,11 @@ import (
 // touchEvery bounds how often a session in use is written down as such.
 const touchEvery = time.Minute
 
-// cookieNames are the names of the two cookies, and whether they are bound to https.
+// cookieNames are the names of the cookies, and whether they are bound to https.
 type cookieNames struct {
 	session string // who is signed in
 	form    string // ties a sign-in form to the browser that it was shown in
+	leaving string // ties a sign-in at an identity provider to the browser that it was begun in; its state follows
 	secure  bool
 }
 
@@ -30,13 +31,13 @@ type cookieNames struct {
 // cookies between the ports of a host.
 func cookieNamesFor(public *url.URL) cookieNames {
 	if public.Scheme == "https" {
-		return cookieNames{session: "__Host-gatehouse", form: "__Host-gatehouse-form", secure: true}
+		return cookieNames{session: "__Host-gatehouse", form: "__Host-gatehouse-form", leaving: "__Host-gatehouse-idp-", secure: true}
 	}
 	name := "gatehouse"
 	if port := public.Port(); port != "" {
 		name += "-" + port
 	}
-	return cookieNames{session: name, form: name + "-form"}
+	return cookieNames{session: name, form: name + "-form", leaving: name + "-idp-"}
 }
 
 // set writes a cookie; maxAge 0 lets it end with the browser, a negative one removes it.
@@ -92,7 +93,7 @@ func (s *Service) current(r *http.Request) (*identity.SignedIn, error) {
 	if !now.Before(b.Expires) || now.Sub(b.LastSeen) >= s.Idle {
 		return nil, errNotSignedIn
 	}
-	person, err := s.Person(ctx, s.key(b.UserID))
+	signedIn, err := s.whose(ctx, b)
 	if errors.Is(err, identity.ErrGone) {
 		return nil, errNotSignedIn
 	}
@@ -108,22 +109,54 @@ func (s *Service) current(r *http.Request) (*identity.SignedIn, error) {
 			return nil, fmt.Errorf("note that a browser session is in use: %w", err)
 		}
 	}
-	return &identity.SignedIn{Person: person, SessionID: b.ID, AuthTime: b.AuthTime, Methods: b.Methods}, nil
+	return signedIn, nil
 }
 
-// Person returns the current record of a built-in user; identity.ErrGone when there is none or it is disabled.
+// whose says whom a browser session belongs to; identity.ErrGone when they may no longer be signed in.
+func (s *Service) whose(ctx context.Context, b store.BrowserSession) (*identity.SignedIn, error) {
+	out := &identity.SignedIn{SessionID: b.ID, AuthTime: b.AuthTime, Methods: b.Methods, IDPSession: b.IDPSession}
+	if b.Provider != "" {
+		return out, s.whoseFederated(ctx, b, out)
+	}
+	user, err := s.user(ctx, b.UserID)
+	if err == nil {
+		out.Person = s.personOf(user)
+	}
+	return out, err
+}
+
+// Person returns the current record of a person; identity.ErrGone when they may no longer have access. For somebody
+// whom an identity provider vouches for, it makes sure that the provider still does.
 func (s *Service) Person(ctx context.Context, key identity.PersonKey) (identity.Person, error) {
 	if key.Issuer != s.Issuer {
 		return identity.Person{}, identity.ErrGone
 	}
-	u, err := s.Store.UserByID(ctx, key.Subject)
+	federated, err := s.Store.FederatedPerson(ctx, key.Subject)
+	switch {
+	case err == nil:
+		return s.vouchedFor(ctx, federated)
+	case !errors.Is(err, store.ErrNotFound):
+		return identity.Person{}, fmt.Errorf("read person: %w", err)
+	}
+	user, err := s.user(ctx, key.Subject)
+	if err != nil {
+		return identity.Person{}, err
+	}
+	return s.personOf(user), nil
+}
+
+// user returns a built-in user who may sign in, else identity.ErrGone.
+func (s *Service) user(ctx context.Context, id string) (store.User, error) {
+	u, err := s.Store.UserByID(ctx, id)
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && u.Disabled:
-		return identity.Person{}, identity.ErrGone
+		return store.User{}, identity.ErrGone
 	case err != nil:
-		return identity.Person{}, fmt.Errorf("read user: %w", err)
+		return store.User{}, fmt.Errorf("read user: %w", err)
+	case s.settings.Load().NoUsers:
+		return store.User{}, identity.ErrGone
 	}
-	return s.personOf(u), nil
+	return u, nil
 }
 
 // End signs this browser out: the session is gone from the store and the cookie from the browser.
@@ -165,22 +198,25 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, user store.User,
 	if err := s.endStored(r); err != nil {
 		return err
 	}
-	token, now := randomBytes(), s.Now()
-	b := store.BrowserSession{
+	b, token := s.newSession(r, s.Now())
+	b.UserID, b.UserAsOf, b.Methods = user.ID, user.UpdatedAt, methods
+	if err := s.Store.CreateBrowserSession(r.Context(), b); err != nil {
+		return fmt.Errorf("open browser session: %w", err)
+	}
+	s.cookies.set(w, s.cookies.session, token, int(s.Absolute.Seconds()))
+	return nil
+}
+
+// newSession makes a session that is nobody's yet, and the cookie that goes with it.
+func (s *Service) newSession(r *http.Request, now time.Time) (b store.BrowserSession, cookie string) {
+	token := randomBytes()
+	return store.BrowserSession{
 		TokenHash: tokenHash(token),
 		ID:        base64.RawURLEncoding.EncodeToString(randomBytes()[:16]),
-		UserID:    user.ID,
-		UserAsOf:  user.UpdatedAt,
 		AuthTime:  now,
 		CreatedAt: now,
 		LastSeen:  now,
 		Expires:   now.Add(s.Absolute),
-		Methods:   methods,
 		UserAgent: truncate(r.UserAgent(), 200),
-	}
-	if err := s.Store.CreateBrowserSession(r.Context(), b); err != nil {
-		return fmt.Errorf("open browser session: %w", err)
-	}
-	s.cookies.set(w, s.cookies.session, base64.RawURLEncoding.EncodeToString(token), int(s.Absolute.Seconds()))
-	return nil
+	}, base64.RawURLEncoding.EncodeToString(token)
 }

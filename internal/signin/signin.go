@@ -1,7 +1,8 @@
-// Package signin knows who sits at a browser: built-in users, their passwords and passkeys, the browser sessions, and
-// the pages on which a person signs in. The authorization server asks it through a small interface of its own
-// (Current, Start, Person, End). It issues no token, asks for no consent and decides no access; the account page
-// belongs to portal, the look of the pages to page.
+// Package signin knows who sits at a browser: built-in users with their passwords and passkeys, people for whom an
+// identity provider vouches, the browser sessions, and the pages on which a person signs in. The authorization server
+// asks it through a small interface of its own (Current, Start, Person, End). It issues no token, asks for no consent
+// and decides no access; the account page belongs to portal, the look of the pages to page, what is said between
+// Gatehouse and an identity provider to oauthclient.
 package signin
 
 import (
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-webauthn/webauthn/webauthn"
@@ -43,7 +45,8 @@ type Options struct {
 	Idle      time.Duration    // default DefaultIdle: a session unused for so long ends
 	Absolute  time.Duration    // default DefaultAbsolute: a session ends after so long in any case
 
-	NoPasskeys bool // people sign in with their passwords only
+	NoPasskeys bool // built-in users sign in with their passwords only
+	Settings   Settings
 }
 
 func (o *Options) validate() error {
@@ -81,6 +84,11 @@ type Service struct {
 	origin   *http.CrossOriginProtection
 	passkeys *webauthn.WebAuthn // nil when they are off, and where browsers offer none: a host that is an IP address
 	slowed   *web.RateLimiter   // of the records about attempts that came too fast
+	leaving  *web.RateLimiter   // of browsers that go to an identity provider, by address
+	pending  *seal.Box          // sign-ins that are under way at an identity provider
+	idTokens *seal.Box          // ID tokens of browser sessions
+
+	settings atomic.Pointer[Settings]
 }
 
 // New builds the service.
@@ -98,6 +106,12 @@ func New(o Options) (*Service, error) {
 		forms:    o.Keys.MAC("sign-in form"),
 		origin:   http.NewCrossOriginProtection(),
 		slowed:   web.NewRateLimiter(web.RateOptions{Every: time.Minute, Burst: 1, Now: o.Now}),
+		leaving:  web.NewRateLimiter(web.RateOptions{Every: 2 * time.Second, Burst: 30, Now: o.Now}),
+		pending:  o.Keys.Box("sign-in at an identity provider"),
+		idTokens: o.Keys.Box("ID token of a browser session"),
+	}
+	if err := s.Swap(o.Settings); err != nil {
+		return nil, err
 	}
 	origin := o.PublicURL.Scheme + "://" + o.PublicURL.Host
 	if err := s.origin.AddTrustedOrigin(origin); err != nil {

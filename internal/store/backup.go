@@ -88,15 +88,18 @@ func restore(ctx context.Context, backup string, o Options) (kept string, err er
 }
 
 // AfterRestore ends what may have been used since the backup was made: codes, waiting devices, browser sessions, grants
-// with their refresh tokens, and every access token issued until now. Users, passkeys, keys and revocations stay. It is
-// for a database that another program brought back; Restore does it by itself.
+// with their refresh tokens, those of identity providers, and every access token issued until now. Users, passkeys, keys
+// and revocations stay. It is for a database that another program brought back; Restore does it by itself.
 func (s *Store) AfterRestore(ctx context.Context) error {
 	const reason = "database restored from a backup"
 	return wrap("end what the backup would revive", s.revoke(ctx, func(tx conn) ([]Revocation, error) {
 		if err := s.endGrants(ctx, tx, "1 = 1", reason); err != nil {
 			return nil, err
 		}
-		for _, query := range []string{`DELETE FROM codes`, `DELETE FROM device_requests`, `DELETE FROM browser_sessions`, `DELETE FROM refresh_tokens`} {
+		for _, query := range []string{
+			`DELETE FROM codes`, `DELETE FROM device_requests`, `DELETE FROM browser_sessions`, `DELETE FROM refresh_tokens`,
+			`DELETE FROM pending_sign_ins`, `UPDATE federated_people SET sealed = NULL, lease = '', lease_until = 0`,
+		} {
 			if _, err := tx.exec(ctx, query); err != nil {
 				return nil, err
 			}

@@ -23,9 +23,10 @@ type Code struct {
 	Expires     time.Time
 	SessionID   string
 	Methods     []string
+	IDPSession  string // sid: the session at the identity provider that the grant rests on
 }
 
-const codeColumns = `hash, grant_id, issuer, subject, client, client_name, redirect_uri, challenge, resource, nonce, scopes, auth_time, expires, session_id, methods_json`
+const codeColumns = `hash, grant_id, issuer, subject, client, client_name, redirect_uri, challenge, resource, nonce, scopes, auth_time, expires, session_id, methods_json, idp_session`
 
 // storedCode is a code and whether it still may be redeemed.
 type storedCode struct {
@@ -37,7 +38,7 @@ type storedCode struct {
 func scanCode(r row) (c storedCode, err error) {
 	err = r.Scan(&c.Hash, &c.Grant, &c.Person.Issuer, &c.Person.Subject, &c.Client, &c.ClientName, &c.RedirectURI, &c.Challenge,
 		&c.Resource, &c.Nonce, asScopes{&c.Scopes}, atTime{&c.AuthTime}, atTime{&c.Expires}, &c.SessionID, fromJSON{&c.Methods},
-		atTime{&c.takenAt}, &c.revoked)
+		&c.IDPSession, atTime{&c.takenAt}, &c.revoked)
 	return c, err
 }
 
@@ -51,9 +52,9 @@ func (s *Store) SaveCode(ctx context.Context, c Code) error {
 }
 
 func insertCode(ctx context.Context, tx conn, c Code, methods string) error {
-	n, err := tx.exec(ctx, `INSERT INTO codes (`+codeColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+	n, err := tx.exec(ctx, `INSERT INTO codes (`+codeColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		c.Hash, c.Grant, c.Person.Issuer, c.Person.Subject, c.Client, forDisplay(c.ClientName), c.RedirectURI, c.Challenge,
-		c.Resource, c.Nonce, c.Scopes.String(), micros(c.AuthTime), micros(c.Expires), c.SessionID, methods)
+		c.Resource, c.Nonce, c.Scopes.String(), micros(c.AuthTime), micros(c.Expires), c.SessionID, methods, c.IDPSession)
 	if err == nil && n == 0 {
 		return ErrExists
 	}

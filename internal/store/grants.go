@@ -23,9 +23,10 @@ type Grant struct {
 	SessionID   string
 	Methods     []string
 	Nonce       string
+	IDPSession  string // sid: the session at the identity provider that it rests on
 }
 
-const grantColumns = `grant_id, issuer, subject, client, client_name, resource, scopes, created_at, auth_time, last_used, expires, idle_timeout, session_id, methods_json, nonce`
+const grantColumns = `grant_id, issuer, subject, client, client_name, resource, scopes, created_at, auth_time, last_used, expires, idle_timeout, session_id, methods_json, nonce, idp_session`
 
 // standing is the condition for a grant that is neither revoked nor expired; its argument is now, twice.
 const standing = `revoked_at = 0 AND (expires = 0 OR expires > ?) AND (idle_timeout = 0 OR last_used + idle_timeout > ?)`
@@ -33,7 +34,7 @@ const standing = `revoked_at = 0 AND (expires = 0 OR expires > ?) AND (idle_time
 func grantDest(g *Grant, idle *int64) []any {
 	return []any{&g.ID, &g.Person.Issuer, &g.Person.Subject, &g.Client, &g.ClientName, &g.Resource, asScopes{&g.Scopes},
 		atTime{&g.CreatedAt}, atTime{&g.AuthTime}, atTime{&g.LastUsed}, atTime{&g.Expires}, idle, &g.SessionID,
-		fromJSON{&g.Methods}, &g.Nonce}
+		fromJSON{&g.Methods}, &g.Nonce, &g.IDPSession}
 }
 
 func scanGrant(r row) (g Grant, err error) {
@@ -65,10 +66,10 @@ func (s *Store) CreateGrant(ctx context.Context, g Grant, refreshHash []byte) er
 		if err := mayBeGranted(ctx, tx, g); err != nil {
 			return err
 		}
-		n, err := tx.exec(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		n, err := tx.exec(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 			g.ID, g.Person.Issuer, g.Person.Subject, g.Client, forDisplay(g.ClientName), g.Resource, g.Scopes.String(),
 			micros(g.CreatedAt), micros(g.AuthTime), micros(g.LastUsed), micros(g.Expires), g.IdleTimeout.Microseconds(),
-			g.SessionID, methods, g.Nonce)
+			g.SessionID, methods, g.Nonce, g.IDPSession)
 		switch {
 		case err != nil:
 			return err

@@ -108,7 +108,9 @@ func (s *Store) revoke(ctx context.Context, f func(tx conn) ([]Revocation, error
 		for i := range revocations {
 			r := &revocations[i]
 			last = max(last+1, r.Seq)
-			r.Before = s.now().Truncate(time.Microsecond)
+			if r.Before.IsZero() {
+				r.Before = s.now().Truncate(time.Microsecond)
+			}
 			if _, err := tx.exec(ctx, `INSERT INTO revocations (`+revocationColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 				last, r.Kind, r.Issuer, r.Subject, micros(r.Before), micros(r.Expires), forDisplay(r.Reason)); err != nil {
 				return err

@@ -9,7 +9,7 @@ import (
 type BrowserSession struct {
 	TokenHash []byte // SHA-256 of the cookie value
 	ID        string // names the session where the cookie value must not appear
-	UserID    string
+	UserID    string // of a built-in user, or of a federated person when Provider is set
 	AuthTime  time.Time
 	CreatedAt time.Time
 	LastSeen  time.Time
@@ -17,26 +17,26 @@ type BrowserSession struct {
 	Methods   []string
 	UserAgent string
 
+	Provider   string // the identity provider at which the person signed in; empty for built-in users
+	IDPSession string // sid: the session there, if the provider names it
+	Sealed     []byte // the provider's ID token
+
 	// UserAsOf is the UpdatedAt of the user whose credentials were checked, for CreateBrowserSession alone; it is not
 	// stored. Zero skips the comparison.
 	UserAsOf time.Time
 }
 
-const sessionColumns = `token_hash, id, user_id, auth_time, created_at, last_seen, expires, methods_json, user_agent`
+const sessionColumns = `token_hash, id, user_id, auth_time, created_at, last_seen, expires, methods_json, user_agent, provider, idp_session, sealed`
 
 func scanSession(r row) (b BrowserSession, err error) {
 	err = r.Scan(&b.TokenHash, &b.ID, &b.UserID, atTime{&b.AuthTime}, atTime{&b.CreatedAt}, atTime{&b.LastSeen},
-		atTime{&b.Expires}, fromJSON{&b.Methods}, &b.UserAgent)
+		atTime{&b.Expires}, fromJSON{&b.Methods}, &b.UserAgent, &b.Provider, &b.IDPSession, &b.Sealed)
 	return b, err
 }
 
-// CreateBrowserSession remembers a sign-in. It returns identity.ErrGone when the user was disabled meanwhile, or changed
-// since UserAsOf: whoever knows the old password could otherwise win a race against its end.
+// CreateBrowserSession remembers a sign-in of a built-in user. It returns identity.ErrGone when the user was disabled
+// meanwhile, or changed since UserAsOf: whoever knows the old password could otherwise win a race against its end.
 func (s *Store) CreateBrowserSession(ctx context.Context, b BrowserSession) error {
-	methods, err := toJSON(b.Methods)
-	if err != nil {
-		return wrap("create browser session", err)
-	}
 	return wrap("create browser session", s.change(ctx, func(tx conn) error {
 		if err := mustBeEnabled(ctx, tx, b.UserID); err != nil {
 			return err
@@ -44,13 +44,22 @@ func (s *Store) CreateBrowserSession(ctx context.Context, b BrowserSession) erro
 		if err := mustBeUnchanged(ctx, tx, b.UserID, b.UserAsOf); err != nil {
 			return err
 		}
-		n, err := tx.exec(ctx, `INSERT INTO browser_sessions (`+sessionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			b.TokenHash, b.ID, b.UserID, micros(b.AuthTime), micros(b.CreatedAt), micros(b.LastSeen), micros(b.Expires), methods, forDisplay(b.UserAgent))
-		if err == nil && n == 0 {
-			return ErrExists
-		}
-		return err
+		return insertSession(ctx, tx, b)
 	}))
+}
+
+func insertSession(ctx context.Context, tx conn, b BrowserSession) error {
+	methods, err := toJSON(b.Methods)
+	if err != nil {
+		return err
+	}
+	n, err := tx.exec(ctx, `INSERT INTO browser_sessions (`+sessionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		b.TokenHash, b.ID, b.UserID, micros(b.AuthTime), micros(b.CreatedAt), micros(b.LastSeen), micros(b.Expires), methods, forDisplay(b.UserAgent),
+		b.Provider, b.IDPSession, b.Sealed)
+	if err == nil && n == 0 {
+		return ErrExists
+	}
+	return err
 }
 
 // BrowserSession finds a session that has not expired. The idle limit is the caller's to check.

@@ -1,0 +1,110 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"time"
+
+	"gatehouse/internal/config"
+	"gatehouse/internal/identity"
+	"gatehouse/internal/oauthclient"
+	"gatehouse/internal/signin"
+)
+
+// providerSet keeps the identity providers at which people sign in. One whose settings are unchanged survives a reload,
+// with what it knows of the other side.
+type providerSet struct {
+	client  *http.Client
+	log     *slog.Logger
+	now     func() time.Time
+	current map[string]*provider // by name
+}
+
+type provider struct {
+	*oauthclient.Provider
+	made config.OIDC
+	stop func() error
+}
+
+// plan makes the providers of a configuration and takes over those that are there already. None that is new runs yet.
+func (s *providerSet) plan(c *config.Config) (map[string]*provider, error) {
+	next := make(map[string]*provider, len(c.SignIn.OIDC))
+	for _, o := range c.SignIn.OIDC {
+		if old := s.current[o.Name]; old != nil && reflect.DeepEqual(old.made, o) {
+			next[o.Name] = old
+			continue
+		}
+		options := o.Client(c.PublicURL)
+		options.Client, options.Now, options.Log = s.client, s.now, s.log
+		p, err := oauthclient.New(options)
+		if err != nil {
+			return nil, err
+		}
+		next[o.Name] = &provider{Provider: p, made: o}
+	}
+	return next, nil
+}
+
+// adopt starts what is new in a plan and returns what the plan no longer has. A nil plan has nothing.
+func (s *providerSet) adopt(ctx context.Context, next map[string]*provider) (retired []*provider) {
+	for name, old := range s.current {
+		if next[name] != old {
+			retired = append(retired, old)
+		}
+	}
+	for name, p := range next {
+		if p.stop == nil {
+			one := newLifecycle(s.log)
+			one.runs(ctx, "identity provider "+name, p.Run)
+			p.stop = one.stop
+		}
+	}
+	s.current = next
+	return retired
+}
+
+func stopProviders(all []*provider) error {
+	var joined error
+	for _, p := range all {
+		joined = errors.Join(joined, p.stop())
+	}
+	return joined
+}
+
+// signInSettings is the part of the configuration that signing in works by.
+func signInSettings(c *config.Config, providers map[string]*provider) signin.Settings {
+	s := signin.Settings{
+		NoUsers: !c.SignIn.Users, Recheck: c.SignIn.Recheck, EndUnreachable: c.SignIn.Unreachable == config.UnreachableEnd,
+	}
+	for _, o := range c.SignIn.OIDC {
+		s.Providers = append(s.Providers, signin.Provider{
+			Provider: providers[o.Name].Provider, Label: o.Label, EmailDomains: o.EmailDomains, Hidden: o.Hidden, Claims: o.Claims,
+		})
+	}
+	return s
+}
+
+// vouchers is the rule that own tokens have to meet: whoever vouched for the person is still in the configuration.
+func vouchers(c *config.Config) (*identity.Rule, error) {
+	var parts []*identity.Rule
+	add := func(r identity.ClaimRule) error {
+		rule, err := identity.NewRule(r)
+		parts = append(parts, rule)
+		return err
+	}
+	if c.SignIn.Users {
+		if err := add(identity.ClaimRule{Claim: identity.ProviderClaim, Operator: identity.OpExists, Values: []string{"false"}}); err != nil {
+			return nil, fmt.Errorf("rule about identity providers: %w", err)
+		}
+	}
+	for _, o := range c.SignIn.OIDC {
+		if err := add(identity.ClaimRule{Claim: identity.ProviderClaim, Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{o.Name}}); err != nil {
+			return nil, fmt.Errorf("rule about identity providers: %w", err)
+		}
+	}
+	return identity.AnyOf(parts...)
+}

@@ -1,0 +1,85 @@
+package signin
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"gatehouse/internal/identity"
+	"gatehouse/internal/oauthclient"
+	"gatehouse/internal/store"
+)
+
+// Bounds on what a provider says of a person. Every token carries the groups, every row the claims.
+const (
+	maxGroups      = 200
+	maxGroupBytes  = 4 << 10
+	maxClaimsBytes = 32 << 10
+)
+
+// profileOf turns what a provider said into what is stored of the person. Key and id are the caller's to set.
+func profileOf(p *Provider, r *oauthclient.Result) (store.FederatedPerson, error) {
+	out := store.FederatedPerson{
+		TokenSubject: r.Subject, Username: r.Person.Username, Name: r.Person.Name, Email: r.Person.Email,
+		Groups: r.Person.Groups, GroupsUnknown: r.GroupsUnknown, Claims: r.Person.Claims,
+	}
+	if len(out.Groups) > maxGroups || len(strings.Join(out.Groups, "")) > maxGroupBytes {
+		out.Groups, out.GroupsUnknown = nil, true
+	}
+	encoded, err := json.Marshal(out.Claims)
+	if err != nil {
+		return out, fmt.Errorf("claims of a person at %s: %w", p.Name(), err)
+	}
+	if len(encoded) > maxClaimsBytes {
+		return out, &oauthclient.Error{
+			Kind: oauthclient.Misconfigured, Reason: oauthclient.ReasonTokenTooLarge, Provider: p.Name(),
+			Detail: fmt.Sprintf("the provider says %d bytes about the person, %d is the limit", len(encoded), maxClaimsBytes),
+			Hint:   "ask for fewer scopes, or let the provider put fewer claims into ID token and userinfo",
+		}
+	}
+	return out, nil
+}
+
+// personOfFederated is the person as everybody else here knows them.
+func (s *Service) personOfFederated(p *Provider, f store.FederatedPerson) identity.Person {
+	return identity.Person{
+		Key: s.key(f.ID), Username: cmp.Or(f.Username, f.Email, f.Name, f.Subject), Name: f.Name, Email: f.Email, EmailVerified: f.Email != "",
+		Groups: f.Groups, GroupsUnknown: f.GroupsUnknown, Claims: p.carried(f.Claims), Provider: f.Provider,
+	}
+}
+
+// whoseFederated fills in who has the browser session.
+func (s *Service) whoseFederated(ctx context.Context, b store.BrowserSession, out *identity.SignedIn) error {
+	p := s.settings.Load().provider(b.Provider)
+	f, err := s.Store.FederatedPerson(ctx, b.UserID)
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && (p == nil || !p.Issues(f.Issuer) || f.EndedReason != ""):
+		return identity.ErrGone
+	case err != nil:
+		return fmt.Errorf("read person: %w", err)
+	}
+	out.Person, out.ProviderLabel = s.personOfFederated(p, f), p.label()
+	if len(f.Sealed) == 0 {
+		out.AccessFor = VouchLife
+	}
+	return nil
+}
+
+// vouchedFor returns the person while the provider's word holds.
+func (s *Service) vouchedFor(_ context.Context, f store.FederatedPerson) (identity.Person, error) {
+	p := s.settings.Load().provider(f.Provider)
+	switch {
+	case p == nil:
+		return identity.Person{}, fmt.Errorf("%w: the identity provider %s is no longer configured", identity.ErrGone, f.Provider)
+	case !p.Issues(f.Issuer):
+		return identity.Person{}, fmt.Errorf("%w: the identity provider %s is another one now", identity.ErrGone, f.Provider)
+	case f.EndedReason != "":
+		return identity.Person{}, fmt.Errorf("%w: %s", identity.ErrGone, f.EndedReason)
+	case s.Now().Sub(f.VouchedAt) >= VouchLife:
+		return identity.Person{}, fmt.Errorf("%w: signed in at %s longer than %s ago", identity.ErrGone, f.Provider, VouchLife)
+	}
+	return s.personOfFederated(p, f), nil
+}
