@@ -364,8 +364,11 @@ func TestChecklist26_DeviceNeedsTheForm(t *testing.T) {
 	}
 	h.wantTokens(h.pollDevice(d, nil))
 	switched := h.deviceForm(other, "switch")
-	if w := h.decideOnDevice(switched); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/device?user_code="+other.UserCode {
+	if w := h.decideOnDevice(switched); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/signin" {
 		t.Errorf("sign in as somebody else: status %d, %v", w.Code, w.Header())
+	}
+	if last := h.signIn.starts[len(h.signIn.starts)-1]; last.ReturnTo != "/device?user_code="+other.UserCode || !last.OtherAccount {
+		t.Errorf("the sign-in was started with %+v", last)
 	}
 }
 
