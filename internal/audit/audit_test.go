@@ -18,6 +18,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
 
@@ -397,11 +398,51 @@ func TestChecklist64_NoFieldForSecrets(t *testing.T) {
 
 func TestLongFieldsAreCut(t *testing.T) {
 	t.Parallel()
-	a, err := encode(Event{Kind: KindCall, Name: strings.Repeat("ä", 5000) + "1"})
-	b, err2 := encode(Event{Kind: KindCall, Name: strings.Repeat("ä", 5000) + "2"})
-	if err != nil || err2 != nil || len(a) > 1000 || bytes.Equal(a, b) || !json.Valid(a) {
-		t.Errorf("%d bytes, %v %v", len(a), err, err2)
+	a := appendLine(nil, &Event{Kind: KindCall, Name: strings.Repeat("ä", 5000) + "1"})
+	b := appendLine(nil, &Event{Kind: KindCall, Name: strings.Repeat("ä", 5000) + "2"})
+	if len(a) > 1000 || bytes.Equal(a, b) || !json.Valid(a) {
+		t.Errorf("%d bytes: %s", len(a), a)
 	}
+}
+
+// No field of an event is forgotten when it is written.
+func TestLineSaysEverything(t *testing.T) {
+	t.Parallel()
+	var e Event
+	v := reflect.ValueOf(&e).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.String:
+			f.SetString("this is " + v.Type().Field(i).Name)
+		}
+	}
+	line := string(appendLine(nil, &e))
+	for i := range v.NumField() {
+		if f := v.Type().Field(i); f.Type.Kind() == reflect.String && !strings.Contains(line, `"this is `+f.Name+`"`) {
+			t.Errorf("%s is missing in %s", f.Name, line)
+		}
+	}
+}
+
+// A line is one JSON object on one line, and says what the event says.
+func FuzzLine(f *testing.F) {
+	f.Add("files", "read\n\"x\"", "ada@example.com", int64(1500))
+	f.Add("\x00\x7f\u2028", "\xff\xfe", "é", int64(-1))
+	f.Fuzz(func(t *testing.T, target, name, subject string, micros int64) {
+		e := Event{Time: time.Unix(1, 5), Kind: KindCall, Address: netip.MustParseAddr("2001:db8::1"), Target: target, Name: name,
+			Person: identity.PersonKey{Issuer: "https://i", Subject: subject}, Scopes: identity.Scopes{"a", "b"}, Duration: time.Duration(micros) * time.Microsecond}
+		b := appendLine(nil, &e)
+		var got map[string]any
+		if err := json.Unmarshal(b, &got); err != nil || bytes.IndexByte(b, '\n') != len(b)-1 {
+			t.Fatalf("%v: %q", err, b)
+		}
+		if len(name) <= maxField && utf8.ValidString(name) && name != "" && got["name"] != name {
+			t.Errorf("name %q became %q", name, got["name"])
+		}
+		if got["v"] != 1.0 || got["kind"] != "call" || got["time"] != "1970-01-01T00:00:01.000000005Z" || got["scopes"] != "a b" || got["address"] != "2001:db8::1" {
+			t.Errorf("%s", b)
+		}
+	})
 }
 
 func TestOpenSaysWhatToDo(t *testing.T) {

@@ -1,11 +1,7 @@
 package audit
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"net/netip"
-	"strings"
 	"time"
 
 	"gatehouse/internal/identity"
@@ -79,66 +75,4 @@ type Event struct {
 	Reason    string // a fixed phrase, never what somebody typed
 	Outcome   string // how an allowed call ended: ok, error, cancelled, …
 	Duration  time.Duration
-}
-
-// line is the form in the file; the version tells readers apart when the form changes.
-type line struct {
-	Version    int               `json:"v"`
-	Time       string            `json:"time"`
-	Kind       Kind              `json:"kind"`
-	RequestID  string            `json:"request_id,omitempty"`
-	Address    string            `json:"address,omitempty"`
-	Issuer     identity.Issuer   `json:"issuer,omitempty"`
-	Subject    string            `json:"subject,omitempty"`
-	Actor      string            `json:"actor,omitempty"`
-	Client     identity.ClientID `json:"client,omitempty"`
-	Grant      identity.GrantID  `json:"grant,omitempty"`
-	Scopes     string            `json:"scopes,omitempty"`
-	Endpoint   string            `json:"endpoint,omitempty"`
-	Target     string            `json:"target,omitempty"`
-	Method     string            `json:"method,omitempty"`
-	Provider   string            `json:"provider,omitempty"`
-	Name       string            `json:"name,omitempty"`
-	Decision   Decision          `json:"decision,omitempty"`
-	Reason     string            `json:"reason,omitempty"`
-	Outcome    string            `json:"outcome,omitempty"`
-	DurationMS float64           `json:"duration_ms,omitempty"`
-}
-
-// What others can write into the record is bounded: names of tools, client ids. A client id that is cut could not be
-// revoked, so the longest that registration gives out fits.
-const (
-	maxField  = 512
-	maxClient = 1536
-)
-
-// encode returns the event as a line with its line feed.
-func encode(e Event) ([]byte, error) {
-	l := line{
-		Version: 1, Time: e.Time.UTC().Format(time.RFC3339Nano), Kind: e.Kind, RequestID: bounded(e.RequestID),
-		Issuer: identity.Issuer(bounded(string(e.Person.Issuer))), Subject: bounded(e.Person.Subject), Actor: bounded(e.Actor),
-		Client: identity.ClientID(cut(string(e.Client), maxClient)), Grant: identity.GrantID(bounded(string(e.Grant))), Scopes: bounded(e.Scopes.String()),
-		Endpoint: bounded(e.Endpoint), Target: bounded(e.Target), Method: bounded(e.Method), Provider: bounded(e.Provider), Name: bounded(e.Name),
-		Decision: e.Decision, Reason: bounded(e.Reason), Outcome: bounded(e.Outcome),
-		DurationMS: float64(e.Duration.Microseconds()) / 1000,
-	}
-	if e.Address.IsValid() {
-		l.Address = e.Address.String()
-	}
-	b, err := json.Marshal(l)
-	if err != nil {
-		return nil, err
-	}
-	return append(b, '\n'), nil
-}
-
-func bounded(s string) string { return cut(s, maxField) }
-
-// cut shortens a long text and adds a digest, so that two that differ only behind the cut stay apart.
-func cut(s string, longest int) string {
-	if len(s) <= longest {
-		return s
-	}
-	sum := sha256.Sum256([]byte(s))
-	return strings.ToValidUTF8(s[:longest], "") + "…sha256:" + hex.EncodeToString(sum[:8])
 }

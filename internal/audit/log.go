@@ -35,6 +35,9 @@ type Options struct {
 	Log       *slog.Logger
 }
 
+// keptBuffer is the size above which a buffer is left to the garbage collector.
+const keptBuffer = 1 << 20
+
 const retryAfterFault = 500 * time.Millisecond
 
 // Log keeps events. A nil *Log keeps none, and every Record succeeds. It is safe for concurrent use.
@@ -46,6 +49,7 @@ type Log struct {
 
 	mu      sync.Mutex // guards all below
 	pending []byte     // whole lines that wait for the disk
+	spare   []byte     // takes the next lines while these are being written
 	fault   error      // why the last write did not succeed; nil when it did
 }
 
@@ -71,11 +75,7 @@ func (l *Log) Record(_ context.Context, e Event) error {
 	if e.Time.IsZero() {
 		e.Time = l.options.Now()
 	}
-	b, err := encode(e)
-	if err != nil {
-		return fmt.Errorf("encode audit event %s: %w", e.Kind, err)
-	}
-	err = l.queue(b)
+	err := l.queue(&e)
 	if err != nil && l.options.Mode == BestEffort {
 		l.dropped.Add(1)
 		return nil
@@ -83,16 +83,18 @@ func (l *Log) Record(_ context.Context, e Event) error {
 	return err
 }
 
-func (l *Log) queue(b []byte) error {
+func (l *Log) queue(e *Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fault != nil && l.options.Mode == Strict {
 		return fmt.Errorf("%w: %w", ErrUnavailable, l.fault)
 	}
-	if len(l.pending)+len(b) > l.options.MaxBuffer {
-		return fmt.Errorf("%w: %d bytes wait for the disk", ErrUnavailable, len(l.pending))
+	before := len(l.pending)
+	l.pending = appendLine(l.pending, e)
+	if len(l.pending) > l.options.MaxBuffer {
+		l.pending = l.pending[:before]
+		return fmt.Errorf("%w: %d bytes wait for the disk", ErrUnavailable, before)
 	}
-	l.pending = append(l.pending, b...)
 	l.wakeLocked()
 	return nil
 }
@@ -177,7 +179,11 @@ func (l *Log) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
-		l.pending = append([]byte(nil), l.pending[len(batch):]...)
+		rest := append(l.spare[:0], l.pending[len(batch):]...)
+		l.spare, l.pending = nil, rest
+		if cap(batch) <= keptBuffer {
+			l.spare = batch[:0]
+		}
 	} else {
 		l.wakeLocked()
 	}

@@ -136,8 +136,11 @@ func (rq *request) record(e audit.Event) error {
 	e.Person, e.Client, e.Grant, e.Scopes = rq.who.Key, identity.ClientID(rq.who.Client.Short()), rq.who.Grant, rq.who.Scopes
 	e.Endpoint = rq.ep.Path
 	err := rq.g.o.Audit.Record(rq.r.Context(), e)
-	if err != nil {
+	switch {
+	case err != nil:
 		web.Note(rq.r.Context(), "audit_error", err.Error())
+	case e.Kind == audit.KindCall:
+		web.Recorded(rq.r.Context())
 	}
 	return err
 }

@@ -35,6 +35,9 @@ func WithClientIP(p Proxies) Middleware {
 
 // client walks the chain of addresses from the nearest to the farthest.
 func (p Proxies) client(peer netip.Addr, forwarded []string) netip.Addr {
+	if !p.has(peer) {
+		return peer
+	}
 	client := peer
 	hops := strings.Split(strings.Join(forwarded, ","), ",")
 	for i := len(hops) - 1; i >= 0 && p.has(client); i-- {

@@ -17,9 +17,15 @@ const (
 // CORS refuses what browsers send from other than the allowed origins, and lets scripts of those read the answers.
 // Credentials are never allowed: the API knows bearer tokens only, which a browser does not send by itself.
 func CORS(allowed Origins) Middleware {
+	vary := []string{"Origin"} // shared by all answers; whoever adds to it gets a copy, because it is full
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Add("Vary", "Origin")
+			h := w.Header()
+			if h["Vary"] == nil {
+				h["Vary"] = vary
+			} else {
+				h.Add("Vary", "Origin")
+			}
 			if refuseOrigin(w, r, allowed) {
 				return
 			}

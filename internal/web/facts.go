@@ -9,14 +9,19 @@ import (
 	"time"
 )
 
-// facts is what is known about one request; WithRequestID puts it into the context, and the steps after it fill it.
+// facts is what is known about one request; WithRequestID puts it into the context, and the steps after it fill it. What
+// the steps need for each request stands in it too, so that it is all made at once.
 type facts struct {
 	id     string
 	client netip.Addr // set by WithClientIP before any other goroutine can see the request
+	rec    recorder
+	body   boundedBody
 
-	mu    sync.Mutex // guards all below
-	notes []slog.Attr
-	quiet bool
+	mu       sync.Mutex // guards all below
+	notes    []slog.Attr
+	room     [12]slog.Attr // for notes
+	quiet    bool
+	recorded bool
 }
 
 type factsKey struct{}
@@ -61,6 +66,16 @@ func Aside(ctx context.Context, log *slog.Logger) (aside context.Context, write 
 		defer own.mu.Unlock()
 		took := slog.Float64("duration_ms", float64(time.Since(began).Microseconds())/1000)
 		log.LogAttrs(aside, slog.LevelInfo, "request went on", append([]slog.Attr{took}, own.notes...)...)
+	}
+}
+
+// Recorded lowers the log record of the request that ctx belongs to to debug level, unless the request fails: the same
+// is on the audit record, under the same request id.
+func Recorded(ctx context.Context) {
+	if f := factsOf(ctx); f != nil {
+		f.mu.Lock()
+		f.recorded = true
+		f.mu.Unlock()
 	}
 }
 

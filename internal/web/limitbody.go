@@ -21,13 +21,22 @@ func LimitBody(max int64, within time.Duration) Middleware {
 				return
 			}
 			if r.Body != nil && r.Body != http.NoBody {
-				control := http.NewResponseController(w)
-				_ = control.SetReadDeadline(time.Now().Add(within)) // writers that know no deadlines go without
-				r.Body = &boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, max), control: control, max: max}
+				b := boundedFor(r)
+				*b = boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, max), control: recorderOf(w).control, max: max}
+				_ = b.control.SetReadDeadline(time.Now().Add(within)) // writers that know no deadlines go without
+				r.Body = b
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
+}
+
+// boundedFor returns the place for the body that the request's facts have, unless another limit took it.
+func boundedFor(r *http.Request) *boundedBody {
+	if f := factsOf(r.Context()); f != nil && f.body.ReadCloser == nil {
+		return &f.body
+	}
+	return &boundedBody{}
 }
 
 type boundedBody struct {

@@ -12,7 +12,7 @@ import (
 func Record(log *slog.Logger, now func() time.Time) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			rec, start := recorderOf(w), now()
+			rec, start := recorderFor(w, r), now()
 			done := false
 			defer func() {
 				if !done { // a panic passes through, http.ErrAbortHandler for example
@@ -26,10 +26,34 @@ func Record(log *slog.Logger, now func() time.Time) Middleware {
 	}
 }
 
+// recorderFor is recorderOf, in the place that the request's facts have for it.
+func recorderFor(w http.ResponseWriter, r *http.Request) *recorder {
+	f := factsOf(r.Context())
+	if f == nil || f.rec.ResponseWriter != nil {
+		return recorderOf(w)
+	}
+	f.rec.around(w)
+	return &f.rec
+}
+
 func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, took time.Duration) {
 	status := rec.status
 	if status == 0 {
 		status = http.StatusOK
+	}
+	f, level := factsOf(r.Context()), slog.LevelInfo
+	if status >= 500 {
+		level = slog.LevelError
+	}
+	if f != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.quiet || f.recorded && status < 400 {
+			level = slog.LevelDebug
+		}
+	}
+	if !log.Enabled(r.Context(), level) {
+		return
 	}
 	attrs := []slog.Attr{
 		slog.String("method", clip(r.Method, 32)),
@@ -39,17 +63,8 @@ func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, took time.Dur
 		slog.Int64("bytes", rec.bytes),
 		slog.String("client_ip", ClientIP(r).String()),
 	}
-	level := slog.LevelInfo
-	if status >= 500 {
-		level = slog.LevelError
-	}
-	if f := factsOf(r.Context()); f != nil {
-		f.mu.Lock()
+	if f != nil {
 		attrs = slices.Concat(attrs, f.notes)
-		if f.quiet {
-			level = slog.LevelDebug
-		}
-		f.mu.Unlock()
 	}
 	log.LogAttrs(r.Context(), level, "request", attrs...)
 }

@@ -25,10 +25,17 @@ func recorderOf(w http.ResponseWriter) *recorder {
 		}
 		u, ok := inner.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
-			return &recorder{ResponseWriter: w, control: http.NewResponseController(w)}
+			rec := &recorder{}
+			rec.around(w)
+			return rec
 		}
 		inner = u.Unwrap()
 	}
+}
+
+// around makes r record what goes to w.
+func (r *recorder) around(w http.ResponseWriter) {
+	r.ResponseWriter, r.control = w, http.NewResponseController(w)
 }
 
 func (r *recorder) started() bool { return r.status != 0 }
@@ -42,7 +49,7 @@ func (r *recorder) WriteHeader(status int) {
 
 func (r *recorder) Write(b []byte) (int, error) {
 	r.ok()
-	defer r.guard()()
+	defer r.lift(r.guard())
 	n, err := r.ResponseWriter.Write(b)
 	r.bytes += int64(n)
 	return n, err
@@ -51,7 +58,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 // FlushError implements what http.ResponseController looks for.
 func (r *recorder) FlushError() error {
 	r.ok()
-	defer r.guard()()
+	defer r.lift(r.guard())
 	return r.control.Flush()
 }
 
@@ -68,10 +75,13 @@ func (r *recorder) ok() {
 	}
 }
 
-// guard sets the write deadline and returns what lifts it. Writers that know no deadlines go without.
-func (r *recorder) guard() (lift func()) {
-	if r.control.SetWriteDeadline(time.Now().Add(stallTimeout)) != nil {
-		return func() {}
+// guard sets the write deadline, and reports whether there is one to lift. Writers that know no deadlines go without.
+func (r *recorder) guard() bool {
+	return r.control.SetWriteDeadline(time.Now().Add(stallTimeout)) == nil
+}
+
+func (r *recorder) lift(guarded bool) {
+	if guarded {
+		_ = r.control.SetWriteDeadline(time.Time{})
 	}
-	return func() { _ = r.control.SetWriteDeadline(time.Time{}) }
 }

@@ -14,7 +14,8 @@ const requestIDHeader = "X-Request-Id"
 func WithRequestID(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f := &facts{id: newRequestID()}
-		w.Header().Set(requestIDHeader, f.id)
+		f.notes = f.room[:0]
+		w.Header()[requestIDHeader] = []string{f.id}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), factsKey{}, f)))
 	})
 }
