@@ -178,7 +178,7 @@ type Introspection struct {
 // Target is one thing behind Gatehouse that has tools: exactly one of URL, Command and Demo is set.
 type Target struct {
 	Name    string                 `yaml:",key"`
-	URL     string                 `yaml:"url" doc:"MCP server over streamable HTTP."`
+	URL     string                 `yaml:"url" doc:"MCP server over HTTP, of any revision: streamable HTTP or HTTP+SSE. Which one is found out."`
 	Headers map[string]secret.Text `yaml:"headers,plain,prefix" doc:"Headers sent to url, such as its credential."`
 	Command []string               `yaml:"command" doc:"MCP server over stdio: program and arguments."`
 	Env     map[string]secret.Text `yaml:"env,plain" doc:"Environment variables for command, beside PATH, HOME and the like."`

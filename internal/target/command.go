@@ -151,7 +151,10 @@ func (d *commandDialer) launch(ctx context.Context, c *Conn) (*process, error) {
 		return nil, err
 	}
 	id := fmt.Appendf(nil, "%d", p.ids.Add(1))
-	err = c.handshake(ctx, id, p.exchange, func(s Server) { p.server = s }, p.send)
+	err = c.handshake(ctx, id, p.exchange, func(s Server) {
+		p.server = s
+		p.batches.Store(mcp.Batches(s.Revision))
+	}, p.send)
 	if err != nil {
 		p.stop()
 		if errors.Is(err, errSessionGone) {

@@ -12,18 +12,24 @@ import (
 	"gatehouse/internal/mcp"
 )
 
-// era is what a dialer remembers about the era of its server (2026-07-28 basic/versioning). It is forgotten when the
-// server answers like one of the other era.
+// era is what a dialer remembers about the era and the transport of its server (2026-07-28 basic/versioning). It is
+// forgotten when the server answers like one of another.
 type era struct {
 	sessions  atomic.Bool            // the server is of the session era
+	lines     atomic.Bool            // it speaks HTTP+SSE, as servers of 2024-11-05 do
 	stateless atomic.Pointer[Server] // what a server of the stateless era said about itself
 	keepsNone atomic.Bool            // it serves the session era too, but without sessions
 }
 
 func (e *era) forget() {
 	e.sessions.Store(false)
+	e.lines.Store(false)
 	e.stateless.Store(nil)
 	e.keepsNone.Store(false)
+}
+
+func (e *era) known() bool {
+	return e.sessions.Load() || e.lines.Load() || e.stateless.Load() != nil
 }
 
 // probeTime bounds the first question to a server that may not know it.
@@ -32,24 +38,82 @@ const probeTime = 10 * time.Second
 // errOtherEra means that a server did not understand the question of the stateless era.
 var errOtherEra = errors.New("the server is not one of the stateless era")
 
-// dial opens a connection in the era of the server, which is asked once and remembered. The stateless era is tried first:
-// servers of the session era refuse its question, and have no state of it.
+// dial opens a connection in the era of the server, which is found out once and remembered. The target's own connection
+// looks anew: it is made when Gatehouse starts, and again whenever the server was away.
 func (d *httpDialer) dial(ctx context.Context, c *Conn) (link, error) {
-	if !d.era.sessions.Load() {
-		l, err := d.dialStateless(ctx, c)
-		if err == nil {
-			return d.prefer(ctx, c, l), nil
-		}
-		if !errors.Is(err, errOtherEra) {
-			return nil, err
-		}
+	if c.caller.Principal == nil || !d.era.known() {
+		return d.probe(ctx, c)
 	}
-	l, err := d.dialSession(ctx, c)
-	d.era.sessions.Store(err == nil)
+	l, err := d.dialKnown(ctx, c)
+	if trouble, ok := errors.AsType[*Trouble](err); err == nil || ctx.Err() != nil || ok && trouble.Kind != Down {
+		return l, err
+	}
+	d.era.forget() // perhaps it was replaced by a server of another kind
+	return d.probe(ctx, c)
+}
+
+func (d *httpDialer) dialKnown(ctx context.Context, c *Conn) (link, error) {
+	switch {
+	case d.era.lines.Load():
+		return asLink(d.dialLine(ctx, c))
+	case d.era.sessions.Load():
+		return asLink(d.dialSession(ctx, c))
+	}
+	l, err := d.dialStateless(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return d.prefer(ctx, c, l), nil
+}
+
+// asLink makes a typed nil an untyped one.
+func asLink[L link](l L, err error) (link, error) {
 	if err != nil {
 		return nil, err
 	}
 	return l, nil
+}
+
+// probe finds out what the server is. The stateless era is tried first: servers of the session era refuse its question,
+// and have no state of it. A server that does not take initialize by POST either may be one of HTTP+SSE.
+func (d *httpDialer) probe(ctx context.Context, c *Conn) (link, error) {
+	l, err := d.dialStateless(ctx, c)
+	if err == nil {
+		d.era.sessions.Store(false)
+		d.era.lines.Store(false)
+		return d.prefer(ctx, c, l), nil
+	}
+	if !errors.Is(err, errOtherEra) {
+		return nil, err
+	}
+	d.era.forget()
+	s, err := d.dialSession(ctx, c)
+	if err == nil {
+		d.era.sessions.Store(true)
+		return s, nil
+	}
+	if r, ok := errors.AsType[*refusal](err); !ok || !r.mayBeOlder() {
+		return nil, err
+	}
+	o, older := d.dialLine(ctx, c)
+	if older == nil {
+		d.era.lines.Store(true)
+		return o, nil
+	}
+	if errors.Is(older, errNoLine) {
+		return nil, d.t.trouble(Down, fmt.Errorf("%w; nor is it a server of 2024-11-05: %w", err, older))
+	}
+	return nil, older
+}
+
+// mayBeOlder reports whether a server that speaks HTTP+SSE alone may have answered like this (2025-11-25
+// basic/transports, backwards compatibility).
+func (r *refusal) mayBeOlder() bool {
+	switch r.status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return true
+	}
+	return false
 }
 
 // prefer returns a session in place of a stateless link when the client has one too and the server keeps both: then the

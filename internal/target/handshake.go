@@ -11,6 +11,21 @@ import (
 // middle of an emoji still arrives.
 func fromUpstream() mcp.Limits { return mcp.Limits{LoneSurrogates: true} }
 
+// maxBatch bounds the messages in one array of a server.
+const maxBatch = 1000
+
+// decodeSome reads what a server sent at once: one message, or an array of several where its revision has that.
+func decodeSome(raw []byte, batches bool) ([]mcp.Message, error) {
+	if batches && mcp.IsBatch(raw) {
+		return mcp.DecodeBatch(raw, fromUpstream(), maxBatch)
+	}
+	m, err := mcp.Decode(raw, fromUpstream())
+	if err != nil {
+		return nil, err
+	}
+	return []mcp.Message{m}, nil
+}
+
 // handshake runs initialize and notifications/initialized (2025-11-25 basic/lifecycle) through the two functions of a
 // link that is being made. agreed is called between the two.
 func (c *Conn) handshake(ctx context.Context, id []byte, exchange func(context.Context, *request) (mcp.Message, error), agreed func(Server), send func(context.Context, []byte) error) error {

@@ -111,26 +111,33 @@ func (l *httpLink) do(ctx context.Context, method string, body []byte, lastEvent
 	if l.revision >= mcp.Rev20250618 {
 		h["Mcp-Protocol-Version"] = []string{string(l.revision)}
 	}
-	if method == http.MethodPost {
-		return l.d.post(ctx, h, body)
+	if method == http.MethodGet && lastEvent != "" {
+		h["Last-Event-Id"] = []string{lastEvent}
 	}
-	r := (&http.Request{Method: method, URL: l.d.url, Host: l.d.url.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
-	if method == http.MethodGet {
-		h["Accept"] = []string{"text/event-stream"}
-		if lastEvent != "" {
-			h["Last-Event-Id"] = []string{lastEvent}
-		}
-	}
-	return l.d.transport.RoundTrip(r)
+	return l.d.send(ctx, method, l.d.url, h, body)
 }
 
-// post sends a message.
-func (d *httpDialer) post(ctx context.Context, h http.Header, body []byte) (*http.Response, error) {
-	r := (&http.Request{Method: http.MethodPost, URL: d.url, Host: d.url.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
-	h["Content-Type"] = []string{"application/json"}
-	h["Accept"] = []string{"application/json, text/event-stream"}
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+// do sends a request that belongs to no session in its headers.
+func (d *httpDialer) do(ctx context.Context, method string, to *url.URL, body []byte) (*http.Response, error) {
+	h := make(http.Header, len(d.fixed)+2)
+	for name, values := range d.fixed {
+		h[name] = values
+	}
+	return d.send(ctx, method, to, h, body)
+}
+
+// send sends an HTTP request with what goes with its method.
+func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h http.Header, body []byte) (*http.Response, error) {
+	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+	switch method {
+	case http.MethodGet:
+		h["Accept"] = []string{"text/event-stream"}
+	case http.MethodPost:
+		h["Content-Type"] = []string{"application/json"}
+		h["Accept"] = []string{"application/json, text/event-stream"}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	}
 	return d.transport.RoundTrip(r)
 }
 
@@ -170,7 +177,7 @@ func (l *httpLink) exchange(ctx context.Context, r *request) (mcp.Message, error
 	switch mediaType(resp) {
 	case "application/json":
 		defer drain(resp)
-		return l.readJSON(resp, r.id)
+		return l.readJSON(resp, r)
 	case "text/event-stream":
 		return l.readStream(ctx, resp, r)
 	}
@@ -209,15 +216,38 @@ func (l *httpLink) refused(resp *http.Response, id []byte) error {
 		return l.d.t.trouble(Down, fmt.Errorf("HTTP status %d; redirects are not followed, name the final URL", resp.StatusCode))
 	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if m, err := mcp.Decode(body, fromUpstream()); err == nil && m.Error != nil && (m.ID == nil || bytes.Equal(m.ID, id)) {
-		if said, err := mcp.ParseError(m.Error); err == nil {
-			return said
+	var err error = l.d.t.trouble(Down, fmt.Errorf("HTTP status %d: %.200q", resp.StatusCode, body))
+	if m, notMessage := mcp.Decode(body, fromUpstream()); notMessage == nil && m.Error != nil && (m.ID == nil || bytes.Equal(m.ID, id)) {
+		if said, notError := mcp.ParseError(m.Error); notError == nil {
+			err = said
 		}
 	}
-	return l.d.t.trouble(Down, fmt.Errorf("HTTP status %d: %.200q", resp.StatusCode, body))
+	if l.revision == "" {
+		return &refusal{resp.StatusCode, err}
+	}
+	if said, ok := errors.AsType[*mcp.Error](err); ok && resp.StatusCode == http.StatusBadRequest && statelessOnly(said) {
+		l.d.era.forget() // it has become a server of the stateless era, and has not executed anything
+		return fmt.Errorf("%w: %w", errSessionGone, said)
+	}
+	return err
 }
 
-func (l *httpLink) readJSON(resp *http.Response, id []byte) (mcp.Message, error) {
+// statelessOnly reports whether only a server of the stateless era says this, to a request of the session era.
+func statelessOnly(said *mcp.Error) bool {
+	return said.Code == mcp.CodeUnsupportedRevision || said.Code == mcp.CodeHeaderMismatch
+}
+
+// refusal is the answer to an initialize that is not a success.
+type refusal struct {
+	status int
+	cause  error
+}
+
+func (r *refusal) Error() string { return r.cause.Error() }
+
+func (r *refusal) Unwrap() error { return r.cause }
+
+func (l *httpLink) readJSON(resp *http.Response, r *request) (mcp.Message, error) {
 	limit := l.d.t.opt.MaxMessage
 	if resp.ContentLength > int64(limit) {
 		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of %d bytes", resp.ContentLength))
@@ -232,14 +262,44 @@ func (l *httpLink) readJSON(resp *http.Response, id []byte) (mcp.Message, error)
 	if buf.Len() > limit {
 		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of more than %d bytes", limit))
 	}
-	m, err := mcp.Decode(buf.Bytes(), fromUpstream())
+	m, err := l.sort(buf.Bytes(), r)
+	if err == nil && m.Kind == 0 {
+		err = l.d.t.trouble(Rubbish, fmt.Errorf("the answer is not the response to request %s", r.id))
+	}
+	return m, err
+}
+
+// sort reads what came at once, hands on what is not the response, and returns the response, empty when it was not there.
+func (l *httpLink) sort(raw []byte, r *request) (reply mcp.Message, err error) {
+	if !mcp.Batches(l.revision) || !mcp.IsBatch(raw) {
+		m, err := mcp.Decode(raw, fromUpstream())
+		if err != nil {
+			return reply, l.d.t.trouble(Rubbish, err)
+		}
+		return l.sortOne(m, r), nil
+	}
+	all, err := mcp.DecodeBatch(raw, fromUpstream(), maxBatch)
 	if err != nil {
-		return mcp.Message{}, l.d.t.trouble(Rubbish, err)
+		return reply, l.d.t.trouble(Rubbish, err)
 	}
-	if !answers(&m, id) {
-		return mcp.Message{}, l.d.t.trouble(Rubbish, fmt.Errorf("the answer is not the response to request %s", id))
+	for _, m := range all {
+		if m = l.sortOne(m, r); m.Kind != 0 {
+			reply = m
+		}
 	}
-	return m, nil
+	return reply, nil
+}
+
+func (l *httpLink) sortOne(m mcp.Message, r *request) (reply mcp.Message) {
+	switch {
+	case answers(&m, r.id):
+		return m
+	case m.Kind == mcp.KindResponse:
+		l.d.t.opt.Log.Warn("target answered a request that was not asked here")
+	default:
+		r.came(&m)
+	}
+	return reply
 }
 
 // answers reports whether m is the response to a request. An error without id says that the server could not read the
@@ -313,21 +373,16 @@ func (l *httpLink) readUntil(ctx context.Context, resp *http.Response, r *reques
 		if len(e.Data) == 0 {
 			continue
 		}
-		m, err := mcp.Decode(e.Data, fromUpstream())
+		m, err := l.sort(e.Data, r)
 		switch {
 		case err != nil:
-			return mcp.Message{}, l.d.t.trouble(Rubbish, err)
-		case answers(&m, r.id):
+			return m, err
+		case m.Kind != 0:
 			// The reader ends here, so the message may keep its buffer.
 			l.finish(resp)
 			return m, nil
-		case m.Kind == mcp.KindResponse:
-			l.d.t.opt.Log.Warn("target answered a request that was not asked here")
-		default:
-			r.came(&m)
-		}
-		if ctx.Err() != nil {
-			return mcp.Message{}, ctx.Err()
+		case ctx.Err() != nil:
+			return m, ctx.Err()
 		}
 	}
 }
@@ -415,13 +470,15 @@ func (l *httpLink) listenTo(ctx context.Context, resp *http.Response, cur *curso
 		if len(e.Data) == 0 {
 			continue
 		}
-		m, err := mcp.Decode(e.Data, fromUpstream())
+		messages, err := decodeSome(e.Data, mcp.Batches(l.revision))
 		if err != nil {
 			l.d.t.opt.Log.Warn("target sent rubbish on its stream", "error", err)
 			continue
 		}
-		if m.Kind != mcp.KindResponse {
-			l.c.came(ctx, nil, l, &m, nil)
+		for i := range messages {
+			if m := &messages[i]; m.Kind != mcp.KindResponse {
+				l.c.came(ctx, nil, l, m, nil)
+			}
 		}
 	}
 }

@@ -26,29 +26,23 @@ type process struct {
 	server  Server // set by the handshake, before anybody else has the process
 	started time.Time
 	ids     atomic.Int64
+	batches atomic.Bool // its revision has arrays of messages
 
 	out  chan []byte   // lines to write
 	gone chan struct{} // closed when the process has ended and its output has been read
 	err  error         // why it ended; set before gone is closed
 	said string        // the last line on stderr, for err; belongs to its reader until that has ended
 
-	mu      sync.Mutex // guards what follows
-	pending map[string]*waiting
-	latest  []*waiting     // the same in the order in which they were asked
-	links   []*commandLink // those that called latest come last
-}
+	pending pending
 
-// waiting is a request without a response yet.
-type waiting struct {
-	notes chan mcp.Message // what came along; when it is full, more is dropped, for one slow reader must not stop the process
-	reply chan mcp.Message // holds one
+	mu    sync.Mutex     // guards what follows
+	links []*commandLink // those that called latest come last
 }
 
 const (
-	waitingNotes = 256
-	stderrLine   = 1000
-	stopGrace    = 2 * time.Second        // between closing stdin, asking, and killing
-	lastWords    = 250 * time.Millisecond // for output that is still in the pipe when the process has ended
+	stderrLine = 1000
+	stopGrace  = 2 * time.Second        // between closing stdin, asking, and killing
+	lastWords  = 250 * time.Millisecond // for output that is still in the pipe when the process has ended
 )
 
 // startProcess starts the command with nothing but what the options list: the environment, three descriptors.
@@ -89,7 +83,6 @@ func startProcess(ctx context.Context, t *Target) (*process, error) {
 		started: time.Now(),
 		out:     make(chan []byte),
 		gone:    make(chan struct{}),
-		pending: map[string]*waiting{},
 	}
 	go p.supervise(ctx, ours[1], ours[2])
 	return p, nil
@@ -207,65 +200,16 @@ func (p *process) send(ctx context.Context, body []byte) error {
 }
 
 func (p *process) exchange(ctx context.Context, r *request) (mcp.Message, error) {
-	w := &waiting{notes: make(chan mcp.Message, waitingNotes), reply: make(chan mcp.Message, 1)}
-	p.await(string(r.id), w)
-	defer p.dismiss(string(r.id), w)
+	w := p.pending.await(string(r.id))
+	defer p.pending.dismiss(string(r.id), w)
 	if err := p.send(ctx, r.body); err != nil {
 		return mcp.Message{}, err
 	}
-	for {
-		select {
-		case m := <-w.notes:
-			r.came(&m)
-		case m := <-w.reply:
-			w.flush(r)
-			return checked(p.t, m)
-		case <-p.gone:
-			select {
-			case m := <-w.reply:
-				w.flush(r)
-				return checked(p.t, m)
-			default:
-				return mcp.Message{}, p.t.trouble(Down, p.err)
-			}
-		case <-ctx.Done():
-			return mcp.Message{}, ctx.Err()
-		}
+	m, err := w.response(ctx, p.t, r, nil, p.gone)
+	if errors.Is(err, errStreamEnded) {
+		err = p.t.trouble(Down, p.err)
 	}
-}
-
-// flush hands over what came before the response.
-func (w *waiting) flush(r *request) {
-	for {
-		select {
-		case m := <-w.notes:
-			r.came(&m)
-		default:
-			return
-		}
-	}
-}
-
-// checked turns the mark of a line that was too long into trouble.
-func checked(t *Target, m mcp.Message) (mcp.Message, error) {
-	if m.Kind == 0 {
-		return m, t.trouble(TooLarge, fmt.Errorf("a line of more than %d bytes", t.opt.MaxMessage))
-	}
-	return m, nil
-}
-
-func (p *process) await(id string, w *waiting) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pending[id] = w
-	p.latest = append(p.latest, w)
-}
-
-func (p *process) dismiss(id string, w *waiting) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.pending, id)
-	p.latest = slices.DeleteFunc(p.latest, func(o *waiting) bool { return o == w })
+	return m, err
 }
 
 func (p *process) attach(l *commandLink) {
@@ -298,14 +242,16 @@ func (p *process) readOut(ctx context.Context, stdout io.Reader) {
 			return
 		case tooLong:
 			p.t.opt.Log.Warn("target wrote a line that is too long", "limit", p.t.opt.MaxMessage)
-			p.failOnly()
+			p.pending.failOnly()
 		case len(bytes.TrimSpace(line)) > 0:
-			m, err := mcp.Decode(line, fromUpstream())
+			messages, err := decodeSome(line, p.batches.Load())
 			if err != nil {
 				p.t.opt.Log.Warn("target wrote a line that is not a message", "bytes", len(line), "error", err)
 				continue
 			}
-			p.dispatch(ctx, m)
+			for _, m := range messages {
+				p.dispatch(ctx, m)
+			}
 		}
 	}
 }
@@ -326,38 +272,13 @@ func readLine(r *bufio.Reader, limit int) (line []byte, tooLong bool, err error)
 	}
 }
 
-// failOnly ends the one call that waits for a response that was too long. When several wait, nobody knows whose it
-// was, and their clocks decide.
-func (p *process) failOnly() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.latest) == 1 {
-		offer(p.latest[0].reply, mcp.Message{})
-	}
-}
-
-func offer(ch chan mcp.Message, m mcp.Message) {
-	select {
-	case ch <- m:
-	default:
-	}
-}
-
 // dispatch brings a message of the process to whom it concerns. What belongs to no call goes to the connection that
 // called last, news about resources to all.
 func (p *process) dispatch(ctx context.Context, m mcp.Message) {
 	p.mu.Lock()
 	links := slices.Clone(p.links)
-	var call *waiting
-	switch {
-	case m.Kind == mcp.KindResponse:
-		call = p.pending[string(m.ID)]
-	case m.Method == mcp.NoteProgress:
-		call = p.pending[string(m.ProgressToken)]
-	case len(p.latest) > 0:
-		call = p.latest[len(p.latest)-1]
-	}
 	p.mu.Unlock()
+	call := p.pending.concerned(&m)
 	switch {
 	case m.Kind == mcp.KindResponse:
 		if call == nil {

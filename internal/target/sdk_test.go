@@ -97,6 +97,21 @@ func sdkOverHTTP(t *testing.T, o *sdk.StreamableHTTPOptions) Options {
 	return Options{HTTP: &HTTPOptions{URL: s.URL}}
 }
 
+// sdkOverSSE is the same server over the transport of 2024-11-05.
+func sdkOverSSE(t *testing.T) Options {
+	t.Helper()
+	server := sdkServer()
+	s := httptest.NewServer(sdk.NewSSEHandler(func(*http.Request) *sdk.Server { return server }, nil))
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+		for session := range server.Sessions() {
+			_ = session.Close()
+		}
+	})
+	return Options{HTTP: &HTTPOptions{URL: s.URL + "/sse"}}
+}
+
 func sdkOverStdio(*testing.T) Options { return Options{Command: commandOptions("sdk")} }
 
 func commandOptions(play string) *CommandOptions {
@@ -111,7 +126,8 @@ func TestOfficialServer(t *testing.T) {
 		"http with stored events": func(t *testing.T) Options {
 			return sdkOverHTTP(t, &sdk.StreamableHTTPOptions{EventStore: sdk.NewMemoryEventStore(nil)})
 		},
-		"stdio": sdkOverStdio,
+		"http+sse": sdkOverSSE,
+		"stdio":    sdkOverStdio,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

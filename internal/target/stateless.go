@@ -107,7 +107,7 @@ func (l *statelessLink) post(ctx context.Context, r *request) (*http.Response, e
 	for name, values := range r.header {
 		h[name] = values
 	}
-	return l.d.post(ctx, h, r.body)
+	return l.d.send(ctx, http.MethodPost, l.d.url, h, r.body)
 }
 
 func (l *statelessLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
@@ -139,7 +139,7 @@ func (l *statelessLink) read(ctx context.Context, resp *http.Response, r *reques
 	switch mediaType(resp) {
 	case "application/json":
 		defer drain(resp)
-		return l.reader.readJSON(resp, r.id)
+		return l.reader.readJSON(resp, r)
 	case "text/event-stream":
 		m, err := l.reader.readUntil(ctx, resp, r, &cursor{})
 		if errors.Is(err, errStreamEnded) {

@@ -1,10 +1,10 @@
 // Package target owns one upstream MCP server each: its connections, its credential, its catalogue, its health. A
-// target is reached over streamable HTTP, runs as a command over stdio, or is the demo that lives in the binary. What
+// target is reached over HTTP, runs as a command over stdio, or is the demo that lives in the binary. What
 // is sent upstream is always built afresh: a client's headers, ids and tokens never come here.
 //
 // It does not know which client session or endpoint a call belongs to, nor whether the call is allowed.
 //
-// Sources: MCP 2025-11-25 basic/lifecycle, basic/transports, basic/utilities (cancellation, progress, ping).
+// Sources: MCP 2024-11-05 to 2026-07-28, basic/lifecycle, basic/transports, basic/utilities, basic/patterns.
 package target
 
 import (
@@ -44,7 +44,7 @@ type Options struct {
 	MaxMessage  int           // bytes of one message from the target; default 16 MiB
 }
 
-// HTTPOptions names a server that speaks streamable HTTP.
+// HTTPOptions names a server that speaks streamable HTTP, or the older HTTP+SSE.
 type HTTPOptions struct {
 	URL     string
 	Headers map[string]secret.Text // sent with every request: the target's static credential

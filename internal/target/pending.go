@@ -1,0 +1,121 @@
+package target
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"gatehouse/internal/mcp"
+)
+
+// pending are the requests whose responses come over one stream that they share: the output of a process, or the
+// stream of HTTP+SSE.
+type pending struct {
+	mu     sync.Mutex // guards what follows
+	byID   map[string]*waiting
+	latest []*waiting // the same in the order in which they were asked
+}
+
+// waiting is a request without a response yet.
+type waiting struct {
+	notes chan mcp.Message // what came along; when it is full, more is dropped, for one slow reader must not stop the others
+	reply chan mcp.Message // holds one
+}
+
+const waitingNotes = 256
+
+func (p *pending) await(id string) *waiting {
+	w := &waiting{notes: make(chan mcp.Message, waitingNotes), reply: make(chan mcp.Message, 1)}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byID == nil {
+		p.byID = map[string]*waiting{}
+	}
+	p.byID[id] = w
+	p.latest = append(p.latest, w)
+	return w
+}
+
+func (p *pending) dismiss(id string, w *waiting) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.byID, id)
+	p.latest = slices.DeleteFunc(p.latest, func(o *waiting) bool { return o == w })
+}
+
+// concerned returns the request that a message belongs to, nil when there is none: a response and progress name theirs,
+// anything else is taken to come along with the latest.
+func (p *pending) concerned(m *mcp.Message) *waiting {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case m.Kind == mcp.KindResponse:
+		return p.byID[string(m.ID)]
+	case m.Method == mcp.NoteProgress:
+		return p.byID[string(m.ProgressToken)]
+	case len(p.latest) > 0:
+		return p.latest[len(p.latest)-1]
+	}
+	return nil
+}
+
+// failOnly ends the one call that waits for a response that was too long. When several wait, nobody knows whose it
+// was, and their clocks decide.
+func (p *pending) failOnly() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.latest) == 1 {
+		offer(p.latest[0].reply, mcp.Message{})
+	}
+}
+
+func offer(ch chan mcp.Message, m mcp.Message) {
+	select {
+	case ch <- m:
+	default:
+	}
+}
+
+// response waits until the response is there. Sent gets an error when the request could not be sent, and nil else;
+// gone is closed when the stream has ended, and then nothing more comes.
+func (w *waiting) response(ctx context.Context, t *Target, r *request, sent <-chan error, gone <-chan struct{}) (mcp.Message, error) {
+	for {
+		select {
+		case m := <-w.notes:
+			r.came(&m)
+		case m := <-w.reply:
+			return w.take(t, r, m)
+		case err := <-sent:
+			if err != nil {
+				return mcp.Message{}, err
+			}
+			sent = nil
+		case <-gone:
+			select {
+			case m := <-w.reply:
+				return w.take(t, r, m)
+			default:
+				return mcp.Message{}, errStreamEnded
+			}
+		case <-ctx.Done():
+			return mcp.Message{}, ctx.Err()
+		}
+	}
+}
+
+// take hands over what came before the response. An empty response is the mark of one that was too long.
+func (w *waiting) take(t *Target, r *request, m mcp.Message) (mcp.Message, error) {
+	for {
+		select {
+		case note := <-w.notes:
+			r.came(&note)
+			continue
+		default:
+		}
+		if m.Kind == 0 {
+			return m, t.trouble(TooLarge, fmt.Errorf("a message of more than %d bytes", t.opt.MaxMessage))
+		}
+		return m, nil
+	}
+}
