@@ -125,7 +125,8 @@ func (c *client) token(form url.Values) (int, map[string]any) {
 	resp, err := c.http.PostForm(c.h.url+"/token", form)
 	status, doc := c.readJSON(resp, err)
 	if status == http.StatusOK {
-		c.access, c.refresh = doc["access_token"].(string), doc["refresh_token"].(string)
+		c.access = doc["access_token"].(string)
+		c.refresh, _ = doc["refresh_token"].(string)
 		c.idToken, _ = doc["id_token"].(string)
 	}
 	return status, doc

@@ -22,7 +22,7 @@ func clientsOf(c *config.Config, remote *issuers) ([]authserver.Client, error) {
 	for _, cl := range c.Clients {
 		next := authserver.Client{
 			ID: cl.ClientID, Name: cl.Name, RedirectURIs: cl.RedirectURIs, AuthMethod: cl.AuthMethod, Secret: cl.Secret,
-			GrantTypes: cl.GrantTypes, Audience: cl.Audience, Scopes: cl.Scopes, AccessTokenClaims: cl.AccessTokenClaims,
+			GrantTypes: cl.GrantTypes, Groups: cl.Groups, Audience: cl.Audience, Scopes: cl.Scopes, AccessTokenClaims: cl.AccessTokenClaims,
 			PostLogoutRedirectURIs: cl.PostLogoutURIs,
 			Lifetimes:              lifetimesOf(cl.Lifetimes), SkipConsent: cl.Consent == config.ConsentSkip,
 			AssertionAlg: cl.AssertionAlg,
@@ -88,7 +88,9 @@ func CheckClients(c *config.Config) error {
 
 // policyOf translates an endpoint's access rule and scopes.
 func policyOf(e config.Endpoint) (*policy.Policy, error) {
-	o := policy.Options{Access: policy.Access{AnySignedIn: e.Access.AnySignedIn || e.Access.Anonymous, Rule: e.Access.Rule}}
+	o := policy.Options{Access: policy.Access{
+		AnySignedIn: e.Access.AnySignedIn || e.Access.Anonymous, Rule: e.Access.Rule, Services: e.Services,
+	}}
 	for name, scopes := range e.Scopes.Tools {
 		target := "" // without prefix, whichever target has the tool
 		if e.Prefix {

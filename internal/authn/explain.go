@@ -68,6 +68,9 @@ func Explain(ctx context.Context, token string, e *Endpoint, o ExplainOptions) *
 		x.checks(ctx)
 		x.revocation(v, o.Revocations)
 	}
+	if refusal == nil {
+		x.service(v.judge(e).principal)
+	}
 	if refusal != nil {
 		x.out.Causes = x.causes()
 	}
@@ -355,6 +358,13 @@ func (x *explainer) revocation(v *verified, r Revocations) {
 			found = "grant, person or client was revoked after the token was issued"
 		}
 		x.check("revocation", refusal == nil, "not revoked", found)
+	}
+}
+
+// service says what a token of a service needs beside being good.
+func (x *explainer) service(p *identity.Principal) {
+	if p.Service {
+		x.skip("service", fmt.Sprintf("a client that acts as itself is let in only where services names it: {%s: [%s]}", p.Authorizer, p.Client.Short()))
 	}
 }
 

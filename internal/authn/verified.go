@@ -134,6 +134,19 @@ func wrongType(found string, kind any) *Refusal {
 	return invalidToken(stepType, WrongTokenType, "this JWT is not an access token", cause)
 }
 
+// isForeignService tells tokens that a client got for itself from those of a person, as far as issuers let it be seen: by
+// a subject that is the client (RFC 9068 §2.2; Okta, Cognito, PingOne), by Auth0's and Entra's marks, or by the name that
+// Keycloak gives to service accounts.
+func isForeignService(v *verified) bool {
+	text := func(name string) string { s, _ := v.claims.String(name); return s }
+	client, sub := string(v.client), v.key.Subject
+	_, scp := v.claims["scp"]
+	return client != "" && (sub == client || sub == client+"@clients") ||
+		text("gty") == "client-credentials" || text("idtyp") == "app" ||
+		text("oid") == sub && text("tid") != "" && !scp ||
+		strings.HasPrefix(text("preferred_username"), "service-account-")
+}
+
 // clientOf knows the names that issuers use. Only the first that is present counts.
 func clientOf(c identity.Claims) identity.ClientID {
 	for _, name := range []string{"client_id", "azp", "cid", "appid"} {
@@ -212,7 +225,9 @@ func (v *verified) principal(z *Authorizer) *identity.Principal {
 	}
 	if v.ours() {
 		grant, _ := v.claims.String(identity.GrantClaim)
-		p.Grant = identity.GrantID(grant)
+		p.Grant, p.Service = identity.GrantID(grant), v.key.IsService()
+		return p
 	}
+	p.Service = isForeignService(v)
 	return p
 }

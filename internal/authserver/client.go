@@ -25,6 +25,8 @@ const (
 	GrantCode    = "authorization_code"
 	GrantRefresh = "refresh_token"
 	GrantDevice  = "urn:ietf:params:oauth:grant-type:device_code"
+
+	GrantClientCredentials = "client_credentials"
 )
 
 // Client is an application that may ask for tokens: one that an administrator wrote down, or one that registered
@@ -42,6 +44,7 @@ type Client struct {
 	Audience               string          // aud of access tokens instead of the endpoint's URL
 	Scopes                 identity.Scopes // the most it can be granted; empty: whatever the endpoint knows
 	AccessTokenClaims      map[string]any
+	Groups                 []string // of a service: what groups says in its tokens
 	Lifetimes              Lifetimes
 	SkipConsent            bool // for first-party applications on https only
 
@@ -91,9 +94,12 @@ func (c Client) withDefaults() (*Client, error) {
 		return nil, err
 	}
 	for _, g := range c.GrantTypes {
-		if g != GrantCode && g != GrantRefresh && g != GrantDevice {
-			return nil, fmt.Errorf("grant type %q is unknown; use %s, %s or %s", g, GrantCode, GrantRefresh, GrantDevice)
+		if !slices.Contains(grantTypes(), g) {
+			return nil, fmt.Errorf("grant type %q is unknown; use one of %s", g, strings.Join(grantTypes(), ", "))
 		}
+	}
+	if err := c.checkService(); err != nil {
+		return nil, err
 	}
 	for _, uri := range slices.Concat(c.RedirectURIs, c.PostLogoutRedirectURIs) {
 		u, err := url.Parse(uri)
@@ -115,6 +121,30 @@ func (c Client) withDefaults() (*Client, error) {
 	var err error
 	c.Lifetimes, err = c.Lifetimes.withDefaults()
 	return &c, err
+}
+
+// grantTypes are the grants that a static client may have.
+func grantTypes() []string {
+	return []string{GrantCode, GrantRefresh, GrantDevice, GrantClientCredentials}
+}
+
+// checkService keeps services apart from applications through which people come: what is granted to one must never be
+// taken for the other.
+func (c *Client) checkService() error {
+	switch service := c.allows(GrantClientCredentials); {
+	case !service && len(c.Groups) > 0:
+		return fmt.Errorf("groups are for services, whose only grant is %s", GrantClientCredentials)
+	case !service:
+	case len(c.GrantTypes) > 1:
+		return fmt.Errorf("grant type %s goes with no other: make one client for the service and one for people", GrantClientCredentials)
+	case c.AuthMethod == AuthNone:
+		return fmt.Errorf("grant type %s needs a client that authenticates, with a secret or with keys", GrantClientCredentials)
+	case len(c.Scopes) == 0:
+		return fmt.Errorf("grant type %s needs the scopes that the service may have", GrantClientCredentials)
+	case standardScopes().HasAny(c.Scopes):
+		return fmt.Errorf("grant type %s does not go with the scopes %s, which are about people", GrantClientCredentials, standardScopes())
+	}
+	return nil
 }
 
 // authMethods are the ways in which clients may authenticate, as the metadata lists them.

@@ -88,6 +88,9 @@ func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 		doc.DeviceEndpoint = base + "/device_authorization" // RFC 8628 §4
 		doc.GrantTypes = append(doc.GrantTypes, GrantDevice)
 	}
+	if c.anyMay(GrantClientCredentials) {
+		doc.GrantTypes = append(doc.GrantTypes, GrantClientCredentials)
+	}
 	return json.Marshal(doc)
 }
 

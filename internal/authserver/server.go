@@ -6,7 +6,7 @@
 // The path of a sign-in: authorize.go validates and seals the request into a transaction without writing anything,
 // consent.go shows who asks for what and turns a decision into a code, token.go turns codes and refresh tokens into
 // tokens (grant_code.go, grant_refresh.go), which tokens.go mints. Devices without a browser go another way to the same
-// code: device.go, device_page.go and grant_device.go.
+// code: device.go, device_page.go and grant_device.go. Services come without a person: grant_service.go.
 //
 // Specifications: OAuth 2.1 (draft 13), RFC 6749, 7009, 7591, 7636, 8414, 8628, 8707, 9068, 9207, OpenID Connect Core,
 // Discovery and RP-Initiated Logout 1.0.

@@ -74,6 +74,8 @@ func (s *Server) grantType(name string) (audit.Kind, grantHook, error) {
 		return audit.KindRefresh, s.redeemRefreshToken, nil
 	case GrantDevice:
 		return audit.KindIssue, s.redeemDeviceCode, nil
+	case GrantClientCredentials:
+		return audit.KindIssue, s.serviceToken, nil
 	case "":
 		return "", nil, refuse(codeInvalidRequest, "grant_type is missing")
 	}

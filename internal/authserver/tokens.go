@@ -31,8 +31,12 @@ type tokenResponse struct {
 	Scope        string `json:"scope"`
 }
 
-// mint signs the tokens.
+// mint signs the tokens. No person gets the subject of a service, whatever a sign-in back end calls people, and no
+// service that of a person.
 func (s *Server) mint(req *redemption, what *issue) (*tokenResponse, error) {
+	if key := what.grant.Person; key.IsService() != req.client.allows(GrantClientCredentials) {
+		return nil, fmt.Errorf("mint tokens for %q at %q: the subject does not go with the grant", key.Subject, key.Issuer)
+	}
 	access, err := s.Signing.Sign(typAccess, s.accessClaims(req, what))
 	if err != nil {
 		return nil, fmt.Errorf("sign access token: %w", err)
@@ -61,12 +65,14 @@ func (s *Server) accessClaims(req *redemption, what *issue) map[string]any {
 	maps.Copy(claims, map[string]any{
 		"iss": s.Issuer, "sub": what.grant.Person.Subject, "aud": s.audience(req.client, &what.grant),
 		"exp": req.now.Add(req.client.Lifetimes.Access).Unix(), "iat": req.now.Unix(), "jti": rand.Text(),
-		"client_id": req.client.ID, "scope": what.scopes.String(), "auth_time": what.grant.AuthTime.Unix(),
-		identity.GrantClaim: what.grant.ID,
+		"client_id": req.client.ID, "scope": what.scopes.String(), identity.GrantClaim: what.grant.ID,
 	})
 	setText(claims, identity.ProviderClaim, what.person.Provider)
 	if what.person.GroupsUnknown { // as an issuer says it, so that a rule on groups knows that it knows nothing (OpenID Connect Core §5.6.2)
 		claims["_claim_names"] = map[string]any{"groups": "idp"}
+	}
+	if !what.grant.AuthTime.IsZero() { // nobody signed in for a service
+		claims["auth_time"] = what.grant.AuthTime.Unix()
 	}
 	return claims
 }

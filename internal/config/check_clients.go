@@ -27,7 +27,11 @@ func (k *checker) client(path string, c *Client) {
 		k.bad(path+".client_id", "is not a client identifier", "Use printable ASCII characters without spaces.")
 	}
 	code, device := slices.Contains(c.GrantTypes, GrantCode), slices.Contains(c.GrantTypes, GrantDevice)
-	if !code && !device {
+	if slices.Contains(c.GrantTypes, GrantClientCredentials) {
+		k.service(path, c)
+	} else if len(c.Groups) > 0 {
+		k.bad(path+".groups", "is for services, and people come through this client", "Remove it; groups of people are set with gatehouse user.")
+	} else if !code && !device {
 		k.bad(path+".grant_types", "lacks authorization_code, without which the client never gets a token", "Add it, or leave grant_types out.")
 	}
 	if code && len(c.RedirectURIs) == 0 && !k.broken(path+".redirect_uris") {
@@ -50,6 +54,41 @@ func (k *checker) client(path string, c *Client) {
 		}
 	}
 	k.lifetimes(path, c.Lifetimes)
+}
+
+// service checks a client that acts as itself.
+func (k *checker) service(path string, c *Client) {
+	if len(c.GrantTypes) > 1 {
+		k.bad(path+".grant_types", "has client_credentials beside other grants", "Make one client for the service and another for people.")
+	}
+	if c.AuthMethod == AuthNone {
+		k.bad(path+".token_endpoint_auth_method", "is none: anybody could be this service", "Set client_secret_basic with client_secret, or private_key_jwt with jwks.")
+	}
+	if len(c.Scopes) == 0 && !k.broken(path+".scopes") {
+		k.bad(path+".scopes", "is missing: a service gets the scopes that stand here, and no others", "Name them, such as [mcp:tools].")
+	}
+	for i, s := range c.Scopes {
+		if slices.Contains([]string{"openid", "profile", "email", "offline_access"}, s) {
+			k.bad(fmt.Sprintf("%s.scopes[%d]", path, i), "is about people, and nobody signs in for a service", "Remove it.")
+		}
+	}
+	k.noneEmpty(path+".groups", c.Groups)
+	for _, unused := range []struct {
+		key string
+		set bool
+	}{{".redirect_uris", len(c.RedirectURIs) > 0}, {".post_logout_redirect_uris", len(c.PostLogoutURIs) > 0}} {
+		if unused.set {
+			k.bad(path+unused.key, "is never used: a service has no browser", "Remove it.")
+		}
+	}
+	for i := range k.cfg.Endpoints {
+		for _, clients := range k.cfg.Endpoints[i].Services {
+			if slices.Contains(clients, c.ClientID) {
+				return
+			}
+		}
+	}
+	k.doubtful(path, "is a service that no endpoint admits", fmt.Sprintf("Name it at an endpoint: services: {%s: [%s]}.", Gatehouse, c.ClientID))
 }
 
 // clientAuth holds the authentication method against what there is to authenticate with.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"gatehouse/internal/identity"
 )
 
 func (k *checker) endpoints() {
@@ -30,8 +32,43 @@ func (k *checker) endpoints() {
 		if i := slices.Index(e.Issuers, Gatehouse); i >= 0 && k.cfg.SignIn.nobody() {
 			k.bad(fmt.Sprintf("%s.issuers[%d]", path, i), "nobody can sign in for it, because sign_in.users is false", "Set sign_in.users: true, add a provider to sign_in.oidc, or name an authorizer instead.")
 		}
+		k.services(path+".services", e)
 		k.endpointScopes(path+".scopes", e, targets)
 		k.introspectors(path+".issuers", e.Issuers)
+	}
+}
+
+// services checks which clients may come as themselves.
+func (k *checker) services(path string, e *Endpoint) {
+	for issuer, clients := range e.Services {
+		at := join(path, issuer)
+		if !slices.Contains(e.Issuers, issuer) {
+			k.bad(at, fmt.Sprintf("%q is none of the issuers of this endpoint", issuer), "Name one of: "+strings.Join(e.Issuers, ", ")+".")
+			continue
+		}
+		if len(clients) == 0 {
+			k.bad(at, "names nothing", "Name at least one client, or remove the key.")
+		}
+		for i, id := range clients {
+			if issuer == Gatehouse {
+				k.ownService(fmt.Sprintf("%s[%d]", at, i), e, id)
+			} else if id == "" {
+				k.bad(fmt.Sprintf("%s[%d]", at, i), "is empty", "Write the client's id at that issuer.")
+			}
+		}
+	}
+}
+
+// ownService checks one service of the built-in authorization server.
+func (k *checker) ownService(at string, e *Endpoint, id identity.ClientID) {
+	i := slices.IndexFunc(k.cfg.Clients, func(c Client) bool { return c.ClientID == id })
+	switch {
+	case i < 0:
+		k.bad(at, fmt.Sprintf("%q is not the client_id of a client", id), "Add it to clients, with grant_types: [client_credentials].")
+	case !slices.Contains(k.cfg.Clients[i].GrantTypes, GrantClientCredentials):
+		k.bad(at, "is a client through which people come, not a service", "Give the service a client of its own, with grant_types: [client_credentials].")
+	case !k.cfg.Clients[i].Scopes.HasAll(e.Scopes.Default):
+		k.bad(at, "may not have the scopes that every call needs here: "+e.Scopes.Default.String(), "Add them to scopes of the client.")
 	}
 }
 

@@ -121,6 +121,8 @@ const (
 	GrantCode    = "authorization_code"
 	GrantRefresh = "refresh_token"
 	GrantDevice  = "urn:ietf:params:oauth:grant-type:device_code"
+
+	GrantClientCredentials = "client_credentials"
 )
 
 // The values of Client.Consent.
@@ -135,13 +137,14 @@ type Client struct {
 	Name              string            `yaml:"name" doc:"What the consent page calls it. Without it: client_id."`
 	RedirectURIs      []string          `yaml:"redirect_uris" doc:"Where the client takes the code; needed for the grant authorization_code. Compared exactly; only the port of an http loopback URI is free."`
 	PostLogoutURIs    []string          `yaml:"post_logout_redirect_uris" doc:"Where a browser may be sent after signing out; compared exactly (OpenID Connect RP-Initiated Logout §3)."`
-	GrantTypes        []string          `yaml:"grant_types" enum:"authorization_code,refresh_token,urn:ietf:params:oauth:grant-type:device_code" doc:"Grants it may use."`
+	GrantTypes        []string          `yaml:"grant_types" enum:"authorization_code,refresh_token,urn:ietf:params:oauth:grant-type:device_code,client_credentials" doc:"Grants it may use. client_credentials is for a service, which acts as itself, and goes with no other."`
 	AuthMethod        string            `yaml:"token_endpoint_auth_method" enum:"none,client_secret_basic,client_secret_post,private_key_jwt" doc:"How it authenticates at the token endpoint. With private_key_jwt it signs an assertion (RFC 7523 §2.2)."`
 	Secret            secret.Text       `yaml:"client_secret" doc:"Its secret, for client_secret_basic and client_secret_post."`
 	JWKS              secret.Text       `yaml:"jwks,plain" doc:"Its public keys for private_key_jwt, as a JWK set (RFC 7517) in JSON."`
 	JWKSURI           string            `yaml:"jwks_uri" doc:"Where its public keys for private_key_jwt are fetched, instead of jwks. https, or http on this machine."`
 	AssertionAlg      string            `yaml:"token_endpoint_auth_signing_alg" enum:"RS256,PS256,ES256,EdDSA" doc:"The only algorithm of its assertions. Without it: any of these."`
-	Scopes            identity.Scopes   `yaml:"scopes" doc:"The most it can be granted. Without it: whatever the endpoint knows."`
+	Scopes            identity.Scopes   `yaml:"scopes" doc:"The most it can be granted. Without it: whatever the endpoint knows. Needed for a service."`
+	Groups            []string          `yaml:"groups" doc:"Groups of a service, for claim rules."`
 	Audience          string            `yaml:"audience" doc:"The aud of its access tokens, such as api://default. Without it: the endpoint that the client names as resource (RFC 8707)."`
 	AccessTokenClaims identity.Claims   `yaml:"access_token_claims" doc:"Fixed claims added to its access tokens, such as cid."`
 	Lifetimes         `yaml:",inline"`
@@ -192,6 +195,7 @@ type Endpoint struct {
 	Path           string         `yaml:",key"`
 	Issuers        []string       `yaml:"issuers,required" doc:"Whose tokens it accepts: gatehouse, or names of authorizers. The first leads its metadata. Empty with anonymous_for_tests only."`
 	Access         Access         `yaml:"access,required" doc:"Who may use it: any_signed_in, or a claim rule such as {claim: groups, operator: contains_any, value: [eng]}. There is no default. anonymous_for_tests admits whoever asks, for test suites that send no token, and is refused anywhere but on one machine."`
+	Services       Services       `yaml:"services" doc:"Clients that may come as themselves, without a person, by issuer: {gatehouse: [ci]}. access holds for them too. Without it: none, whatever access says."`
 	Scopes         EndpointScopes `yaml:"scopes" doc:"Scopes that its calls need."`
 	Targets        []string       `yaml:"targets,required" doc:"The targets that it offers."`
 	Prefix         bool           `yaml:"prefix" doc:"Names are target___tool. Without prefix they are the target's own."`
@@ -204,6 +208,9 @@ type Access struct {
 	Anonymous   bool // for tests on one machine: no token is looked at
 	Rule        *identity.Rule
 }
+
+// Services are clients by the name of the issuer, as in Endpoint.Issuers.
+type Services map[string][]identity.ClientID
 
 // EndpointScopes are the scopes that calls need.
 type EndpointScopes struct {

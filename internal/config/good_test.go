@@ -82,6 +82,8 @@ func TestFull(t *testing.T) {
 	mcp := c.Endpoints[0]
 	same(t, "default scopes", mcp.Scopes.Default, identity.Scopes{})
 	same(t, "tool scopes", mcp.Scopes.Tools, map[string]identity.Scopes{"github___delete": {"mcp:admin"}})
+	same(t, "services", mcp.Services, Services{"gatehouse": {"ci"}, "okta": {"0oaservice"}})
+	same(t, "service", []any{c.Clients[4].GrantTypes, c.Clients[4].Groups, c.Clients[4].AuthMethod}, []any{[]string{"client_credentials"}, []string{"eng"}, AuthPost})
 	same(t, "access", mcp.Access.Rule.String(), `groups contains_any ["eng" "sre"]`)
 	same(t, "any", c.Endpoints[1].Access, Access{AnySignedIn: true})
 	same(t, "prefix", c.Endpoints[1].Prefix, false)

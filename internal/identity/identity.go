@@ -4,6 +4,7 @@ package identity
 
 import (
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -38,6 +39,18 @@ func (k PersonKey) String() string { return string(k.Issuer) + "\x00" + k.Subjec
 // IsZero reports whether nobody is named.
 func (k PersonKey) IsZero() bool { return k.Issuer == "" && k.Subject == "" }
 
+// servicePrefix begins the subjects of services at Gatehouse's own authorization server, and of nobody else there.
+const servicePrefix = "service:"
+
+// ServiceKey is who a client is when it acts as itself (client credentials) at Gatehouse's own authorization server.
+func ServiceKey(own Issuer, client ClientID) PersonKey {
+	return PersonKey{Issuer: own, Subject: servicePrefix + string(client)}
+}
+
+// IsService reports whether the subject is one of a service, for keys of Gatehouse's own authorization server. No person
+// there may have such a subject.
+func (k PersonKey) IsService() bool { return strings.HasPrefix(k.Subject, servicePrefix) }
+
 // Person is somebody whom a sign-in back end knows.
 type Person struct {
 	Key           PersonKey
@@ -70,6 +83,7 @@ type Principal struct {
 	Scopes     Scopes
 	Claims     Claims
 	Grant      GrantID
+	Service    bool   // nobody signed in: a client acts as itself
 	Authorizer string // the name of the rule set that accepted the token
 	IssuedAt   time.Time
 	Expires    time.Time

@@ -6,6 +6,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"gatehouse/internal/identity"
 )
@@ -14,10 +15,18 @@ import (
 type Access struct {
 	AnySignedIn bool           // every principal that an authorizer accepted
 	Rule        *identity.Rule // principals whose claims match
+
+	// Services are the clients that may come as themselves, by the authorizer that accepts their tokens. The rule above
+	// holds for them too; without a place here no rule lets them in.
+	Services map[string][]identity.ClientID
 }
 
 func (a Access) allows(p *identity.Principal) bool {
 	return a.AnySignedIn || a.Rule != nil && a.Rule.Match(p.Claims)
+}
+
+func (a Access) admitsService(p *identity.Principal) bool {
+	return slices.Contains(a.Services[p.Authorizer], p.Client)
 }
 
 // Requirement names scopes that a call needs on top of access. An empty Target, Method or Name stands for all of them.
@@ -57,6 +66,7 @@ const (
 	ReasonNoPolicy      = "no policy"
 	ReasonNobody        = "no principal"
 	ReasonAccessRule    = "access rule"
+	ReasonService       = "service not admitted"
 	ReasonMissingScopes = "missing scopes"
 )
 
@@ -113,6 +123,8 @@ func (p *Policy) Decide(q *Question) Decision {
 		return Decision{Reason: ReasonNoPolicy}
 	case q.Principal == nil || q.Principal.Key.Issuer == "" || q.Principal.Key.Subject == "":
 		return Decision{Reason: ReasonNobody}
+	case q.Principal.Service && !p.access.admitsService(q.Principal):
+		return Decision{Reason: ReasonService}
 	case !p.access.allows(q.Principal):
 		return Decision{Reason: ReasonAccessRule}
 	}

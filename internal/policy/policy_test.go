@@ -24,6 +24,19 @@ func engineers(t testing.TB) *identity.Rule {
 	return r
 }
 
+// service is a client that comes as itself.
+func service(client identity.ClientID, authorizer string, groups ...any) *identity.Principal {
+	p := principal("", groups...)
+	p.Key, p.Client, p.Authorizer, p.Service = identity.PersonKey{Issuer: "https://gate.example", Subject: "service:" + string(client)}, client, authorizer, true
+	return p
+}
+
+// withCI admits one service.
+func withCI(o Options) Options {
+	o.Access.Services = map[string][]identity.ClientID{"gatehouse": {"ci"}}
+	return o
+}
+
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	requires := []Requirement{
@@ -55,6 +68,14 @@ func TestDecide(t *testing.T) {
 		{"same tool name elsewhere", open, Question{Principal: principal("mcp:call"), Target: "hub", Method: "tools/call", Name: "delete"}, true, ReasonAllowed, nil},
 		{"whole target", open, Question{Principal: principal(""), Target: "vault", Method: "prompts/get", Name: "x"}, false, ReasonMissingScopes, identity.Scopes{"vault"}},
 		{"name anywhere", open, Question{Principal: principal(""), Target: "notes", Method: "resources/read", Name: "note://secret"}, false, ReasonMissingScopes, identity.Scopes{"secret"}},
+		{"service at an open endpoint", open, Question{Principal: service("ci", "gatehouse", "eng"), Method: "tools/list"}, false, ReasonService, nil},
+		{"service whose groups match", closed, Question{Principal: service("ci", "gatehouse", "eng"), Method: "tools/list"}, false, ReasonService, nil},
+		{"service that is named", withCI(open), Question{Principal: service("ci", "gatehouse"), Method: "tools/list"}, true, ReasonAllowed, nil},
+		{"service that is named, and matches", withCI(closed), Question{Principal: service("ci", "gatehouse", "sre"), Method: "tools/list"}, true, ReasonAllowed, nil},
+		{"service that is named, and does not match", withCI(closed), Question{Principal: service("ci", "gatehouse", "hr"), Method: "tools/list"}, false, ReasonAccessRule, nil},
+		{"service that is named, without the scope", withCI(open), Question{Principal: service("ci", "gatehouse"), Target: "git", Method: "tools/call", Name: "log"}, false, ReasonMissingScopes, identity.Scopes{"mcp:call"}},
+		{"another service", withCI(open), Question{Principal: service("cd", "gatehouse"), Method: "tools/list"}, false, ReasonService, nil},
+		{"service of that name elsewhere", withCI(open), Question{Principal: service("ci", "okta"), Method: "tools/list"}, false, ReasonService, nil},
 		{"access comes before scopes", closed, Question{Principal: principal(""), Target: "vault", Method: "prompts/get"}, false, ReasonAccessRule, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
