@@ -114,7 +114,7 @@ func tokenFrom(t *testing.T, endpoint, client, secret string, form url.Values) s
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if secret != "" {
+	if client != "" {
 		req.SetBasicAuth(client, url.QueryEscape(secret))
 	}
 	resp, err := http.DefaultClient.Do(req)

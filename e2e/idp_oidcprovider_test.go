@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"gatehouse/internal/testkit"
 )
 
 // oidcProviderOptions are the words of node/oidc-provider.mjs.
@@ -28,11 +26,10 @@ type oidcProviderOptions struct {
 func startOIDCProvider(t *testing.T, at place, o oidcProviderOptions) (*idp, *service) {
 	t.Helper()
 	p := &idp{
-		name: "oidcprovider", discovery: at.idp + "/.well-known/openid-configuration", scopes: `["mcp:tools"]`, audience: o.Audience,
+		name: "oidcprovider", origin: at.idp, discovery: at.idp + "/.well-known/openid-configuration", scopes: `["mcp:tools"]`, audience: o.Audience,
 		webClient: "gatehouse", webSecret: "a secret of the web client",
-		signIn: func(b *testkit.Browser, address, person string) testkit.Page {
-			page := b.Submit(b.Open(address), "Sign-in", map[string]string{"login": person, "password": "any"})
-			return b.Submit(page, "Continue", nil)
+		pages: func(person string) []formPage {
+			return []formPage{{Fields: map[string]string{"login": person, "password": "any"}, Press: "Sign-in"}, {Press: "Continue"}}
 		},
 	}
 	o.Port = at.idpPort
@@ -107,7 +104,7 @@ func TestOIDCProviderOpaqueTokens(t *testing.T) {
     allowed_clients: [%s]
     introspection: {client_id: %s, client_secret: %s}
 `, p.assistant, p.webClient, p.webSecret)})
-	r := remoteDirect(t, at, p, t.TempDir(), username)
+	r := chromiumDirect(t, "oidcprovider-direct", at, p, t.TempDir(), username)
 	if claims := whoami(t, r); claims["sub"] != username {
 		t.Errorf("whoami knows %v, want sub %s", claims, username)
 	}

@@ -7,8 +7,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"net/http/cookiejar"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,14 +15,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"gatehouse/internal/testkit"
 )
 
 // idp is a real identity provider on loopback. It knows Gatehouse in two ways: direct, where the assistant is its client
 // and Gatehouse checks its access tokens, and enterprise sign-in, where Gatehouse itself is its client.
 type idp struct {
 	name      string // of its authorizer, and of its callback path at Gatehouse
+	origin    string
 	discovery string // URL of its metadata
 	scopes    string // what clients have to ask it for, as a YAML list
 	audience  string // aud of its access tokens; empty: they have none
@@ -33,8 +30,7 @@ type idp struct {
 	webClient string // id of a confidential web application that redirects to <gatehouse>/oauth/callback/<name>
 	webSecret string // its secret
 
-	signIn  func(b *testkit.Browser, address, person string) testkit.Page // from the IdP's first page to the client's callback
-	disable func(t *testing.T, person string)                             // nil where it cannot be done
+	pages func(person string) []formPage // from the IdP's first page to the client's callback
 }
 
 // place is where the parts of one set-up are, for IdP and Gatehouse must know each other's addresses before they start.
@@ -51,26 +47,7 @@ func newPlace(t *testing.T) place {
 	return p
 }
 
-// values are what the IdPs' configuration files may name in braces.
-func (p place) values(more map[string]string) map[string]string {
-	v := map[string]string{"HOUSE": p.house, "CALLBACK": fmt.Sprint(p.callback)}
-	for name, value := range more {
-		v[name] = value
-	}
-	return v
-}
-
-// fill reads a file and puts values in where it names them: ${NAME}.
-func fill(t *testing.T, path string, values map[string]string) string {
-	t.Helper()
-	return os.Expand(readFile(t, path), func(name string) string {
-		v, ok := values[name]
-		if !ok {
-			t.Errorf("%s names %s, which has no value", path, name)
-		}
-		return v
-	})
-}
+func (p place) callbackPort() string { return fmt.Sprint(p.callback) }
 
 // install makes sure that a part of install.sh is there and returns where. GATEHOUSE_E2E_SKIP leaves out its tests.
 func install(t *testing.T, part string) string {
@@ -200,51 +177,39 @@ func startDirect(t *testing.T, at place, p *idp, d direct) *house {
 // remoteDirect starts mcp-remote and lets a person sign in at the IdP's own pages.
 func remoteDirect(t *testing.T, at place, p *idp, home, person string, args ...string) *remote {
 	t.Helper()
-	r := startRemote(t, home, p.remoteArgs(at, "/mcp", args...)...)
-	w := r.beginInitialize()
-	address := r.authorizeURL()
-	if !strings.HasPrefix(address, at.idp) {
-		t.Fatalf("mcp-remote sends the person to %s, not to %s", address, at.idp)
-	}
-	last := p.signIn(newIDPBrowser(t), address, person)
-	if last.Status != http.StatusOK || !strings.HasSuffix(last.URL.Path, "/oauth/callback") || last.URL.Query().Get("code") == "" {
-		t.Fatalf("the sign-in ended at %s, not at the client's callback:\n%s", last, last.Text)
-	}
+	r, w, address := p.beginDirect(t, at, home, args...)
+	browse(t, address, p.pages(person)).mustBeCallback(t, at)
 	r.finishInitialize(w)
 	return r
 }
 
+// chromiumDirect is remoteDirect with a real browser, which leaves pictures of the pages under a name.
+func chromiumDirect(t *testing.T, name string, at place, p *idp, home, person string, args ...string) *remote {
+	t.Helper()
+	r, w, address := p.beginDirect(t, at, home, args...)
+	walk(t, name, address, at.house, p.pages(person)).mustBeCallback(t, at)
+	r.finishInitialize(w)
+	return r
+}
+
+// beginDirect starts mcp-remote and returns the address at the IdP that it sends the person to.
+func (p *idp) beginDirect(t *testing.T, at place, home string, args ...string) (*remote, <-chan wireMessage, string) {
+	t.Helper()
+	r := startRemote(t, home, p.remoteArgs(at, "/mcp", args...)...)
+	w := r.beginInitialize()
+	address := r.authorizeURL()
+	if !strings.HasPrefix(address, p.origin) {
+		t.Fatalf("mcp-remote sends the person to %s, not to %s", address, p.origin)
+	}
+	return r, w, address
+}
+
 // remoteArgs is the command line of an assistant's entry for this IdP.
 func (p *idp) remoteArgs(at place, path string, more ...string) []string {
-	args := []string{at.house + path}
+	args := []string{at.house + path, fmt.Sprint(at.callback)}
 	if p.assistant != "" {
-		args = append(args, fmt.Sprint(at.callback), "--static-oauth-client-info",
+		args = append(args, "--static-oauth-client-info",
 			fmt.Sprintf(`{"client_id":%q,"redirect_uris":["http://localhost:%d/oauth/callback"]}`, p.assistant, at.callback))
 	}
 	return append(args, more...)
-}
-
-// newIDPBrowser opens a browser that, as real ones do, takes http on loopback for secure enough to keep Secure cookies.
-func newIDPBrowser(t *testing.T) *testkit.Browser {
-	t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := testkit.NewBrowser(t)
-	b.Client.Jar = loopbackJar{jar}
-	return b
-}
-
-type loopbackJar struct{ jar *cookiejar.Jar }
-
-func (j loopbackJar) SetCookies(u *url.URL, cookies []*http.Cookie) {
-	j.jar.SetCookies(secured(u), cookies)
-}
-func (j loopbackJar) Cookies(u *url.URL) []*http.Cookie { return j.jar.Cookies(secured(u)) }
-
-func secured(u *url.URL) *url.URL {
-	https := *u
-	https.Scheme = "https"
-	return &https
 }
