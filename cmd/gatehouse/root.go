@@ -54,7 +54,7 @@ this machine only, a demo target, one user whose password is printed once.`,
 	f.StringSliceVar(&q.proxies, "trusted-proxy", nil, "refused: the quickstart is not for use behind a proxy")
 	root.AddCommand(
 		newServe(s), newCheck(s), newUser(s), newClientConfig(s), newClient(s), newKeys(s),
-		newBackup(s), newRestore(s), newUpgrade(s), newConfigSchema(s), newHealthcheck(s), newExplain(s),
+		newBackup(s), newRestore(s), newUpgrade(s), newConfigSchema(s), newHealthcheck(s), newExplain(s), newDoctor(s),
 	)
 	return root
 }
@@ -101,7 +101,7 @@ func (i *installation) flags(cmd *cobra.Command) {
 // config loads the configuration that the flags name.
 func (i *installation) config() (*config.Config, error) {
 	if i.file == "" {
-		return quickFlags{stateDir: i.stateDir}.config()
+		return quickFlags{stateDir: i.stateDir, listen: os.Getenv("GATEHOUSE_LISTEN"), publicURL: os.Getenv("GATEHOUSE_PUBLIC_URL")}.config()
 	}
 	if i.stateDir != "" && os.Getenv("GATEHOUSE_STATE_DIR") == "" {
 		return nil, errors.New("--state-dir is for the quickstart; with a configuration file, state_dir in the file says where the state is")

@@ -45,6 +45,7 @@ type App struct {
 	seen   []byte // fingerprint of the configuration file as it was last read
 	routes atomic.Pointer[http.Handler]
 	config atomic.Pointer[config.Config] // in force
+	mark   atomic.Pointer[string]        // of the file that config was read from
 
 	state     *State
 	audit     *audit.Log
@@ -141,7 +142,12 @@ func (a *App) build(ctx context.Context) error {
 	}
 	a.life.runs(ctx, "gateway", a.gateway.Run)
 	a.health = web.NewHealth(a.databaseHealth(), a.auditHealth(), a.targetsHealth(), a.providersHealth())
-	return a.apply(ctx, c)
+	mark := configMark(a.state.Keys, a.File)
+	if err := a.apply(ctx, c); err != nil {
+		return err
+	}
+	a.mark.Store(&mark)
+	return nil
 }
 
 // listen takes the address first: a port that is taken shows before anything is created.

@@ -126,6 +126,7 @@ func fingerprint(path string) []byte {
 }
 
 func (a *App) reload(ctx context.Context) {
+	mark := configMark(a.state.Keys, a.File)
 	c, err := config.Load(a.File)
 	if err == nil {
 		err = fixed(a.config.Load(), c)
@@ -140,6 +141,7 @@ func (a *App) reload(ctx context.Context) {
 		a.Log.Error("configuration not reloaded; the one in force stays", "file", a.File, "error", err)
 		return
 	}
+	a.mark.Store(&mark)
 	a.Log.Info("configuration reloaded", "file", a.File)
 }
 

@@ -9,6 +9,7 @@ import (
 	"gatehouse/internal/authn"
 	"gatehouse/internal/clientconfig"
 	"gatehouse/internal/config"
+	"gatehouse/internal/doctor"
 	"gatehouse/internal/page"
 	"gatehouse/internal/portal"
 	"gatehouse/internal/web"
@@ -96,6 +97,7 @@ func (a *App) front(s *site, mux http.Handler) http.Handler {
 		web.WithClientIP(proxies),
 		web.Record(a.Log, a.Now),
 		web.Recover(a.Log),
+		doctor.Answer(doctor.AnswerOptions{Keys: a.state.Keys, Now: time.Now, Version: a.Version, Config: func() string { return *a.mark.Load() }}),
 		web.SecurityHeaders(public.Scheme == "https"),
 		exceptProbes(web.HostCheck(web.OwnHosts(public, s.config.Listen))),
 		web.LimitBody(int64(s.config.Limits.Body), bodyTime),

@@ -14,7 +14,7 @@ func level(pkg string) (int, bool) {
 		0: {"identity", "secret", "seal", "mcp"},
 		1: {"policy", "router", "jose", "audit", "store", "web", "page", "telemetry", "clientconfig", "oauthclient"},
 		2: {"authn", "authserver", "signin", "target", "session", "config"},
-		3: {"gateway", "portal"},
+		3: {"gateway", "portal", "doctor"},
 		4: {"app"},
 		5: {"cmd/gatehouse"},
 	} {

@@ -96,6 +96,24 @@ func ParseKeySet(raw []byte) (*KeySet, error) {
 	return set, nil
 }
 
+// Usable lists the algorithms of the keys that can verify signatures, one entry a key: "RS256", or the type of the key
+// when it does not say. Skipped says why others cannot.
+func (s *KeySet) Usable() (algorithms []string, skipped []error) {
+	for _, k := range s.keys {
+		if k.alg != "" {
+			algorithms = append(algorithms, k.alg)
+			continue
+		}
+		i := slices.IndexFunc(DefaultAlgorithms(), k.fits)
+		if i < 0 {
+			algorithms = append(algorithms, fmt.Sprintf("%T", k.key))
+			continue
+		}
+		algorithms = append(algorithms, DefaultAlgorithms()[i])
+	}
+	return algorithms, slices.Clone(s.skipped)
+}
+
 func parseKey(raw jsontext.Value) (PublicKey, error) {
 	var jwk jose.JSONWebKey
 	if err := jwk.UnmarshalJSON(raw); err != nil {

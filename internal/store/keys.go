@@ -53,20 +53,26 @@ func (s *Store) UpdateSigningKey(ctx context.Context, k SigningKey) error {
 	}))
 }
 
+// The mark tells whether a master key is the right one.
+const (
+	keyMark      seal.Purpose = "master key mark"
+	keyMarkPlace string       = "master_key_mark"
+	readKeyMark  string       = `SELECT sealed FROM master_key_mark`
+)
+
 // checkKeys opens the mark that the first start sealed. When no key opens it, nothing else sealed would open either.
 func (s *Store) checkKeys(ctx context.Context, keys *seal.Keyring) error {
 	if keys == nil {
 		return nil
 	}
-	box, place := keys.Box("master key mark"), []byte("master_key_mark")
-	const read = `SELECT sealed FROM master_key_mark`
-	mark, err := one(ctx, s.read, scanValue[[]byte], read)
+	box, place := keys.Box(keyMark), []byte(keyMarkPlace)
+	mark, err := one(ctx, s.read, scanValue[[]byte], readKeyMark)
 	if errors.Is(err, ErrNotFound) {
 		err = s.change(ctx, func(tx conn) error {
 			if _, err := tx.exec(ctx, `INSERT INTO master_key_mark (id, sealed) VALUES (1, ?) ON CONFLICT DO NOTHING`, box.Seal(nil, place)); err != nil {
 				return err
 			}
-			mark, err = one(ctx, tx, scanValue[[]byte], read) // another copy's, when that was faster
+			mark, err = one(ctx, tx, scanValue[[]byte], readKeyMark) // another copy's, when that was faster
 			return err
 		})
 	}

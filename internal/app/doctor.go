@@ -1,0 +1,80 @@
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"gatehouse/internal/config"
+	"gatehouse/internal/doctor"
+	"gatehouse/internal/seal"
+	"gatehouse/internal/web"
+)
+
+// DoctorOptions say how to look at an installation.
+type DoctorOptions struct {
+	File        string // the configuration file; empty for the quickstart
+	BeforeStart bool   // Gatehouse does not run yet
+	Version     string
+	RootCAs     *x509.CertPool // nil: the system's
+	Progress    doctor.Progress
+}
+
+// Doctor looks at the installation that a configuration describes. It changes nothing.
+func Doctor(ctx context.Context, c *config.Config, o DoctorOptions) ([]doctor.Finding, error) {
+	return doctor.Run(ctx, doctorSetup(c, o), o.Progress)
+}
+
+func doctorSetup(c *config.Config, o DoctorOptions) doctor.Setup {
+	s := doctor.Setup{
+		PublicURL: string(c.PublicURL), Listen: c.Listen, BehindProxy: c.BehindTLSProxy,
+		Registration: c.Registration.Dynamic, BodyLimit: int64(c.Limits.Body), BeforeStart: o.BeforeStart, RootCAs: o.RootCAs,
+		Client: web.NewClient(web.FenceAdmin, web.ClientOptions{RootCAs: o.RootCAs}),
+		State:  doctor.State{Dir: c.StateDir, Audit: filepath.Join(c.StateDir, "audit"), Database: c.Database},
+	}
+	if c.TLS != nil {
+		s.CertFile = c.TLS.CertFile
+	}
+	s.State.Keys, s.State.KeysError = existingKeyring(c)
+	s.Config = configMark(s.State.Keys, o.File)
+	for _, e := range c.Endpoints {
+		one := doctor.Endpoint{Path: e.Path, Own: e.Issuers[0] == config.Gatehouse}
+		if origins := slices.Concat(e.AllowedOrigins, c.AllowedOrigins); len(origins) > 0 {
+			one.Origin = string(origins[0])
+		}
+		s.Endpoints = append(s.Endpoints, one)
+	}
+	for _, cl := range c.Clients {
+		s.Clients = append(s.Clients, doctor.Client{ID: cl.ClientID, RedirectURIs: cl.RedirectURIs})
+	}
+	targets := &targetSet{client: web.NewTargetClient(web.ClientOptions{RootCAs: o.RootCAs}), log: slog.New(slog.DiscardHandler), version: o.Version}
+	for _, t := range c.Targets {
+		s.Targets = append(s.Targets, targets.options(t, int(c.Limits.Answer)))
+	}
+	return s
+}
+
+// existingKeyring is keyring without making a key: before the first start of the quickstart there is none.
+func existingKeyring(c *config.Config) (*seal.Keyring, error) {
+	if c.Quickstart {
+		if _, err := os.Stat(filepath.Join(c.StateDir, masterKeyFile)); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	return keyring(c)
+}
+
+// configMark stands for the content of a configuration file, and tells nothing about it to those without the master key.
+func configMark(keys *seal.Keyring, file string) string {
+	raw, err := os.ReadFile(file)
+	if keys == nil || err != nil {
+		return ""
+	}
+	return hex.EncodeToString(keys.MAC("doctor configuration").Sum(raw)[:16])
+}
