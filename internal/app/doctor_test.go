@@ -250,23 +250,27 @@ func brokenFronts() map[string]struct {
 	}
 	return map[string]row{
 		// the way
-		"no such name":      fail(doctor.NameUnknown, "add gw.test to the DNS", front{dial: &net.DNSError{Err: "no such host", Name: "gw.test", IsNotFound: true}}),
-		"silent DNS":        fail(doctor.NameServerSilent, "name servers", front{dial: &net.DNSError{Err: "server misbehaving", Name: "gw.test", IsTemporary: true}}),
-		"nothing listens":   fail(doctor.NothingListens, "start the server", front{dial: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}),
-		"firewall":          fail(doctor.NoAnswerInTime, "firewalls", front{dial: context.DeadlineExceeded}),
-		"no route":          fail(doctor.NoRoute, "network of this machine", front{dial: &net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}}),
-		"metadata address":  fail(doctor.AddressFenced, "the DNS", front{dial: fmt.Errorf("dial: %w", web.ErrFenced)}),
-		"breaks off":        fail(doctor.ConnectionBroken, "log of the server", front{dial: errors.New("EOF")}),
-		"plain http":        fail(doctor.TLSMissing, "switch on TLS", front{plain: true}),
-		"wrong name":        fail(doctor.CertificateWrongName, "a certificate for gw.test", cert(func(c *x509.Certificate) { c.DNSNames = []string{"other.test"} })),
-		"common name only":  fail(doctor.CertificateWrongName, "a certificate for gw.test", cert(func(c *x509.Certificate) { c.DNSNames = nil; c.Subject.CommonName = "gw.test" })),
-		"expired":           fail(doctor.CertificateExpired, "renew it", cert(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) })),
-		"not valid yet":     fail(doctor.CertificateNotYet, "clock of this machine", cert(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })),
-		"expires soon":      warn(doctor.CertificateExpires, "renew it", cert(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(72 * time.Hour) })),
-		"self-signed":       fail(doctor.CertificateSelfSigned, "public authority", front{cert: func(ca *testkit.CA) tls.Certificate { return ca.SelfSigned("gw.test") }}),
-		"chain cut off":     fail(doctor.CertificateChain, "fullchain.pem", front{cert: func(ca *testkit.CA) tls.Certificate { return ca.WithoutIntermediate("gw.test") }}),
-		"old TLS":           fail(doctor.TLSTooOld, "TLS 1.2", front{server: func(s *httptest.Server) { s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} }}),
-		"client wanted":     fail(doctor.TLSRefused, "certificate", front{server: func(s *httptest.Server) { s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12} }}),
+		"no such name":     fail(doctor.NameUnknown, "add gw.test to the DNS", front{dial: &net.DNSError{Err: "no such host", Name: "gw.test", IsNotFound: true}}),
+		"silent DNS":       fail(doctor.NameServerSilent, "name servers", front{dial: &net.DNSError{Err: "server misbehaving", Name: "gw.test", IsTemporary: true}}),
+		"nothing listens":  fail(doctor.NothingListens, "start the server", front{dial: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}),
+		"firewall":         fail(doctor.NoAnswerInTime, "firewalls", front{dial: context.DeadlineExceeded}),
+		"no route":         fail(doctor.NoRoute, "network of this machine", front{dial: &net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}}),
+		"metadata address": fail(doctor.AddressFenced, "the DNS", front{dial: fmt.Errorf("dial: %w", web.ErrFenced)}),
+		"breaks off":       fail(doctor.ConnectionBroken, "log of the server", front{dial: errors.New("EOF")}),
+		"plain http":       fail(doctor.TLSMissing, "switch on TLS", front{plain: true}),
+		"wrong name":       fail(doctor.CertificateWrongName, "a certificate for gw.test", cert(func(c *x509.Certificate) { c.DNSNames = []string{"other.test"} })),
+		"common name only": fail(doctor.CertificateWrongName, "a certificate for gw.test", cert(func(c *x509.Certificate) { c.DNSNames = nil; c.Subject.CommonName = "gw.test" })),
+		"expired":          fail(doctor.CertificateExpired, "renew it", cert(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) })),
+		"not valid yet":    fail(doctor.CertificateNotYet, "clock of this machine", cert(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })),
+		"expires soon":     warn(doctor.CertificateExpires, "renew it", cert(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(72 * time.Hour) })),
+		"self-signed":      fail(doctor.CertificateSelfSigned, "public authority", front{cert: func(ca *testkit.CA) tls.Certificate { return ca.SelfSigned("gw.test") }}),
+		"chain cut off":    fail(doctor.CertificateChain, "fullchain.pem", front{cert: func(ca *testkit.CA) tls.Certificate { return ca.WithoutIntermediate("gw.test") }}),
+		"old TLS": fail(doctor.TLSTooOld, "TLS 1.2", front{server: func(s *httptest.Server) {
+			s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+		}}),
+		"client wanted": fail(doctor.TLSRefused, "certificate", front{server: func(s *httptest.Server) {
+			s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}
+		}}),
 		"clock off":         fail(doctor.ClockSkew, "NTP", handler(dated(10*time.Minute))),
 		"clock a bit off":   warn(doctor.ClockSkew, "NTP", handler(dated(-25*time.Second))),
 		"http in the front": fail(doctor.RedirectScheme, "http://", handler(only(always, redirects("http://gw.test/mcp")))),
@@ -276,12 +280,15 @@ func brokenFronts() map[string]struct {
 		"sign-in here":      fail(doctor.ProxySignsIn, "take the sign-in in front", handler(only(always, redirects("/oauth2/start")))),
 		"elsewhere":         fail(doctor.Redirected, "without a redirect", handler(only(at("/mcp"), redirects("/home")))),
 		// who answers
-		"404 of the proxy":      fail(doctor.PathNotForwarded, "/mcp", handler(only(at("/mcp"), says(404, "text/html", "<html>nginx")))),
-		"WAF":                   fail(doctor.ForbiddenInFront, "WAF", handler(only(always, says(403, "text/html", "<html>Request blocked")))),
-		"busy":                  fail(doctor.RateLimited, "rate limit", handler(only(always, says(429, "text/plain", "slow down")))),
-		"proxy finds nothing":   fail(doctor.ProxyCannotReach, "listen", handler(only(always, says(502, "text/html", "<html>Bad Gateway")))),
-		"another site":          fail(doctor.NotGatehouse, "public_url", handler(only(always, says(200, "text/html", "<!doctype html><title>Welcome to nginx!</title>")))),
-		"password in front":     fail(doctor.ProxySignsIn, "auth_basic", handler(only(always, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("WWW-Authenticate", `Basic realm="x"`); w.WriteHeader(401) }))),
+		"404 of the proxy":    fail(doctor.PathNotForwarded, "/mcp", handler(only(at("/mcp"), says(404, "text/html", "<html>nginx")))),
+		"WAF":                 fail(doctor.ForbiddenInFront, "WAF", handler(only(always, says(403, "text/html", "<html>Request blocked")))),
+		"busy":                fail(doctor.RateLimited, "rate limit", handler(only(always, says(429, "text/plain", "slow down")))),
+		"proxy finds nothing": fail(doctor.ProxyCannotReach, "listen", handler(only(always, says(502, "text/html", "<html>Bad Gateway")))),
+		"another site":        fail(doctor.NotGatehouse, "public_url", handler(only(always, says(200, "text/html", "<!doctype html><title>Welcome to nginx!</title>")))),
+		"password in front": fail(doctor.ProxySignsIn, "auth_basic", handler(only(always, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+			w.WriteHeader(401)
+		}))),
 		"GET refused":           fail(doctor.MethodFiltered, "GET, POST", handler(only(func(r *http.Request) bool { return r.Method == "GET" && r.Header.Get("Gatehouse-Doctor") == "" }, says(405, "text/plain", "")))),
 		"path stripped":         fail(doctor.PathRewritten, "StripPrefix", handler(func(next http.Handler) http.Handler { return http.StripPrefix("/mcp", next) })),
 		"path added":            fail(doctor.PathRewritten, "proxy_pass", handler(changing(func(r *http.Request) { r.URL.Path = "/tools" + r.URL.Path }))),
@@ -443,4 +450,3 @@ func TestDoctorAnswersNobodyElse(t *testing.T) {
 		t.Errorf("another master key: %s", codes)
 	}
 }
-

@@ -113,10 +113,12 @@ func TestTargets(t *testing.T) {
 		"a bad credential": {at(serving(t, status(403, "text/plain", "")), "ghp_x"), doctor.TargetCredential, "Bearer"},
 		"another path":     {at(serving(t, status(404, "text/html", "<html>"))), doctor.TargetPath, "targets.it.url"},
 		"old transport":    {at(serving(t, status(405, "text/plain", ""))), doctor.TargetOldTransport, "HTTP with SSE"},
-		"redirects":        {at(serving(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other", http.StatusTemporaryRedirect) })), doctor.TargetRedirects, "URL to which it redirects"},
-		"broken":           {at(serving(t, status(500, "text/plain", "boom"))), doctor.TargetDown, "log of the target"},
-		"a web page":       {at(serving(t, status(200, "text/html", "<html>hello"))), doctor.TargetNotMCP, "targets.it.url"},
-		"no JSON":          {at(serving(t, status(200, "application/json", "hello"))), doctor.TargetNotMCP, "targets.it.url"},
+		"redirects": {at(serving(t, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/other", http.StatusTemporaryRedirect)
+		})), doctor.TargetRedirects, "URL to which it redirects"},
+		"broken":     {at(serving(t, status(500, "text/plain", "boom"))), doctor.TargetDown, "log of the target"},
+		"a web page": {at(serving(t, status(200, "text/html", "<html>hello"))), doctor.TargetNotMCP, "targets.it.url"},
+		"no JSON":    {at(serving(t, status(200, "application/json", "hello"))), doctor.TargetNotMCP, "targets.it.url"},
 		"silent": {at(serving(t, func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body) // else its end is not noticed
 			<-r.Context().Done()
