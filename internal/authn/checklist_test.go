@@ -248,6 +248,7 @@ func TestChecklist48_NotAnAccessToken(t *testing.T) {
 		"ID-JAG":                         {foreign(map[string]any{"typ": "oauth-id-jag+jwt"}, nil), authn.WrongTokenType},
 		"DPoP proof":                     {foreign(map[string]any{"typ": "dpop+jwt"}, nil), authn.WrongTokenType},
 		"ID token for the client (OIDC)": {foreign(nil, map[string]any{"aud": "client-1", "nonce": "n", "at_hash": "h"}), authn.WrongAudience},
+		"ID token with the code's hash":  {foreign(nil, map[string]any{"c_hash": "h"}), authn.IDTokenUsed},
 	} {
 		p, w := h.present(tt.token, e)
 		if p != nil {

@@ -124,9 +124,10 @@ func (x *explainer) typeCause() Cause {
 	typ, _ := c.String("typ")
 	use, _ := c.String("token_use")
 	header := strings.ToLower(strings.TrimPrefix(strings.ToLower(x.t.Header.Typ), "application/"))
+	_, codeHash := c["c_hash"]
 	const access = "Give the access token: access_token in the answer of the token endpoint, not id_token."
 	switch {
-	case strings.EqualFold(typ, "ID") || use == "id" || x.ours() && (header == "jwt" || header == ""):
+	case strings.EqualFold(typ, "ID") || use == "id" || codeHash || x.ours() && (header == "jwt" || header == ""):
 		return Cause{"this is an ID token", access}
 	case strings.EqualFold(typ, "Refresh") || strings.EqualFold(typ, "Offline") || use == "refresh":
 		return Cause{"this is a refresh token", "Give the access token that was issued with it."}

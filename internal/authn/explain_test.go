@@ -78,6 +78,7 @@ func brokenTokens(h *house, key, stranger *testkit.IDPKey, t *testing.T) map[str
 		// type
 		"ID token, Keycloak":      {issuer: realm, claims: c{"typ": "ID"}, reason: authn.IDTokenUsed, failed: "type", cause: "this is an ID token", cure: "access_token"},
 		"ID token, Cognito":       {issuer: cognito, claims: c{"token_use": "id"}, reason: authn.IDTokenUsed, failed: "type", cause: "this is an ID token", cure: "access_token"},
+		"ID token, Dex":           {claims: c{"c_hash": "h"}, reason: authn.IDTokenUsed, failed: "type", cause: "this is an ID token", cure: "access_token"},
 		"ID token, by looks":      {claims: c{"aud": "0oa1", "nonce": "n", "at_hash": "h"}, reason: authn.WrongAudience, failed: "audience", cause: "looks like an ID token", cure: "access token"},
 		"ID token of Gatehouse":   {issuer: "(own)", token: h.ownToken(t, "JWT", nil), reason: authn.IDTokenUsed, failed: "type", cause: "this is an ID token", cure: "access_token"},
 		"refresh token, Keycloak": {issuer: realm, claims: c{"typ": "Refresh"}, reason: authn.RefreshTokenUsed, failed: "type", cause: "refresh token", cure: "access token"},

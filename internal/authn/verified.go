@@ -101,7 +101,9 @@ func expired(at time.Time) *Refusal {
 	return invalidToken(stepTime, TokenExpired, "the access token has expired", fmt.Errorf("expired at %s", at.UTC()))
 }
 
-// refuseOtherTypes lets access tokens pass: by the header's typ, by Cognito's token_use and by Keycloak's typ claim.
+// refuseOtherTypes lets access tokens pass: by the header's typ, by Cognito's token_use, by Keycloak's typ claim, and by
+// the hash of the code, which belongs into ID tokens only (OpenID Connect Core §3.3.2.11). Their other hash, at_hash, tells
+// nothing: Dex puts one into access tokens too.
 func refuseOtherTypes(t *jose.Token) *Refusal {
 	if use, present := t.Claims["token_use"]; present && use != "access" {
 		return wrongType(fmt.Sprintf("token_use %.32v", use), use)
@@ -111,6 +113,9 @@ func refuseOtherTypes(t *jose.Token) *Refusal {
 		case "id", "refresh", "offline", "logout":
 			return wrongType(fmt.Sprintf("typ claim %.32q", typ), typ)
 		}
+	}
+	if _, present := t.Claims["c_hash"]; present {
+		return wrongType("claim c_hash", "id")
 	}
 	for _, typ := range []string{"", "jwt", "at+jwt", "okta-internal-at+jwt"} {
 		if t.Header.IsType(typ) {
