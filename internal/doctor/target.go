@@ -72,6 +72,9 @@ func (nobody) Request(context.Context, *mcp.Message) ([]byte, *mcp.Error) {
 	return nil, mcp.Errorf(mcp.CodeMethodNotFound, "nobody is there to answer")
 }
 
+// Refused implements target.Events.
+func (nobody) Refused(context.Context, *mcp.Message) {}
+
 // commandExists looks for the program before it is started, since the message of the start is the system's.
 func (r *report) commandExists(name, dir string) bool {
 	found, err := exec.LookPath(name)

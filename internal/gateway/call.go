@@ -49,6 +49,12 @@ func (rq *request) call() (job, error) {
 		return job{}, err
 	}
 	leave := func() { rq.g.calls.leave(rq.who.Key) }
+	if rq.modern {
+		if err := rq.stand(); err != nil {
+			leave()
+			return job{}, err
+		}
+	}
 	return job{drop: leave, run: func() error {
 		defer leave()
 		event.Decision = audit.Allow
@@ -177,9 +183,10 @@ func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upst
 		}
 		e.up.Store(conn)
 		if level := s.Level(); level != nil {
+			e.logs.Store(true)
 			_, _ = conn.Call(ctx, mcp.MethodSetLevel, level, nil) // not every target logs
 		}
-		return conn, nil
+		return &connection{conn, e}, nil
 	})
 }
 

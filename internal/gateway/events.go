@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +20,43 @@ type events struct {
 	g  *Gateway
 	s  *session.Session
 	up atomic.Pointer[target.Conn] // nil until it is open: targets may ask before that
+
+	logs atomic.Bool // the target was told to log everything
+
+	mu      sync.Mutex  // guards running
+	running []*dialogue // calls of the stateless era under way, the latest last
+}
+
+// connection is one session's connection to a target, with what the target sends on its own.
+type connection struct {
+	*target.Conn
+	own *events
+}
+
+func (e *events) enter(d *dialogue) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.running = append(e.running, d)
+}
+
+func (e *events) leave(d *dialogue) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.running = slices.DeleteFunc(e.running, func(o *dialogue) bool { return o == d })
+}
+
+// dialogue returns the call that a question belongs to: the one that it came along with, or, for targets that send their
+// questions beside their answers, the latest one. It is nil when there is none.
+func (e *events) dialogue(ctx context.Context) *dialogue {
+	if d, ok := ctx.Value(answerKey{}).(*dialogue); ok {
+		return d
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.running) == 0 {
+		return nil
+	}
+	return e.running[len(e.running)-1]
 }
 
 // Notify passes on what belongs to no call. Changed lists are told by Gatehouse itself, once its view has changed.
@@ -36,8 +75,13 @@ func (e *events) Notify(m *mcp.Message) {
 
 // Request asks the client: on the answer to the call that the question came along with, else on the standalone stream.
 func (e *events) Request(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Error) {
-	if !e.s.Can(m.Method) {
+	switch d := e.dialogue(ctx); {
+	case !e.s.Can(m):
 		return nil, mcp.Errorf(mcp.CodeMethodNotFound, "the client does not support %s", m.Method)
+	case d != nil:
+		return d.ask(ctx, m)
+	case e.s.Standing():
+		return nil, mcp.Errorf(mcp.CodeInternal, "the client can be asked only while a call of it is under way")
 	}
 	send := e.s.Standalone().Send
 	if a, ok := ctx.Value(answerKey{}).(answerer); ok {
@@ -58,6 +102,13 @@ func (e *events) Request(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Erro
 		return nil, mcp.Errorf(mcp.CodeInternal, "the client did not answer: %v", err)
 	}
 	return result, said
+}
+
+// Refused notes what a call could not ask its client.
+func (e *events) Refused(ctx context.Context, m *mcp.Message) {
+	if d := e.dialogue(ctx); d != nil {
+		d.refuse(m)
+	}
 }
 
 // tellChanged tells the sessions of an endpoint that a list has changed.

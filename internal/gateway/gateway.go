@@ -52,6 +52,7 @@ type Options struct {
 
 	CatalogWait time.Duration // how long lists wait for targets that are still being reached; default 2 s
 	Heartbeat   time.Duration // silence on a stream after which a comment is sent; default 15 s
+	AnswerWait  time.Duration // how long a client of the stateless era may take to answer a target; default 10 min
 	Orphan      time.Duration // how long a call goes on after its client vanished; default 1 min
 	PageSize    int           // items on one page of a list; default 500
 
@@ -79,6 +80,7 @@ func (o *Options) validate() error {
 	}
 	setDefault(&o.CatalogWait, 2*time.Second)
 	setDefault(&o.Heartbeat, 15*time.Second)
+	setDefault(&o.AnswerWait, 10*time.Minute)
 	setDefault(&o.Orphan, time.Minute)
 	setDefault(&o.PageSize, 500)
 	setDefault(&o.MaxCalls, defaultMaxCalls)

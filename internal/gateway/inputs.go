@@ -1,83 +1,143 @@
 package gateway
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"time"
+	"bytes"
+	"slices"
+	"strconv"
 
 	"gatehouse/internal/mcp"
 )
 
-// StatePurpose is the seal purpose of requestState.
-const StatePurpose = "request-state"
+// What a client of the stateless era is asked, it is asked in a result, and it answers by making its call again
+// (2026-07-28 basic/patterns/mrtr). A target of that era asks so by itself. Questions of other targets are turned into
+// this form: those within a call in dialogue.go, those that send the person to a URL instead of a result here.
 
-// stateLife is how long a client may take to answer what a target asks.
-const stateLife = 15 * time.Minute
-
-// A requestState that a target gives its client is sealed here, so that it comes back unchanged, from the same person,
-// for the same call to the same target, and in time (2026-07-28 basic/patterns/mrtr, server requirements).
-
-// appendInputRequired writes the members of a result that asks for input, and refuses to ask for what the client has
-// not declared.
-func (rq *request) appendInputRequired(more []byte, to route, r *mcp.Result) ([]byte, *mcp.Error) {
-	can := mcp.ParseClientCapabilities(rq.m.Capabilities)
-	missing := ""
-	mcp.EachMember(r.InputRequests, func(_, _, value []byte) {
-		if method, _ := mcp.LookupString(value, "method"); !can.Allows(method) {
-			missing = capabilityOf(method)
-		}
-	})
-	if missing != "" {
-		e := mcp.Errorf(mcp.CodeMissingCapability, "The call needs a capability that the client did not declare: %s", missing)
-		e.Data = append(mcp.AppendString([]byte(`{"requiredCapabilities":{`), missing), `:{}}}`...)
-		return nil, e
+// checkInputs refuses inputResponses that are no map. What is in it is judged by whoever asked.
+func (rq *request) checkInputs() *mcp.Error {
+	if r := rq.m.InputResponses; r != nil && r[0] != '{' {
+		return mcp.Errorf(mcp.CodeInvalidParams, "params.inputResponses must be an object")
 	}
-	state, ok := mcp.DecodeString(r.RequestState)
-	if !ok {
-		return more, nil
-	}
-	more = append(more, `,"requestState":`...)
-	return mcp.AppendString(more, rq.g.o.State.SealString(rq.statePlain(state), rq.stateBound(to))), nil
-}
-
-func capabilityOf(method string) string {
-	switch method {
-	case mcp.MethodSampling:
-		return "sampling"
-	case mcp.MethodRootsList:
-		return "roots"
-	}
-	return "elicitation"
-}
-
-// openState puts the target's own state in place of the sealed one that the client brings back.
-func (rq *request) openState(to route) *mcp.Error {
-	if rq.m.RequestState == nil {
-		return nil
-	}
-	bad := mcp.Errorf(mcp.CodeInvalidParams, "Invalid requestState: it was altered, has expired, or belongs to another call")
-	sealed, ok := mcp.DecodeString(rq.m.RequestState)
-	if !ok {
-		return bad
-	}
-	plain, err := rq.g.o.State.OpenString(sealed, rq.stateBound(to))
-	if err != nil || len(plain) < 8 || rq.g.o.Now().Unix() > int64(binary.BigEndian.Uint64(plain)) {
-		return bad
-	}
-	rq.m = rq.m.Edited(mcp.Edit{RequestState: mcp.AppendString(nil, string(plain[8:]))})
 	return nil
 }
 
-func (rq *request) statePlain(state string) []byte {
-	b := binary.BigEndian.AppendUint64(nil, uint64(rq.g.o.Now().Add(stateLife).Unix()))
-	return append(b, state...)
+// appendInputRequired writes the members of a target's own result that asks for input, and refuses to ask for what the
+// client has not declared.
+func (rq *request) appendInputRequired(more []byte, to route, r *mcp.Result) ([]byte, *mcp.Error) {
+	bad := mcp.Errorf(codeTrouble, "The server %q asked for input in a way that is not valid MCP.", to.to.Name())
+	switch rq.m.Method {
+	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead:
+	default:
+		return nil, bad
+	}
+	var needed mcp.ClientCapabilities
+	valid := true
+	mcp.EachMember(r.InputRequests, func(_, _, value []byte) {
+		method, _ := mcp.LookupString(value, "method")
+		params, _ := mcp.Lookup(value, "params")
+		n, ok := mcp.NeededToAsk(method, params)
+		needed, valid = needed.Merge(n), valid && ok
+	})
+	target, stated := mcp.DecodeString(r.RequestState)
+	switch {
+	case !valid || r.InputRequests == nil && !stated:
+		return nil, bad
+	case !mcp.ParseClientCapabilities(rq.m.Capabilities).Have(needed):
+		return nil, missingCapability(needed)
+	case !stated:
+		return more, nil
+	}
+	return rq.appendState(more, to, state{stateTarget, target}), nil
 }
 
-// stateBound is the additional data of the seal: who calls what, where, with which arguments. None of the texts before
-// the digest holds a NUL byte but the person, who has exactly one.
-func (rq *request) stateBound(to route) []byte {
-	arguments, _ := mcp.Lookup(rq.m.Params, "arguments")
-	digest := sha256.Sum256(append([]byte(rq.m.Method+"\x00"+to.name+"\x00"), arguments...))
-	b := []byte(rq.who.Key.String() + "\x00" + rq.ep.Path + "\x00" + to.to.Name() + "\x00")
-	return append(b, digest[:]...)
+// appendState writes a requestState behind other members.
+func (rq *request) appendState(dst []byte, to route, s state) []byte {
+	return mcp.AppendString(append(dst, `,"requestState":`...), rq.sealState(to, s))
+}
+
+// missingCapability says what a call needs of its client (2026-07-28 basic, error codes).
+func missingCapability(needed mcp.ClientCapabilities) *mcp.Error {
+	what := needed.AppendJSON(nil)
+	e := mcp.Errorf(mcp.CodeMissingCapability, "The call needs a capability that the client did not declare: %s", what)
+	e.Data = append(append([]byte(`{"requiredCapabilities":`), what...), '}')
+	return e
+}
+
+// asking is one question in a result.
+type asking struct {
+	key, method string
+	params      []byte // raw JSON, may be nil
+}
+
+// inputRequired is a result that asks.
+func (rq *request) inputRequired(to route, questions []asking, s state) []byte {
+	r := []byte(`{"resultType":"` + mcp.ResultInputRequired + `","inputRequests":{`)
+	for i, q := range questions {
+		if i > 0 {
+			r = append(r, ',')
+		}
+		r = append(mcp.AppendString(r, q.key), `:{"method":`...)
+		r = append(mcp.AppendString(r, q.method), `,"params":`...)
+		r = append(mcp.AppendMembers(r, q.params, mcp.Change{Drop: onlyInSessions}), '}')
+	}
+	r = append(rq.appendState(append(r, '}'), to, s), `,"_meta":{"`+mcp.MetaServerInfo+`":`...)
+	return append(append(r, rq.g.serverInfo...), "}}"...)
+}
+
+// onlyInSessions tells the params of questions that the stateless era has given up: no progress is shown on them, and
+// there is no id by which an elicitation at a URL is said to be complete.
+func onlyInSessions(key []byte) bool {
+	return string(key) == "_meta" || string(key) == "elicitationId"
+}
+
+// maxVisits bounds the URLs that one error sends a person to.
+const maxVisits = 16
+
+// visits reads which URLs a target of the session era sends the person to in place of a result: the error with code
+// -32042 (2025-11-25 client/elicitation). It is nil when the error does not say so.
+func visits(e *mcp.Error) []asking {
+	if e.Code != mcp.CodeURLElicitation {
+		return nil
+	}
+	list, _ := mcp.Lookup(e.Data, "elicitations")
+	var all []asking
+	mcp.EachElement(list, func(params []byte) {
+		if needed, _ := mcp.NeededToAsk(mcp.MethodElicit, params); needed.URL && len(all) < maxVisits {
+			all = append(all, asking{"visit" + strconv.Itoa(len(all)+1), mcp.MethodElicit, bytes.Clone(params)})
+		}
+	})
+	return all
+}
+
+// sendAway asks the client to take its person to URLs and to make the call again.
+func (rq *request) sendAway(a *reply, to route, all []asking) string {
+	if needed := (mcp.ClientCapabilities{URL: true}); !mcp.ParseClientCapabilities(rq.m.Capabilities).Have(needed) {
+		a.error(missingCapability(needed))
+		return "error"
+	}
+	a.result(rq.inputRequired(to, all, state{kind: stateVisit}))
+	return "input required"
+}
+
+// returned prepares a call that is made again after the person was sent to a URL. It reports false when the person did
+// not go; an answer that is missing counts as yes, because the target will ask again for what it still misses.
+func (rq *request) returned() bool {
+	went := true
+	mcp.EachMember(rq.m.InputResponses, func(_, _, answer []byte) {
+		if action, _ := mcp.LookupString(answer, "action"); slices.Contains([]string{"decline", "cancel"}, action) {
+			went = false
+		}
+	})
+	rq.m = rq.withoutInputs()
+	return went
+}
+
+// withoutInputs is the call as it was made first.
+func (rq *request) withoutInputs() mcp.Message {
+	drop := func(key []byte) bool { return string(key) == "inputResponses" || string(key) == "requestState" }
+	again, err := mcp.NewRequest(rq.m.Method, mcp.AppendMembers(nil, rq.m.Params, mcp.Change{Drop: drop}))
+	if err != nil { // never: it has been decoded before
+		return rq.m
+	}
+	again.ID = rq.m.ID
+	return again
 }

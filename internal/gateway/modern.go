@@ -16,13 +16,29 @@ const (
 )
 
 // isModern tells the era of a POST: the stateless one when the header or _meta names a revision of it. A version in
-// _meta that nobody knows is a sign of it too, because the session era has none there. An initialize whose body shows
-// no sign begins a session, whatever the header says.
+// _meta that nobody knows is a sign of it too, because the session era has none there. An initialize that shows no other
+// sign begins a session, whatever revision the header names.
 func (rq *request) isModern() bool {
 	if said, ok := mcp.DecodeString(rq.m.Version); ok && !mcp.SessionEra(mcp.Revision(said)) {
 		return true
 	}
-	return rq.m.Method != mcp.MethodInitialize && mcp.Stateless(mcp.Revision(rq.r.Header.Get(headerRevision)))
+	if rq.m.Method == mcp.MethodInitialize && rq.r.Header[headerMethod] == nil {
+		return false
+	}
+	return statelessHeader(rq.r.Header)
+}
+
+// statelessHeader reports whether one of the values of MCP-Protocol-Version is a revision of the stateless era.
+func statelessHeader(h http.Header) bool {
+	return slices.ContainsFunc(h[headerRevision], func(v string) bool { return mcp.Stateless(mcp.Revision(v)) })
+}
+
+// inSession leaves out of a message of a session what only the stateless era has in _meta: a target of both eras might
+// take it for one of that era.
+func (rq *request) inSession() {
+	if p := rq.m.PerRequest; p.Version != nil || p.Capabilities != nil || p.ClientInfo != nil || p.LogLevel != nil {
+		rq.m = rq.m.Edited(mcp.Edit{Meta: rq.m.AppendMeta(nil, rq.m.ProgressToken, nil)})
+	}
 }
 
 // postModern answers one message of the stateless era. No session id is read, minted or echoed.
@@ -164,14 +180,11 @@ func (rq *request) knownModern() bool { return slices.Contains(modernMethods[:],
 func (rq *request) dispatchModern() error {
 	switch rq.m.Method {
 	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodComplete:
-		if err := rq.stand(); err != nil {
-			return err
-		}
-		defer rq.release()
 		todo, err := rq.call()
 		if err != nil {
 			return err
 		}
+		defer rq.release()
 		return todo.run()
 	}
 	if err := rq.admit(rq.m.Method); err != nil {
@@ -202,7 +215,7 @@ func (rq *request) dispatchModern() error {
 
 // stand puts the person's standing session in place; the caller releases it.
 func (rq *request) stand() error {
-	s, err := rq.g.o.Sessions.Standing(rq.who.Key, rq.ep.Path)
+	s, err := rq.g.o.Sessions.Standing(rq.who.Key, rq.ep.Path, mcp.ParseClientCapabilities(rq.m.Capabilities))
 	if err != nil {
 		return noRoom(err)
 	}

@@ -52,7 +52,7 @@ func (rq *request) post() error {
 		return err
 	}
 	defer rq.putBody()
-	if !onLine && mcp.IsBatch(*rq.body) && !mcp.Stateless(mcp.Revision(rq.r.Header.Get(headerRevision))) {
+	if !onLine && mcp.IsBatch(*rq.body) && !statelessHeader(rq.r.Header) {
 		return rq.postBatch()
 	}
 	if rq.m, err = mcp.Decode(*rq.body, mcp.Limits{}); err != nil {
@@ -64,10 +64,10 @@ func (rq *request) post() error {
 	}
 	web.Note(rq.r.Context(), "mcp_method", known(rq.m.Method))
 	switch {
-	case onLine:
-		return rq.postLine(id)
 	case rq.isModern():
 		return rq.postModern()
+	case onLine:
+		return rq.postLine(id)
 	case rq.m.Kind == mcp.KindRequest && rq.m.Method == mcp.MethodInitialize:
 		return rq.initialize()
 	}
@@ -108,6 +108,7 @@ func (rq *request) undecoded(err error) error {
 
 // plan takes a message of a session as far as it can be refused with an HTTP status, and returns the rest.
 func (rq *request) plan() (job, error) {
+	rq.inSession()
 	switch rq.m.Kind {
 	case mcp.KindRequest:
 		return rq.dispatch()

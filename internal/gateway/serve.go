@@ -82,7 +82,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) err
 	switch {
 	case r.Method == http.MethodPost:
 		return rq.post()
-	case mcp.Stateless(mcp.Revision(r.Header.Get(headerRevision))):
+	case statelessHeader(r.Header):
 		return rq.refuseModernOld()
 	}
 	switch r.Method {
@@ -149,6 +149,9 @@ func (rq *request) record(e audit.Event) error {
 // same: 404, at which a client begins anew.
 func (rq *request) find() error {
 	id := rq.r.Header.Get(headerSession)
+	if len(rq.r.Header[headerSession]) > 1 {
+		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "Mcp-Session-Id stands there more than once"))
+	}
 	if id == "" {
 		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "the header Mcp-Session-Id is missing; begin with initialize"))
 	}
@@ -182,6 +185,9 @@ func (rq *request) release() {
 // checkRevision refuses a header that names a revision which is not served. Without the header, the session's own
 // revision counts.
 func (rq *request) checkRevision() error {
+	if len(rq.r.Header[headerRevision]) > 1 {
+		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "MCP-Protocol-Version stands there more than once"))
+	}
 	v := mcp.Revision(rq.r.Header.Get(headerRevision))
 	if v == "" || mcp.SessionEra(v) {
 		return nil

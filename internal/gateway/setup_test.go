@@ -114,13 +114,14 @@ func (s *syncBuffer) String() string {
 
 // runner runs long work until the test ends, and waits for it.
 type runner struct {
-	ctx context.Context
-	wg  sync.WaitGroup
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 }
 
 func newRunner(t *testing.T) *runner {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &runner{ctx: ctx}
+	r := &runner{ctx: ctx, cancel: cancel}
 	t.Cleanup(func() {
 		cancel()
 		r.wg.Wait()
@@ -230,13 +231,18 @@ func running(t *testing.T, made *target.Target) *target.Target {
 func rawTarget(t *testing.T, name string) (*testkit.MCPServer, *target.Target) {
 	t.Helper()
 	server := testkit.NewMCPServer(t)
-	made := newTarget(t, name, server.URL, nil)
-	told := make(chan struct{})
-	stop := made.OnChange(func(string) { close(told) })
+	return server, listed(t, newTarget(t, name, server.URL, nil))
+}
+
+// listed runs a target and waits until its catalogue is there.
+func listed(t *testing.T, made *target.Target) *target.Target {
+	t.Helper()
+	told := make(chan struct{}, 10)
+	stop := made.OnChange(func(string) { told <- struct{}{} })
 	running(t, made)
 	<-told
 	stop()
-	return server, made
+	return made
 }
 
 // caller speaks to the gateway in raw HTTP, as one client of one person.

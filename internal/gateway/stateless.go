@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/internal/mcp"
+	"gatehouse/internal/session"
 	"gatehouse/internal/web"
 )
 
@@ -19,33 +21,40 @@ func (rq *request) forwardModern(to route) string {
 		said = rq.checkParams(to)
 	}
 	if said == nil {
-		said = rq.openState(to)
+		said = rq.checkInputs()
+	}
+	var back state
+	if said == nil {
+		back, said = rq.openState(to)
 	}
 	if said != nil {
 		_ = rq.failure(said)
 		return "refused"
 	}
-	ctx := rq.r.Context()
 	a := rq.newReply(level)
 	defer a.close()
-	up, err := rq.upstream(ctx, to.to)
-	if err != nil {
-		return rq.modernTrouble(ctx, a, to, err, false)
+	switch back.kind {
+	case stateWaiting:
+		return rq.goOn(a, back.waiting())
+	case stateTarget:
+		rq.m = rq.m.Edited(mcp.Edit{RequestState: mcp.AppendString(nil, back.held)})
+	case stateVisit:
+		if !rq.returned() {
+			return rq.declined(a, to)
+		}
 	}
-	if level != noLevel {
-		rq.wantLogs(ctx)
+	return rq.converse(a, to)
+}
+
+// declined is the end of a call whose person did not go where the target sent them.
+func (rq *request) declined(a *reply, to route) string {
+	text := "The call was not executed, because the person did not go to the address that the server \"" + to.to.Name() + "\" named."
+	if rq.m.Method == mcp.MethodToolsCall {
+		a.result(rq.toolError(text))
+	} else {
+		a.error(mcp.Errorf(codeTrouble, "%s", text))
 	}
-	result, err := up.Forward(ctx, &rq.m, to.name, a.notify)
-	if err != nil {
-		return rq.modernTrouble(ctx, a, to, err, true)
-	}
-	dressed, kind, said := rq.dress(to, result)
-	if said != nil {
-		a.error(said)
-		return "error"
-	}
-	a.result(dressed)
-	return kind
+	return "declined"
 }
 
 func (rq *request) modernTrouble(ctx context.Context, a *reply, to route, err error, sent bool) string {
@@ -97,14 +106,18 @@ func (rq *request) logLevel() (int, *mcp.Error) {
 	return noLevel, mcp.Errorf(mcp.CodeInvalidParams, "Invalid log level")
 }
 
-// wantLogs has targets of the session era log everything: their level holds for a whole session, in which other
-// requests want other levels, so each request leaves out what it did not ask for.
-func (rq *request) wantLogs(ctx context.Context) {
-	if rq.s.Level() == nil {
-		all := []byte(`{"level":"debug"}`)
-		rq.s.SetLevel(all)
-		rq.setLevels(ctx, all)
+// wantLogs has a target of the session era log everything: its level holds for a whole session, in which other requests
+// want other levels, so each request leaves out what it did not ask for. Targets that are opened later begin with it.
+func (rq *request) wantLogs(ctx context.Context, up session.Upstream) {
+	all := []byte(`{"level":"debug"}`)
+	rq.s.SetLevel(all)
+	c, ok := up.(*connection)
+	if !ok || c.own.logs.Swap(true) {
+		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, _ = up.Call(ctx, mcp.MethodSetLevel, all, nil) // not every target logs
 }
 
 // reply is the HTTP answer to one call of the stateless era: JSON when nothing comes before the result, else a stream
@@ -131,6 +144,13 @@ func (rq *request) newReply(level int) *reply {
 func (a *reply) notify(m *mcp.Message) {
 	switch m.Method {
 	case mcp.NoteProgress:
+		switch own := a.rq.m.ProgressToken; {
+		case own == nil: // this request did not ask for it
+			return
+		case !bytes.Equal(own, m.ProgressToken): // the call began with another request
+			mapped := m.Edited(mcp.Edit{ProgressToken: own})
+			m = &mapped
+		}
 	case mcp.NoteMessage:
 		said, _ := mcp.LookupString(m.Params, "level")
 		if a.level == noLevel || severity(said) < a.level {
@@ -207,7 +227,7 @@ func modernError(e *mcp.Error) *mcp.Error {
 	switch e.Code {
 	case mcp.CodeResourceNotFound:
 		return &mcp.Error{Code: mcp.CodeInvalidParams, Message: e.Message, Data: e.Data}
-	case mcp.CodeURLElicitation:
+	case mcp.CodeURLElicitation: // which does not say where to go, else it is a question
 		return &mcp.Error{Code: codeTrouble, Message: e.Message, Data: e.Data}
 	}
 	return e

@@ -89,31 +89,88 @@ func (c Capabilities) AppendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// ClientCapabilities is what a client offers, of those things that a gateway relays to servers.
+// ClientCapabilities is what a client can be asked, of those things that a gateway relays to it.
 type ClientCapabilities struct {
-	Sampling, Elicitation, Roots bool
+	Form, URL     bool // elicitation, by mode
+	Sampling      bool
+	SamplingTools bool // with tools for the model
+	Roots         bool
 }
 
-// ParseClientCapabilities reads the capabilities member of initialize params.
+// ParseClientCapabilities reads the capabilities member of initialize params, or of the _meta of a request. Elicitation
+// without a mode stands for forms (2025-11-25 client/elicitation, capabilities).
 func ParseClientCapabilities(raw []byte) ClientCapabilities {
 	var c ClientCapabilities
-	_, c.Sampling = lookupObject(raw, "sampling")
-	_, c.Elicitation = lookupObject(raw, "elicitation")
+	if v, ok := lookupObject(raw, "elicitation"); ok {
+		_, c.Form = lookupObject(v, "form")
+		_, c.URL = lookupObject(v, "url")
+		c.Form = c.Form || !c.URL
+	}
+	if v, ok := lookupObject(raw, "sampling"); ok {
+		c.Sampling = true
+		_, c.SamplingTools = lookupObject(v, "tools")
+	}
 	_, c.Roots = lookupObject(raw, "roots")
 	return c
 }
 
-// Allows reports whether a server may send the client a request of this method.
-func (c ClientCapabilities) Allows(method string) bool {
+// Allows reports whether a server may send the client a request of this method with these params.
+func (c ClientCapabilities) Allows(method string, params []byte) bool {
+	needed, ok := NeededToAsk(method, params)
+	return ok && c.Have(needed)
+}
+
+// Have reports whether everything in o is in c.
+func (c ClientCapabilities) Have(o ClientCapabilities) bool { return c.Merge(o) == c }
+
+// Merge returns what either can be asked.
+func (c ClientCapabilities) Merge(o ClientCapabilities) ClientCapabilities {
+	return ClientCapabilities{
+		Form: c.Form || o.Form, URL: c.URL || o.URL, Sampling: c.Sampling || o.Sampling,
+		SamplingTools: c.SamplingTools || o.SamplingTools, Roots: c.Roots || o.Roots,
+	}
+}
+
+// NeededToAsk returns what a client must be able to do to be asked something; false for what clients are never asked.
+func NeededToAsk(method string, params []byte) (ClientCapabilities, bool) {
 	switch method {
 	case MethodSampling:
-		return c.Sampling
+		_, tools := Lookup(params, "tools")
+		_, choice := Lookup(params, "toolChoice")
+		return ClientCapabilities{Sampling: true, SamplingTools: tools || choice}, true
 	case MethodElicit:
-		return c.Elicitation
+		mode, said := Lookup(params, "mode")
+		switch {
+		case !said || string(mode) == `"form"`:
+			return ClientCapabilities{Form: true}, true
+		case string(mode) == `"url"`:
+			return ClientCapabilities{URL: true}, true
+		}
 	case MethodRootsList:
-		return c.Roots
+		return ClientCapabilities{Roots: true}, true
 	}
-	return false
+	return ClientCapabilities{}, false
+}
+
+// AppendJSON writes the capabilities as a client declares them.
+func (c ClientCapabilities) AppendJSON(dst []byte) []byte {
+	dst = append(dst, '{')
+	member := func(on bool, text string) {
+		if !on {
+			return
+		}
+		if dst[len(dst)-1] != '{' {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, text...)
+	}
+	member(c.Form && !c.URL, `"elicitation":{}`)
+	member(c.Form && c.URL, `"elicitation":{"form":{},"url":{}}`)
+	member(!c.Form && c.URL, `"elicitation":{"url":{}}`)
+	member(c.Roots, `"roots":{}`)
+	member(c.Sampling && !c.SamplingTools, `"sampling":{}`)
+	member(c.SamplingTools, `"sampling":{"tools":{}}`)
+	return append(dst, '}')
 }
 
 // RelayedClientCapabilities cuts a client's capabilities down to those that a gateway relays, byte for byte

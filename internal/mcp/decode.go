@@ -40,8 +40,10 @@ type Message struct {
 	Meta          []byte // params._meta
 	ProgressToken []byte // params._meta.progressToken, or params.progressToken of notifications/progress
 	RequestID     []byte // params.requestId of notifications/cancelled
-	RequestState  []byte // params.requestState
-	PerRequest           // what a client of the stateless era says with each request
+
+	InputResponses, RequestState []byte // params.inputResponses, params.requestState
+
+	PerRequest // what a client of the stateless era says with each request
 
 	at places
 }
@@ -193,7 +195,7 @@ type paramPlaces struct {
 	whole                                    span
 	name, uri, meta, metaToken, token, reqID span
 	refType, refName, refURI                 span
-	requestState                             span
+	inputResponses, requestState             span
 	version, capabilities, info, level       span
 }
 
@@ -264,7 +266,9 @@ func (d *decoder) params(p *paramPlaces) bool {
 			ok = d.meta(p)
 		case "requestState":
 			p.requestState, ok = d.raw(2)
-		case "arguments", "cursor", "inputResponses":
+		case "inputResponses":
+			p.inputResponses, ok = d.raw(2)
+		case "arguments", "cursor":
 			ok = d.s.value(2)
 		default:
 			d.alike(o.key, "name", "uri", "progressToken", "requestId", "ref", "_meta", "arguments", "cursor", "requestState", "inputResponses")
@@ -377,6 +381,7 @@ func (m *Message) settle(p *paramPlaces, base int) error {
 	}
 	m.at.meta, m.at.requestState = rel(p.meta), rel(p.requestState)
 	m.Meta, m.RequestState = m.at.meta.of(m.Params), m.at.requestState.of(m.Params)
+	m.InputResponses = rel(p.inputResponses).of(m.Params)
 	m.PerRequest = PerRequest{
 		Version: rel(p.version).of(m.Params), Capabilities: rel(p.capabilities).of(m.Params),
 		ClientInfo: rel(p.info).of(m.Params), LogLevel: rel(p.level).of(m.Params),

@@ -53,23 +53,32 @@ func EachMember(raw []byte, f func(key, member, value []byte)) bool {
 	return ok && s.end()
 }
 
-// Strings returns the elements of an array of strings; false when it is anything else.
-func Strings(raw []byte) ([]string, bool) {
+// EachElement calls f with each element of an array. It reports false when raw is no valid array; f may have been called
+// until then.
+func EachElement(raw []byte, f func(value []byte)) bool {
 	var s scanner
 	s.init(raw, DefaultDepth)
-	all := []string{}
+	s.lone = true
 	var a list
 	ok := s.elements(0)
 	for ok && s.nextElement(&a) {
 		s.space()
 		start := s.pos
-		var text string
 		if ok = s.value(1); ok {
-			text, ok = DecodeString(raw[start:s.pos])
-			all = append(all, text)
+			f(raw[start:s.pos])
 		}
 	}
-	return all, ok && s.end()
+	return ok && s.end()
+}
+
+// Strings returns the elements of an array of strings; false when it is anything else.
+func Strings(raw []byte) ([]string, bool) {
+	all, texts := []string{}, true
+	ok := EachElement(raw, func(value []byte) {
+		text, ok := DecodeString(value)
+		all, texts = append(all, text), texts && ok
+	})
+	return all, ok && texts
 }
 
 // LookupString returns a member that is a string.

@@ -89,3 +89,9 @@ func Milliseconds(raw []byte) int64 {
 	}
 	return n
 }
+
+// IsToolError reports whether a result of tools/call says that the tool failed.
+func IsToolError(result []byte) bool {
+	v, _ := Lookup(result, "isError")
+	return string(v) == "true"
+}

@@ -72,8 +72,36 @@ func TestClientCapabilities(t *testing.T) {
 		t.Error(got)
 	}
 	c := ParseClientCapabilities(raw)
-	if !c.Allows(MethodSampling) || !c.Allows(MethodElicit) || c.Allows(MethodRootsList) || c.Allows(MethodPing) {
-		t.Errorf("%+v", c)
+	for _, ask := range []struct {
+		method, params string
+		form, both     bool // whether clients allow it that declare forms only, or everything
+	}{
+		{MethodElicit, `{"message":"m"}`, true, true},
+		{MethodElicit, `{"mode":"form"}`, true, true},
+		{MethodElicit, `{"mode":"url"}`, false, true},
+		{MethodElicit, `{"mode":"fax"}`, false, false},
+		{MethodElicit, `{"mode":null}`, false, false},
+		{MethodSampling, `{}`, false, true},
+		{MethodSampling, `{"tools":[]}`, false, true},
+		{MethodRootsList, ``, false, false},
+		{MethodPing, ``, false, false},
+	} {
+		form := ParseClientCapabilities([]byte(`{"elicitation":{}}`))
+		if got := form.Allows(ask.method, []byte(ask.params)); got != ask.form {
+			t.Errorf("%s %s: a client with forms: %v", ask.method, ask.params, got)
+		}
+		if got := c.Allows(ask.method, []byte(ask.params)); got != ask.both {
+			t.Errorf("%s %s: a client with everything: %v", ask.method, ask.params, got)
+		}
+	}
+	plain := ParseClientCapabilities([]byte(`{"sampling":{},"elicitation":{"url":{}}}`))
+	if plain.Allows(MethodSampling, []byte(`{"toolChoice":{}}`)) || plain.Allows(MethodElicit, nil) {
+		t.Errorf("%+v", plain)
+	}
+	for _, want := range []string{`{}`, `{"elicitation":{}}`, `{"elicitation":{"url":{}},"roots":{}}`, `{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}}}`, `{"sampling":{}}`} {
+		if got := string(ParseClientCapabilities([]byte(want)).AppendJSON(nil)); got != want {
+			t.Errorf("%s became %s", want, got)
+		}
 	}
 }
 

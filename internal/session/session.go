@@ -106,8 +106,8 @@ func (s *Session) Introduce(c Client) {
 	s.Retain(func(any) bool { return false })
 }
 
-// Can reports whether the client said that it can answer requests of a method.
-func (s *Session) Can(method string) bool { return s.client.Load().can.Allows(method) }
+// Can reports whether the client said that it can answer a request.
+func (s *Session) Can(m *mcp.Message) bool { return s.client.Load().can.Allows(m.Method, m.Params) }
 
 // Done is closed when the session ends.
 func (s *Session) Done() <-chan struct{} { return s.done }

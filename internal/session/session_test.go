@@ -216,7 +216,7 @@ func TestAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table, _ := newTable(t, nil)
 		s := create(t, table, "ada")
-		if !s.Can(mcp.MethodSampling) || s.Can(mcp.MethodElicit) {
+		if !s.Can(&mcp.Message{Method: mcp.MethodSampling}) || s.Can(&mcp.Message{Method: mcp.MethodElicit}) {
 			t.Error("capabilities misread")
 		}
 		r := s.Standalone().Read()

@@ -5,11 +5,13 @@ import (
 	"gatehouse/internal/mcp"
 )
 
-// Standing returns the session that serves all of a person's requests of the stateless era at an endpoint. No client
-// holds its id. It exists for the sake of its upstream sessions: it begins with the first request, is in use until
-// Release, and ends when nobody used it for a while.
-func (t *Table) Standing(person identity.PersonKey, endpoint string) (*Session, error) {
-	id := standingID(person, endpoint)
+// Standing returns the session that serves a person's requests of the stateless era at an endpoint, of clients that can
+// be asked the same things: an upstream server is told once what its client can be asked. No client holds its id. It
+// exists for the sake of its upstream sessions: it begins with the first request, is in use until Release, and ends
+// when nobody used it for a while.
+func (t *Table) Standing(person identity.PersonKey, endpoint string, can mcp.ClientCapabilities) (*Session, error) {
+	capabilities := can.AppendJSON(nil)
+	id := standingID(person, endpoint, capabilities)
 	now := t.o.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -17,7 +19,7 @@ func (t *Table) Standing(person identity.PersonKey, endpoint string) (*Session, 
 		t.hold(s, now)
 		return s, nil
 	}
-	s := newSession(id, key{}, Facts{Person: person, Endpoint: endpoint, Client: Client{Revision: mcp.Rev20260728}}, now)
+	s := newSession(id, key{}, Facts{Person: person, Endpoint: endpoint, Client: Client{Revision: mcp.Rev20260728, Capabilities: capabilities}}, now)
 	s.standing = true
 	if err := t.admit(s, now); err != nil {
 		return nil, err
@@ -25,9 +27,10 @@ func (t *Table) Standing(person identity.PersonKey, endpoint string) (*Session, 
 	return s, nil
 }
 
-// standingID cannot meet a sealed id, nor stand in a header: it begins with a NUL byte.
-func standingID(person identity.PersonKey, endpoint string) string {
-	return "\x00" + person.String() + "\x00" + endpoint
+// standingID cannot meet a sealed id, nor stand in a header: it begins with a NUL byte. Capabilities are of a few fixed
+// texts without one.
+func standingID(person identity.PersonKey, endpoint string, capabilities []byte) string {
+	return "\x00" + person.String() + "\x00" + endpoint + "\x00" + string(capabilities)
 }
 
 // Standing reports whether the session is one of Table.Standing.

@@ -35,6 +35,8 @@ type Options struct {
 	MaxPerPerson int       // live sessions of one person; 128
 	Idle         time.Duration
 	Absolute     time.Duration
+	MaxParked    int // calls that wait for answers; 1,024
+	MaxParkedOf  int // of one person; 32
 	Now          func() time.Time
 	Log          *slog.Logger
 }
@@ -44,6 +46,8 @@ const (
 	defaultMaxPerPerson = 128
 	defaultIdle         = time.Hour
 	defaultAbsolute     = 24 * time.Hour
+	defaultMaxParked    = 1024
+	defaultMaxParkedOf  = 32
 	sweepEvery          = 30 * time.Second
 	maxOwner            = 64
 )
@@ -54,11 +58,13 @@ func (o *Options) validate() error {
 		return errors.New("session table: no seal box given")
 	case len(o.Owner) > maxOwner:
 		return fmt.Errorf("session table: the name of this copy has %d bytes; keep it under %d", len(o.Owner), maxOwner)
-	case o.Max < 0 || o.MaxPerPerson < 0 || o.Idle < 0 || o.Absolute < 0:
+	case o.Max < 0 || o.MaxPerPerson < 0 || o.Idle < 0 || o.Absolute < 0 || o.MaxParked < 0 || o.MaxParkedOf < 0:
 		return errors.New("session table: limits must not be negative")
 	}
 	o.Max = cmp.Or(o.Max, defaultMax)
 	o.MaxPerPerson = cmp.Or(o.MaxPerPerson, defaultMaxPerPerson)
+	o.MaxParked = cmp.Or(o.MaxParked, defaultMaxParked)
+	o.MaxParkedOf = cmp.Or(o.MaxParkedOf, defaultMaxParkedOf)
 	o.Idle = cmp.Or(o.Idle, defaultIdle)
 	o.Absolute = cmp.Or(o.Absolute, defaultAbsolute)
 	if o.Now == nil {
@@ -74,6 +80,7 @@ func (o *Options) validate() error {
 type Table struct {
 	o       Options
 	closing sync.WaitGroup // upstream sessions being closed
+	parked  parking
 
 	// mu guards what follows and the fields of Session that say so.
 	mu       sync.Mutex
@@ -90,7 +97,8 @@ func New(o Options) (*Table, error) {
 		return nil, err
 	}
 	return &Table{
-		o: o, live: make(map[string]*Session), byPerson: make(map[identity.PersonKey]int),
+		parked: newParking(o.MaxParked, o.MaxParkedOf),
+		o:      o, live: make(map[string]*Session), byPerson: make(map[identity.PersonKey]int),
 		recent: list.New(), ended: make(map[key]time.Time),
 	}, nil
 }
@@ -155,7 +163,14 @@ func (t *Table) Use(id string, person identity.PersonKey, endpoint string) (*Ses
 	return s, nil
 }
 
-// Release ends one use that Create or Use began.
+// Hold puts a session that is in use in use once more.
+func (t *Table) Hold(s *Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.hold(s, t.o.Now())
+}
+
+// Release ends one use that Create, Use, Standing or Hold began.
 func (t *Table) Release(s *Session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -190,7 +205,8 @@ func (t *Table) Len() int {
 	return len(t.live)
 }
 
-// Run ends what has expired until ctx is done, then ends every session and waits for their upstream sessions to close.
+// Run ends what has expired until ctx is done, then ends every parked call and every session and waits for their upstream
+// sessions to close.
 func (t *Table) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -199,6 +215,7 @@ func (t *Table) Run(ctx context.Context) error {
 		case <-tick.C:
 			t.Sweep()
 		case <-ctx.Done():
+			t.parked.end()
 			t.endAll()
 			t.closing.Wait()
 			return nil

@@ -30,7 +30,7 @@ func (c *Conn) came(ctx context.Context, clock *clock, l link, m *mcp.Message, i
 }
 
 // maxAsked is how many requests of one upstream are answered at the same time.
-const maxAsked = 16
+const maxAsked = 64
 
 // answer answers a request of the server: ping by itself, the rest by the client that declared it.
 func (c *Conn) answer(ctx context.Context, clock *clock, l link, m *mcp.Message) {
@@ -39,7 +39,10 @@ func (c *Conn) answer(ctx context.Context, clock *clock, l link, m *mcp.Message)
 	case m.Method == mcp.MethodPing:
 		c.reply(ctx, l, mcp.AppendResult(nil, id, nil))
 		return
-	case c.events == nil || !c.can.Allows(m.Method):
+	case c.events == nil || !c.can.Allows(m.Method, m.Params):
+		if c.events != nil {
+			c.events.Refused(ctx, m)
+		}
 		c.reply(ctx, l, mcp.AppendError(nil, id, mcp.Errorf(mcp.CodeMethodNotFound, "the client does not support %s", m.Method)))
 		return
 	}

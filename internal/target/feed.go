@@ -19,6 +19,7 @@ type feed struct {
 	stop   context.CancelFunc
 	first  chan struct{} // closed when the first attempt was acknowledged or has failed
 
+	again   bool     // it has been opened before
 	granted []string // the resources that the server will tell about; to be read after first
 	failed  error
 }
@@ -48,36 +49,39 @@ func (l *statelessLink) begin(ctx context.Context) {
 		wanted = append(wanted, `"`+list.member+`":true`...)
 	}
 	if len(wanted) > 1 {
-		l.replaceFeed(ctx, append(wanted, '}'))
+		l.openFeed(ctx, append(wanted, '}'))
 	}
 }
 
-// replaceFeed opens a feed and ends the one before, once the new one works; nil wanted only ends.
-func (l *statelessLink) replaceFeed(ctx context.Context, wanted []byte) *feed {
-	var next *feed
+// openFeed opens a feed beside the one that is in place; nil when the link has ended.
+func (l *statelessLink) openFeed(ctx context.Context, wanted []byte) *feed {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	f := &feed{l: l, wanted: wanted, stop: cancel, first: make(chan struct{})}
 	l.mu.Lock()
-	if wanted != nil && !l.ended {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		next = &feed{l: l, wanted: wanted, stop: cancel, first: make(chan struct{})}
-		l.work.Go(func() { next.run(ctx) })
+	defer l.mu.Unlock()
+	if l.ended {
+		cancel()
+		return nil
 	}
-	old := l.feed
-	l.feed = next
-	l.mu.Unlock()
-	if old == nil {
-		return next
-	}
-	if next != nil {
-		select {
-		case <-next.first:
-		case <-ctx.Done():
-		}
-	}
-	old.stop()
-	return next
+	l.feeds = append(l.feeds, f)
+	l.work.Go(func() { f.run(ctx) })
+	return f
 }
 
-// subscribe changes the set of resources that the server tells about.
+// dropFeeds ends all feeds but one, which may be nil.
+func (l *statelessLink) dropFeeds(but *feed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.feeds = slices.DeleteFunc(l.feeds, func(f *feed) bool {
+		if f != but {
+			f.stop()
+		}
+		return f != but
+	})
+}
+
+// subscribe changes the set of resources that the server tells about: it opens a feed for the new set, and ends the one
+// for the old set when that has worked. A subscription that the server does not take leaves the others as they are.
 func (l *statelessLink) subscribe(ctx context.Context, uri string, on bool) error {
 	select {
 	case l.changes <- struct{}{}:
@@ -86,52 +90,67 @@ func (l *statelessLink) subscribe(ctx context.Context, uri string, on bool) erro
 		return ctx.Err()
 	}
 	l.mu.Lock()
-	uris := slices.DeleteFunc(slices.Clone(l.uris), func(u string) bool { return u == uri })
+	had, in := l.uris, l.feed
 	l.mu.Unlock()
+	if slices.Contains(had, uri) == on {
+		return nil
+	}
+	uris := slices.DeleteFunc(slices.Clone(had), func(u string) bool { return u == uri })
 	if on {
 		uris = append(uris, uri)
 	}
-	var wanted []byte
+	var next *feed
 	if len(uris) > 0 {
-		wanted = []byte(`{"resourceSubscriptions":[`)
-		for i, u := range uris {
-			if i > 0 {
-				wanted = append(wanted, ',')
-			}
-			wanted = mcp.AppendString(wanted, u)
+		var err error
+		if next, err = l.feedFor(ctx, uris); err != nil && on {
+			l.dropFeeds(in)
+			return err
 		}
-		wanted = append(wanted, "]}"...)
-	}
-	next := l.replaceFeed(ctx, wanted)
-	if on && next != nil {
-		select {
-		case <-next.first:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if !slices.Contains(next.granted, uri) {
-			uris = uris[:len(uris)-1]
-			if next.failed != nil {
-				return next.failed
-			}
-			return mcp.Errorf(mcp.CodeInvalidParams, "the server does not tell about this resource")
+		if err != nil { // the old one tells too much, which is better than nothing
+			l.dropFeeds(in)
+			next = in
 		}
 	}
 	l.mu.Lock()
-	l.uris = uris
+	l.uris, l.feed = uris, next
 	l.mu.Unlock()
+	l.dropFeeds(next)
 	return nil
+}
+
+// feedFor opens a feed for resources and waits until the server has taken all of them.
+func (l *statelessLink) feedFor(ctx context.Context, uris []string) (*feed, error) {
+	wanted := []byte(`{"resourceSubscriptions":[`)
+	for i, u := range uris {
+		if i > 0 {
+			wanted = append(wanted, ',')
+		}
+		wanted = mcp.AppendString(wanted, u)
+	}
+	f := l.openFeed(ctx, append(wanted, "]}"...))
+	if f == nil {
+		return nil, errClosed
+	}
+	select {
+	case <-f.first:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	switch {
+	case f.failed != nil:
+		return nil, f.failed
+	case slices.ContainsFunc(uris, func(u string) bool { return !slices.Contains(f.granted, u) }):
+		return nil, mcp.Errorf(mcp.CodeInvalidParams, "the server does not tell about this resource")
+	}
+	return f, nil
 }
 
 // run keeps the stream open until ctx ends or the server refuses it.
 func (f *feed) run(ctx context.Context) {
 	defer f.stop()
 	backoff := defaultListen
-	for again := false; ; again = true {
+	for ; ; f.again = true {
 		began := time.Now()
-		if again && f.l.c.caller.Principal == nil {
-			f.l.c.t.catalog.stale() // what changed in between was not heard
-		}
 		err := f.listen(ctx)
 		f.opened(nil, err)
 		if refused, ok := errors.AsType[*mcp.Error](err); ok && refused != nil || ctx.Err() != nil {
@@ -144,6 +163,21 @@ func (f *feed) run(ctx context.Context) {
 			return
 		}
 		backoff = min(backoff*2, longestWait)
+	}
+}
+
+// missed makes up for what was not heard while the stream was broken: everything may have changed.
+func (f *feed) missed(ctx context.Context) {
+	if f.l.c.caller.Principal == nil {
+		f.l.c.t.catalog.stale()
+		return
+	}
+	for _, uri := range f.granted {
+		params := append(mcp.AppendString([]byte(`{"uri":`), uri), '}')
+		if m, err := mcp.NewRequest(mcp.NoteResourceUpdated, params); err == nil {
+			m.Kind = mcp.KindNotification
+			f.l.c.came(ctx, nil, f.l, &m, nil)
+		}
 	}
 }
 
@@ -174,6 +208,9 @@ func (f *feed) listen(ctx context.Context) error {
 		uris, _ := mcp.Lookup(list, "resourceSubscriptions")
 		granted, _ := mcp.Strings(bytes.Clone(uris))
 		f.opened(granted, nil)
+		if f.again {
+			f.missed(ctx)
+		}
 	}
 	resp, err := f.l.post(ctx, r)
 	if err != nil {

@@ -3,8 +3,8 @@ package target
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
-	"slices"
 	"time"
 
 	"gatehouse/internal/mcp"
@@ -19,17 +19,19 @@ const (
 // settle turns a result of the stateless era into one of the session era: what the server asks for is asked of the client
 // while it waits, and the call is repeated with the answers (2026-07-28 basic/patterns/mrtr).
 func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message, name string, result []byte, inflight func(*mcp.Message)) ([]byte, error) {
+	var visits []string // questions by URL
 	for round := 0; ; round++ {
 		r, ok := mcp.ParseResult(result)
 		switch {
 		case !ok:
 			return nil, l.d.t.trouble(Rubbish, fmt.Errorf("the result of %s is no object", m.Method))
 		case r.Type != mcp.ResultInputRequired:
+			l.tellComplete(visits)
 			return olderResult(&r), nil
 		case round == maxRounds:
 			return l.unasked(m, "it asked too many times")
 		}
-		responses, why := l.inputs(ctx, clock, &r)
+		responses, why := l.inputs(ctx, clock, &r, &visits)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -46,6 +48,17 @@ func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message
 	}
 }
 
+// tellComplete says that what a person did at a URL has done its work (2025-11-25 client/elicitation, completion).
+func (l *statelessLink) tellComplete(visits []string) {
+	for _, id := range visits {
+		params := append(mcp.AppendString([]byte(`{"elicitationId":`), id), '}')
+		if m, err := mcp.NewRequest(mcp.NoteElicitationComplete, params); err == nil {
+			m.Kind = mcp.KindNotification
+			l.c.events.Notify(&m)
+		}
+	}
+}
+
 // olderResult leaves out what the session era does not know: structured content is an object there.
 func olderResult(r *mcp.Result) []byte {
 	if r.Structured == nil || r.Structured[0] == '{' {
@@ -54,8 +67,9 @@ func olderResult(r *mcp.Result) []byte {
 	return r.Append(nil, mcp.Change{Drop: func(key []byte) bool { return string(key) == "structuredContent" }})
 }
 
-// inputs asks the client, one question after the other. Why says why there is no answer.
-func (l *statelessLink) inputs(ctx context.Context, clock *clock, r *mcp.Result) (responses []byte, why string) {
+// inputs asks the client, one question after the other. Why says why there is no answer; visits grows by the ids of
+// questions by URL.
+func (l *statelessLink) inputs(ctx context.Context, clock *clock, r *mcp.Result, visits *[]string) (responses []byte, why string) {
 	responses = []byte{'{'}
 	mcp.EachMember(r.InputRequests, func(key, _, question []byte) {
 		if why != "" || ctx.Err() != nil {
@@ -63,7 +77,8 @@ func (l *statelessLink) inputs(ctx context.Context, clock *clock, r *mcp.Result)
 		}
 		method, _ := mcp.LookupString(question, "method")
 		params, _ := mcp.Lookup(question, "params")
-		if l.c.events == nil || !l.c.can.Allows(method) {
+		params = withElicitationID(method, params, visits)
+		if l.c.events == nil || !l.c.can.Allows(method, params) {
 			why = fmt.Sprintf("it needs %q, which this client does not support", method)
 			return
 		}
@@ -91,16 +106,26 @@ func (l *statelessLink) inputs(ctx context.Context, clock *clock, r *mcp.Result)
 	return append(responses, '}'), why
 }
 
+// withElicitationID adds what a question by URL must have in the session era, and has no more in this one.
+func withElicitationID(method string, params []byte, visits *[]string) []byte {
+	if needed, _ := mcp.NeededToAsk(method, params); !needed.URL {
+		return params
+	}
+	id := rand.Text()
+	*visits = append(*visits, id)
+	return mcp.AppendMembers(nil, params, mcp.Change{
+		More: []byte(`"elicitationId":"` + id + `"`),
+		Drop: func(key []byte) bool { return string(key) == "elicitationId" },
+	})
+}
+
 // withInputs is the params of the repeated call.
 func withInputs(params, responses, state []byte) []byte {
 	more := append([]byte(`"inputResponses":`), responses...)
 	if state != nil {
 		more = append(append(more, `,"requestState":`...), state...)
 	}
-	repeated := [][]byte{[]byte("inputResponses"), []byte("requestState")}
-	return mcp.AppendMembers(nil, params, mcp.Change{More: more, Drop: func(key []byte) bool {
-		return slices.ContainsFunc(repeated, func(r []byte) bool { return bytes.Equal(r, key) })
-	}})
+	return mcp.AppendMembers(nil, params, mcp.Change{More: more, Drop: isInput})
 }
 
 // unasked is the end of a call whose question found no answer: for tools a result that the model can read.

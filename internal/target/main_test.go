@@ -214,6 +214,9 @@ func newRecorder() *recorder {
 
 func (r *recorder) Notify(m *mcp.Message) { r.notes <- m.Method + " " + string(m.Params) }
 
+// Refused implements Events: tests look at what the target was answered.
+func (r *recorder) Refused(context.Context, *mcp.Message) {}
+
 func (r *recorder) Request(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Error) {
 	r.asked <- m.Method + " " + string(m.Params)
 	return r.answer(ctx, m)

@@ -27,7 +27,8 @@ type statelessLink struct {
 	level   []byte     // raw JSON, as set by a client of the session era
 	copied  map[string][]mcp.HeaderParam
 	uris    []string // subscribed
-	feed    *feed
+	feed    *feed    // which tells about them
+	feeds   []*feed  // all that are open
 	ended   bool
 	changes chan struct{} // holds one token: whoever has it may change the subscriptions
 }
@@ -141,7 +142,15 @@ func (l *statelessLink) read(ctx context.Context, resp *http.Response, r *reques
 		defer drain(resp)
 		return l.reader.readJSON(resp, r)
 	case "text/event-stream":
-		m, err := l.reader.readUntil(ctx, resp, r, &cursor{})
+		own := *r
+		own.came = func(m *mcp.Message) {
+			if m.Kind == mcp.KindRequest { // there are none in this era, and no way to answer
+				l.c.t.opt.Log.Warn("target sent a request on a stream of the stateless era", "method", m.Method)
+				return
+			}
+			r.came(m)
+		}
+		m, err := l.reader.readUntil(ctx, resp, &own, &cursor{})
 		if errors.Is(err, errStreamEnded) {
 			err = l.d.t.trouble(Down, err)
 		}
@@ -158,10 +167,8 @@ func (l *statelessLink) send(context.Context, []byte) error { return nil }
 func (l *statelessLink) end(context.Context) {
 	l.mu.Lock()
 	l.ended = true
-	if l.feed != nil {
-		l.feed.stop()
-	}
 	l.mu.Unlock()
+	l.dropFeeds(nil)
 	l.work.Wait()
 }
 
@@ -183,11 +190,27 @@ func (l *statelessLink) call(ctx context.Context, clock *clock, m *mcp.Message, 
 		}
 		return []byte("{}"), l.subscribe(ctx, uri, m.Method == mcp.MethodSubscribe)
 	}
+	if m.Version != nil { // the client is of this era too
+		return l.ask(ctx, clock, m, name, inflight)
+	}
+	// A state comes from the server and goes back to it; a client of the session era has none to send.
+	if m.RequestState != nil || m.InputResponses != nil {
+		own, err := mcp.NewRequest(m.Method, mcp.AppendMembers(nil, m.Params, mcp.Change{Drop: isInput}))
+		if err != nil {
+			return nil, err
+		}
+		m = &own
+	}
 	result, err := l.ask(ctx, clock, m, name, inflight)
-	if err != nil || m.Version != nil {
-		return result, err
+	if err != nil {
+		return nil, err
 	}
 	return l.settle(ctx, clock, m, name, result, inflight)
+}
+
+// isInput tells the params that a repeated call has.
+func isInput(key []byte) bool {
+	return string(key) == "inputResponses" || string(key) == "requestState"
 }
 
 // ask sends one request. When the server misses copies of arguments, its list of tools has changed: it is read again.
@@ -210,8 +233,15 @@ func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, n
 			l.mu.Lock()
 			l.copied = map[string][]mcp.HeaderParam{name: params} // until the catalogue knows
 			l.mu.Unlock()
-			return l.c.exchange(ctx, clock, l, m, name, inflight)
+			if result, err = l.c.exchange(ctx, clock, l, m, name, inflight); err == nil {
+				return result, nil
+			}
+			break
 		}
+	}
+	if said, refused = errors.AsType[*mcp.Error](err); refused && said.Code == mcp.CodeHeaderMismatch {
+		// To the client this code would say that its own headers are wrong.
+		return nil, &mcp.Error{Code: mcp.CodeInternal, Message: "the server does not agree with the headers of Gatehouse's request: " + said.Message}
 	}
 	return nil, err
 }

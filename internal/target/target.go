@@ -84,12 +84,14 @@ type Caller struct {
 //
 // Request answers a request of the server (sampling, elicitation, roots); it is asked only for what the client
 // declared. Its context ends with the call that the request came along with, and carries that call's values; for a
-// request outside any call it ends with the connection.
+// request outside any call it ends with the connection. Refused is told of a request that the client did not declare,
+// and that was refused therefore.
 //
 // list_changed notifications do not come here: the catalogue is refreshed first, then OnChange tells.
 type Events interface {
 	Notify(m *mcp.Message)
 	Request(ctx context.Context, m *mcp.Message) (result []byte, err *mcp.Error)
+	Refused(ctx context.Context, m *mcp.Message)
 }
 
 // New checks the options and builds a target. Nothing is started or contacted before Run or Connect.

@@ -14,10 +14,12 @@ import (
 	"testing"
 )
 
-// MCPServer is a small real MCP server over streamable HTTP in the session era, written on raw JSON so that tests see
-// and send exactly what they mean. It records every request with its headers, and any method can be scripted.
+// MCPServer is a small real MCP server over streamable HTTP, written on raw JSON so that tests see and send exactly what
+// they mean. It is one of the session era, unless Stateless says otherwise. It records every request with its headers, and
+// any method can be scripted.
 type MCPServer struct {
 	URL          string
+	Stateless    bool   // of the stateless era, see mcpstateless.go; set before the first request
 	Capabilities string // raw JSON for initialize
 	Instructions string
 
@@ -29,8 +31,8 @@ type MCPServer struct {
 	tools    map[string]func(*MCPCall)
 	schemas  map[string]string
 	sessions map[string]bool
-	streams  map[chan string]bool
-	answers  map[string]chan json.RawMessage
+	streams  map[chan string]string // by session
+	answers  map[string]chan string
 	minted   int
 	noted    func(method, params string)
 	streamed chan struct{} // gets a value for each GET stream that was opened
@@ -50,14 +52,20 @@ type MCPRequest struct {
 // test.
 func NewMCPServer(t testing.TB) *MCPServer {
 	t.Helper()
+	s := newMCPServer()
+	s.start(t)
+	return s
+}
+
+func newMCPServer() *MCPServer {
 	s := &MCPServer{
 		Capabilities: `{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{}}`,
 		handlers:     map[string]func(*MCPCall){},
 		tools:        map[string]func(*MCPCall){},
 		schemas:      map[string]string{},
 		sessions:     map[string]bool{},
-		streams:      map[chan string]bool{},
-		answers:      map[string]chan json.RawMessage{},
+		streams:      map[chan string]string{},
+		answers:      map[string]chan string{},
 		streamed:     make(chan struct{}, 100),
 	}
 	s.Tool("echo", `{"type":"object"}`, func(c *MCPCall) {
@@ -71,10 +79,13 @@ func NewMCPServer(t testing.TB) *MCPServer {
 	}
 	s.Handle("tools/list", func(c *MCPCall) { c.Result(s.toolList()) })
 	s.Handle("ping", func(c *MCPCall) { c.Result(`{}`) })
+	return s
+}
+
+func (s *MCPServer) start(t testing.TB) {
 	s.server = httptest.NewServer(s)
 	s.URL = s.server.URL + "/mcp"
 	t.Cleanup(s.Close)
-	return s
 }
 
 // Close ends all streams and connections.
@@ -147,14 +158,26 @@ func (s *MCPServer) endStreams() {
 	}
 }
 
-// Push sends a raw message to every open GET stream and returns how many there are.
+// Push sends a raw message to every open stream and returns how many there are.
 func (s *MCPServer) Push(raw string) int {
+	return s.push(raw, func(string) bool { return true })
+}
+
+// PushTo sends a raw message to the open streams of a session.
+func (s *MCPServer) PushTo(session, raw string) int {
+	return s.push(raw, func(of string) bool { return of == session })
+}
+
+func (s *MCPServer) push(raw string, to func(session string) bool) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for ch := range s.streams {
-		ch <- raw
+	for ch, session := range s.streams {
+		if to(session) {
+			ch <- raw
+			n++
+		}
 	}
-	return len(s.streams)
+	return n
 }
 
 // AwaitStream waits until one more GET stream has been opened.
@@ -189,6 +212,8 @@ func (s *MCPServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	known := s.record(rec)
 	c := &MCPCall{MCPRequest: rec, W: w, R: r, s: s}
 	switch {
+	case s.Stateless:
+		s.serveStateless(c)
 	case rpc.Method == "initialize":
 		s.initialize(c)
 	case !known:
@@ -287,7 +312,7 @@ func (s *MCPServer) deliver(c *MCPCall, body []byte) {
 	case c.Method != "" && noted != nil:
 		noted(c.Method, string(c.Params))
 	case c.Method == "" && ch != nil:
-		ch <- body
+		ch <- string(body)
 	}
 }
 
@@ -296,17 +321,29 @@ func (s *MCPServer) stream(w http.ResponseWriter, r *http.Request) {
 		h(&MCPCall{MCPRequest: MCPRequest{HTTPMethod: r.Method, Header: r.Header}, W: w, R: r, s: s})
 		return
 	}
-	ch := make(chan string, 1000)
-	s.mu.Lock()
-	s.streams[ch] = true
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.streams, ch)
-	}()
+	ch := s.addStream(r.Header.Get("Mcp-Session-Id"))
+	defer s.removeStream(ch)
 	c := &MCPCall{W: w, R: r, s: s}
 	c.Stream()
+	s.follow(c, ch)
+}
+
+func (s *MCPServer) addStream(session string) chan string {
+	ch := make(chan string, 1000)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[ch] = session
+	return ch
+}
+
+func (s *MCPServer) removeStream(ch chan string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, ch)
+}
+
+// follow writes what Push sends to a stream, until it ends.
+func (s *MCPServer) follow(c *MCPCall, ch chan string) {
 	select {
 	case s.streamed <- struct{}{}:
 	default:
@@ -318,7 +355,7 @@ func (s *MCPServer) stream(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 			c.Send(raw)
-		case <-r.Context().Done():
+		case <-c.R.Context().Done():
 			return
 		}
 	}
@@ -384,17 +421,29 @@ func (c *MCPCall) ProgressToken() string {
 	return string(p.Meta.ProgressToken)
 }
 
-// Ask sends a request of the server on the stream and waits for the client's whole response.
-func (c *MCPCall) Ask(id, method, params string) string {
-	ch := make(chan json.RawMessage, 1)
-	c.s.mu.Lock()
-	c.s.answers[id] = ch
-	c.s.mu.Unlock()
+// Ask sends a request of the server on the stream and waits for the client's whole response, which is empty when the
+// client gave up the call.
+func (c *MCPCall) Ask(id, method, params string) string { return c.Asking(id, method, params)() }
+
+// Asking is Ask in two parts, for scripts that ask several things side by side: it sends, and returns the wait.
+func (c *MCPCall) Asking(id, method, params string) func() string {
+	ch := c.s.Expect(id)
 	c.Send(fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"method":%q,"params":%s}`, id, method, params))
-	select {
-	case answer := <-ch:
-		return string(answer)
-	case <-c.R.Context().Done():
-		return ""
+	return func() string {
+		select {
+		case answer := <-ch:
+			return answer
+		case <-c.R.Context().Done():
+			return ""
+		}
 	}
+}
+
+// Expect returns where the client's response to a request of the server comes.
+func (s *MCPServer) Expect(id string) <-chan string {
+	ch := make(chan string, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers[id] = ch
+	return ch
 }

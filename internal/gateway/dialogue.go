@@ -1,0 +1,333 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"gatehouse/internal/mcp"
+	"gatehouse/internal/session"
+)
+
+// dialogue is a call under way for a client of the stateless era. When its target asks the client something within the
+// call, as targets of the session era do, the question goes into the answer to the client's HTTP request, and the call
+// is parked, until the client makes it again with its answers. Then the same call goes on.
+//
+// It belongs to the HTTP request of the moment, or to the session table while it is parked.
+type dialogue struct {
+	s    *session.Session // standing
+	to   route
+	stop context.CancelCauseFunc
+	told chan struct{} // holds one: there is a question
+	done chan struct{} // closed when the target has answered; then result and err are set
+
+	result []byte
+	err    error
+
+	mu      sync.Mutex // guards what follows
+	out     *reply     // the HTTP answer of the moment; nil while the call is parked
+	open    []*question
+	asked   int                    // questions so far
+	refused mcp.ClientCapabilities // what the target wanted to ask and the client had not declared
+	over    bool                   // nobody can be asked any more
+}
+
+// question is what the target asks and waits for.
+type question struct {
+	asking
+	answered chan response // holds one
+}
+
+// response is what a question got.
+type response struct {
+	result []byte
+	err    *mcp.Error
+}
+
+const (
+	maxOpenQuestions = 16                    // of one call at a time
+	gather           = 20 * time.Millisecond // how long questions wait for others that are asked side by side
+	lastWords        = 2 * time.Second       // how long a target has to end a call whose question got no answer
+)
+
+// converse makes a call for which the client may be asked. It returns the outcome for the record.
+func (rq *request) converse(a *reply, to route) string {
+	ctx := rq.r.Context()
+	up, err := rq.upstream(ctx, to.to)
+	if err != nil {
+		return rq.modernTrouble(ctx, a, to, err, false)
+	}
+	if a.level != noLevel {
+		rq.wantLogs(ctx, up)
+	}
+	d := &dialogue{s: rq.s, to: to, told: make(chan struct{}, 1), done: make(chan struct{}), out: a}
+	if (mcp.ParseClientCapabilities(rq.m.Capabilities) == mcp.ClientCapabilities{}) { // it never has to wait for answers
+		d.forward(ctx, up, &rq.m)
+		return rq.conclude(a, d)
+	}
+	ctx, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	rq.g.o.Sessions.Hold(d.s)
+	m, sessions := rq.m, rq.g.o.Sessions
+	go func() { // ends with the request, or by Expire
+		defer close(d.done)
+		defer sessions.Release(d.s)
+		defer d.stop(nil)
+		defer func() {
+			if p := recover(); p != nil {
+				rq.g.o.Log.ErrorContext(ctx, "panic", "panic", p, "stack", string(debug.Stack()))
+				d.err = mcp.Errorf(mcp.CodeInternal, "internal error")
+			}
+		}()
+		d.forward(ctx, up, &m)
+	}()
+	return rq.await(a, d)
+}
+
+// forward makes the call.
+func (d *dialogue) forward(ctx context.Context, up session.Upstream, m *mcp.Message) {
+	if c, ok := up.(*connection); ok {
+		c.own.enter(d)
+		defer c.own.leave(d)
+	}
+	d.result, d.err = up.Forward(context.WithValue(ctx, answerKey{}, d), m, d.to.name, func(n *mcp.Message) { d.notify(n) })
+}
+
+// await waits until the target has answered or asks something, and answers the client.
+func (rq *request) await(a *reply, d *dialogue) string {
+	ctx := rq.r.Context()
+	for {
+		select {
+		case <-d.done:
+			return rq.conclude(a, d)
+		case <-ctx.Done(): // here, that is a cancellation
+			d.cancel(errVanished)
+			return "cancelled"
+		case <-d.told:
+		}
+		wait := time.NewTimer(gather)
+		select {
+		case <-wait.C:
+		case <-d.done:
+		case <-ctx.Done():
+		}
+		wait.Stop()
+		if questions := d.questions(mcp.ParseClientCapabilities(rq.m.Capabilities)); len(questions) > 0 && ctx.Err() == nil {
+			return rq.park(a, d, questions)
+		}
+	}
+}
+
+// park asks the client, and lets the call wait for it to come back.
+func (rq *request) park(a *reply, d *dialogue, questions []asking) string {
+	d.attach(nil)
+	rq.body = nil // the call goes on with what stands in it
+	id, err := rq.g.o.Sessions.Park(rq.who.Key, d, rq.g.o.AnswerWait)
+	if err != nil {
+		d.Expire(err)
+		a.error(mcp.Errorf(codeTrouble, "The server %q has a question, but %v. %s", d.to.to.Name(), err, "Answer some of them first."))
+		return "too many parked"
+	}
+	a.result(rq.inputRequired(d.to, questions, waiting{id: id}.state()))
+	if rq.r.Context().Err() != nil { // the client did not hear it
+		if call, ok := rq.g.o.Sessions.Unpark(rq.who.Key, id); ok {
+			call.Expire(errVanished)
+		}
+		return "cancelled"
+	}
+	return "input required"
+}
+
+// goOn takes a parked call up again, with the client's answers.
+func (rq *request) goOn(a *reply, w waiting) string {
+	call, ok := rq.g.o.Sessions.Unpark(rq.who.Key, w.id)
+	d, is := call.(*dialogue)
+	if !ok || !is {
+		a.error(mcp.Errorf(mcp.CodeInvalidParams,
+			"The call does not wait any more: it was answered before, took too long, or ended with its server's connection. It may have been executed: check before you begin anew."))
+		return "refused"
+	}
+	d.attach(a)
+	d.answer(rq.m.InputResponses)
+	return rq.await(a, d)
+}
+
+// conclude answers the client with what the target said.
+func (rq *request) conclude(a *reply, d *dialogue) string {
+	if d.err != nil {
+		if said, ok := errors.AsType[*mcp.Error](d.err); ok {
+			if all := visits(said); all != nil {
+				return rq.sendAway(a, d.to, all)
+			}
+		}
+		if needed := d.missed(); needed != (mcp.ClientCapabilities{}) && rq.r.Context().Err() == nil {
+			a.error(missingCapability(needed))
+			return "error"
+		}
+		return rq.modernTrouble(rq.r.Context(), a, d.to, d.err, true)
+	}
+	if needed := d.missed(); needed != (mcp.ClientCapabilities{}) && mcp.IsToolError(d.result) {
+		a.error(missingCapability(needed))
+		return "error"
+	}
+	dressed, outcome, said := rq.dress(d.to, d.result)
+	if said != nil {
+		a.error(said)
+		return "error"
+	}
+	a.result(dressed)
+	return outcome
+}
+
+// attach says where notifications go from now on.
+func (d *dialogue) attach(a *reply) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.out = a
+}
+
+func (d *dialogue) notify(n *mcp.Message) {
+	d.mu.Lock()
+	out := d.out
+	d.mu.Unlock()
+	if out != nil {
+		out.notify(n)
+	}
+}
+
+// ask puts a question to the client and waits for its answer.
+func (d *dialogue) ask(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Error) {
+	q := &question{asking: asking{method: m.Method, params: bytes.Clone(m.Params)}, answered: make(chan response, 1)}
+	if said := d.begin(q); said != nil {
+		return nil, said
+	}
+	select {
+	case got := <-q.answered:
+		return got.result, got.err
+	case <-ctx.Done():
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.open = slices.DeleteFunc(d.open, func(o *question) bool { return o == q })
+		return nil, mcp.Errorf(mcp.CodeInternal, "the question was given up")
+	}
+}
+
+func (d *dialogue) begin(q *question) *mcp.Error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.over:
+		return mcp.Errorf(mcp.CodeInternal, "the client cannot be asked any more")
+	case len(d.open) >= maxOpenQuestions:
+		return mcp.Errorf(mcp.CodeInternal, "too many questions at the same time")
+	}
+	d.asked++
+	q.key = "q" + strconv.Itoa(d.asked)
+	d.open = append(d.open, q)
+	d.wake()
+	return nil
+}
+
+func (d *dialogue) wake() {
+	select {
+	case d.told <- struct{}{}:
+	default:
+	}
+}
+
+// refuse notes that the target wanted to ask what the client had not declared.
+func (d *dialogue) refuse(m *mcp.Message) {
+	needed, _ := mcp.NeededToAsk(m.Method, m.Params)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused = d.refused.Merge(needed)
+}
+
+func (d *dialogue) missed() mcp.ClientCapabilities {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.refused
+}
+
+// questions returns what is to be asked of a client that declares this much with its present request; other questions
+// are refused.
+func (d *dialogue) questions(can mcp.ClientCapabilities) []asking {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []asking
+	d.open = slices.DeleteFunc(d.open, func(q *question) bool {
+		needed, _ := mcp.NeededToAsk(q.method, q.params)
+		if can.Have(needed) {
+			all = append(all, q.asking)
+			return false
+		}
+		d.refused = d.refused.Merge(needed)
+		q.answered <- response{err: mcp.Errorf(mcp.CodeMethodNotFound, "the client does not support %s", q.method)}
+		return true
+	})
+	return all
+}
+
+// answer hands the client's answers to the target. Questions without one that fits stay open, to be asked again; what
+// nobody asked for is ignored.
+func (d *dialogue) answer(responses []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open = slices.DeleteFunc(d.open, func(q *question) bool {
+		result, ok := mcp.Lookup(responses, q.key)
+		if !ok || !fits(q.method, result) {
+			return false
+		}
+		q.answered <- response{result: bytes.Clone(result)}
+		return true
+	})
+	if len(d.open) > 0 {
+		d.wake()
+	}
+}
+
+// fits reports whether a result can be the answer to a question of a method.
+func fits(method string, result []byte) bool {
+	switch method {
+	case mcp.MethodElicit:
+		action, _ := mcp.LookupString(result, "action")
+		return slices.Contains([]string{"accept", "decline", "cancel"}, action)
+	case mcp.MethodSampling:
+		_, role := mcp.LookupString(result, "role")
+		_, content := mcp.Lookup(result, "content")
+		return role && content
+	}
+	roots, _ := mcp.Lookup(result, "roots")
+	return len(roots) > 0 && roots[0] == '['
+}
+
+// cancel ends the call at the target and waits for that.
+func (d *dialogue) cancel(cause error) {
+	d.mu.Lock()
+	d.over = true
+	d.mu.Unlock()
+	d.stop(cause)
+	<-d.done
+}
+
+// Expire implements session.Parked: the target learns that it gets no answer, and has a moment to end the call by itself.
+func (d *dialogue) Expire(cause error) {
+	d.mu.Lock()
+	d.over = true
+	for _, q := range d.open {
+		q.answered <- response{err: mcp.Errorf(mcp.CodeInternal, "%v", cause)}
+	}
+	d.open = nil
+	d.mu.Unlock()
+	wait := time.NewTimer(lastWords)
+	defer wait.Stop()
+	select {
+	case <-d.done:
+	case <-wait.C:
+	}
+	d.cancel(cause)
+}
