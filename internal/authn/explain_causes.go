@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
+	"gatehouse/internal/vendor"
 )
 
 // causes looks for what is behind each failed check, in the order of the checks: what fails first usually explains the
@@ -82,14 +83,14 @@ func (x *explainer) unreadable() Cause {
 // opaqueCause knows which issuers give out opaque tokens, and why.
 func (x *explainer) opaqueCause() Cause {
 	for _, z := range x.e.Authorizers {
-		switch iss := string(z.issuer()); vendorOf(iss) {
-		case okta:
+		switch iss := string(z.issuer()); vendor.Of(iss) {
+		case vendor.Okta:
 			if !strings.Contains(iss, "/oauth2/") {
 				return Cause{"Okta's org authorization server gives out tokens that only Okta can read", "Create a custom authorization server at Okta (…/oauth2/default), and use its discovery URL here and in the client."}
 			}
-		case auth0:
+		case vendor.Auth0:
 			return Cause{"Auth0 gives out opaque tokens when no audience is asked for", "Register an API at Auth0, name its identifier in allowed_audience, and have the client ask for that audience (or set a default audience in the tenant)."}
-		case google:
+		case vendor.Google:
 			return Cause{"access tokens of Google can only be read by Google", "Let people sign in through Gatehouse (issuers: [gatehouse]) with Google behind it."}
 		}
 	}
@@ -252,14 +253,14 @@ func (x *explainer) absentClaim(rule identity.ClaimRule) Cause {
 		}
 	}
 	cure := "Have the issuer put it into access tokens, not only into ID tokens"
-	switch vendorOf(string(x.z.issuer())) {
-	case okta:
+	switch vendor.Of(string(x.z.issuer())) {
+	case vendor.Okta:
 		cure = "At Okta: Security, API, the authorization server, Claims: add it to the access token"
-	case keycloak:
+	case vendor.Keycloak:
 		cure = "At Keycloak: add a mapper to the client scope, with “Add to access token” on"
-	case entra:
+	case vendor.Entra:
 		cure = "At Entra: App registrations, Token configuration: add the groups claim to access tokens, or use app roles"
-	case auth0:
+	case vendor.Auth0:
 		cure = "At Auth0: add it in a post-login Action with api.accessToken.setCustomClaim, under a URL as its name"
 	}
 	return Cause{"the token has no claim " + rule.Claim, cure + "; then sign in again."}
@@ -270,7 +271,7 @@ func (x *explainer) scopeCause() Cause {
 	if len(want) == 0 {
 		want = x.e.DefaultScopes
 	}
-	if _, roles := x.t.Claims["roles"]; roles && len(x.v.scopes) == 0 && vendorOf(string(x.z.issuer())) == entra {
+	if _, roles := x.t.Claims["roles"]; roles && len(x.v.scopes) == 0 && vendor.Of(string(x.z.issuer())) == vendor.Entra {
 		return Cause{"the token was issued to an application by itself, not to a person: it has roles and no scopes", "Sign a person in, or accept the application with custom_claims on roles in place of allowed_scopes."}
 	}
 	for _, w := range want {

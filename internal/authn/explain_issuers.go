@@ -7,50 +7,8 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
+	"gatehouse/internal/vendor"
 )
-
-// vendor is a product whose quirks are known, told by its issuer identifiers.
-type vendor string
-
-const (
-	okta     vendor = "Okta"
-	entra    vendor = "Entra"
-	cognito  vendor = "Cognito"
-	auth0    vendor = "Auth0"
-	keycloak vendor = "Keycloak"
-	google   vendor = "Google"
-)
-
-func vendorOf(iss string) vendor {
-	u, err := url.Parse(iss)
-	if err != nil {
-		return ""
-	}
-	host := strings.ToLower(u.Hostname())
-	is := func(domains ...string) bool {
-		for _, d := range domains {
-			if host == d || strings.HasSuffix(host, "."+d) {
-				return true
-			}
-		}
-		return false
-	}
-	switch {
-	case is("okta.com", "oktapreview.com", "okta-emea.com"):
-		return okta
-	case is("login.microsoftonline.com", "login.microsoftonline.us", "sts.windows.net"):
-		return entra
-	case strings.HasPrefix(host, "cognito-idp."):
-		return cognito
-	case is("auth0.com"):
-		return auth0
-	case host == "accounts.google.com":
-		return google
-	case strings.Contains(u.Path, "/realms/"):
-		return keycloak
-	}
-	return ""
-}
 
 // sameVendor reports whether two issuers are on one host, or of one product that has an issuer for each tenant.
 func sameVendor(a, b string) bool {
@@ -59,7 +17,7 @@ func sameVendor(a, b string) bool {
 	if errA != nil || errB != nil || a == "" || b == "" {
 		return false
 	}
-	return strings.EqualFold(x.Hostname(), y.Hostname()) || vendorOf(a) != "" && vendorOf(a) == vendorOf(b)
+	return strings.EqualFold(x.Hostname(), y.Hostname()) || vendor.Of(a) != "" && vendor.Of(a) == vendor.Of(b)
 }
 
 // personalTenant is where Microsoft keeps everybody's personal accounts.
@@ -94,11 +52,11 @@ func (x *explainer) issuerCause() Cause {
 		return Cause{"the metadata of the authorizer's issuer cannot be read, so nobody knows whose tokens to accept", "Open discovery_url from this machine; the log says what is wrong with it."}
 	case x.z.Own:
 		return Cause{"the token is of another issuer, and this endpoint takes only Gatehouse's own", "Add an authorizer for that issuer and name it in issuers of the endpoint; or sign in to Gatehouse. If it is of an earlier public_url: sign in again."}
-	case vendorOf(iss) == entra && vendorOf(want) == entra:
+	case vendor.Of(iss) == vendor.Entra && vendor.Of(want) == vendor.Entra:
 		return entraIssuer(want, iss)
-	case vendorOf(iss) == okta && vendorOf(want) == okta && sameHost(want, iss):
+	case vendor.Of(iss) == vendor.Okta && vendor.Of(want) == vendor.Okta && sameHost(want, iss):
 		return oktaIssuer(want, iss)
-	case vendorOf(iss) == keycloak && vendorOf(want) == keycloak:
+	case vendor.Of(iss) == vendor.Keycloak && vendor.Of(want) == vendor.Keycloak:
 		return keycloakIssuer(want, iss)
 	case sameVendor(want, iss):
 		return Cause{fmt.Sprintf("the token is of another tenant: %.200q instead of %q", iss, want), "Use the discovery URL of the tenant in which people sign in, or have the client sign in at the right one."}
@@ -177,7 +135,7 @@ func (x *explainer) signatureCause() Cause {
 	switch jose.ReasonOf(x.signature) {
 	case jose.UnknownKey:
 		switch {
-		case vendorOf(iss) == okta && !strings.Contains(iss, "/oauth2/"):
+		case vendor.Of(iss) == vendor.Okta && !strings.Contains(iss, "/oauth2/"):
 			return Cause{"Okta's org authorization server does not publish the keys of its access tokens: for everybody else they are opaque", "Create a custom authorization server at Okta (…/oauth2/default), and use its discovery URL here and in the client."}
 		case x.t.Header.Kid == "":
 			return Cause{"the token does not say which key signed it, and the issuer has several", "Have the issuer set kid."}
@@ -192,10 +150,10 @@ func (x *explainer) signatureCause() Cause {
 func (x *explainer) audienceCause() Cause {
 	aud, c := x.v.audience, x.t.Claims
 	want := x.z.audience(x.e)
-	vendor := vendorOf(string(x.z.issuer()))
+	who := vendor.Of(string(x.z.issuer()))
 	_, hash := c["at_hash"]
 	switch {
-	case len(aud) == 0 && vendor == cognito:
+	case len(aud) == 0 && who == vendor.Cognito:
 		return Cause{"Cognito's access tokens have no audience", "Replace allowed_audience by allowed_clients with the app client's id, or have the client name the resource (resource binding)."}
 	case len(aud) == 0:
 		return Cause{"the token has no audience", "Have the issuer set aud for this API; where it cannot, replace allowed_audience by allowed_clients."}
@@ -225,7 +183,7 @@ func (x *explainer) audienceCause() Cause {
 		return Cause{what, "Give the access token. If it is one: have the client ask for a scope or resource of this API, or, where the issuer always does so (Authentik, Entra v2 for a client that calls itself), name the client id in allowed_audience."}
 	case len(aud) == 1 && aud[0] == "account":
 		return Cause{"Keycloak was told no audience: account is what it puts there by itself", "Add an audience mapper to a client scope of the client, with the value in allowed_audience."}
-	case vendor == auth0 && len(aud) == 1 && strings.HasSuffix(aud[0], "/userinfo"):
+	case who == vendor.Auth0 && len(aud) == 1 && strings.HasSuffix(aud[0], "/userinfo"):
 		return Cause{"the token is only good for Auth0's userinfo", "Have the client ask for the API's audience."}
 	case x.z.Own:
 		return Cause{"the client asked for a token for something else (resource)", "Give the client exactly " + want[0] + " as the server's address, and sign in again."}

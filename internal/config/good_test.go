@@ -109,6 +109,16 @@ func TestFederated(t *testing.T) {
 	same(t, "parameters", google.AuthorizeParams, []oauthclient.Param{{Name: "hd", Value: "acme.example"}})
 }
 
+// TestDirectMode: what is said of providers that do not suit MCP clients, and of audiences that nobody looks at.
+func TestDirectMode(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/direct.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/good/direct.golden", Format(c.Warnings))
+}
+
 // TestPresetsAreOffered: the file may name every preset that there is.
 func TestPresetsAreOffered(t *testing.T) {
 	t.Parallel()
