@@ -55,6 +55,7 @@ the first start. The exit code is 1 when something does not work; warnings do no
 	in.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	cmd.Flags().BoolVar(&o.BeforeStart, "before-start", false, "Gatehouse does not run yet: look at what can be known without it")
+	cmd.Flags().StringVar(&o.RedirectURI, "redirect-uri", "", "redirect URI of an MCP client, such as http://localhost:3334/oauth/callback: begins a sign-in with it at providers to which clients are sent")
 	return cmd
 }
 

@@ -5,11 +5,13 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"gatehouse/internal/config"
 	"gatehouse/internal/doctor"
@@ -22,6 +24,7 @@ type DoctorOptions struct {
 	File        string // the configuration file; empty for the quickstart
 	BeforeStart bool   // Gatehouse does not run yet
 	Version     string
+	RedirectURI string         // of an MCP client, for a sign-in at providers that clients are sent to
 	RootCAs     *x509.CertPool // nil: the system's
 	Progress    doctor.Progress
 }
@@ -35,11 +38,17 @@ func doctorSetup(c *config.Config, o DoctorOptions) doctor.Setup {
 	s := doctor.Setup{
 		PublicURL: string(c.PublicURL), Listen: c.Listen, BehindProxy: c.BehindTLSProxy,
 		Registration: c.Registration.Dynamic, BodyLimit: int64(c.Limits.Body), BeforeStart: o.BeforeStart, RootCAs: o.RootCAs,
+		RedirectURI: o.RedirectURI, Providers: providersOf(c),
 		Client: web.NewClient(web.FenceAdmin, web.ClientOptions{RootCAs: o.RootCAs}),
 		State:  doctor.State{Dir: c.StateDir, Audit: filepath.Join(c.StateDir, "audit"), Database: c.Database},
 	}
 	if c.TLS != nil {
 		s.CertFile = c.TLS.CertFile
+	}
+	for _, p := range s.Providers {
+		if p.SignIn != nil {
+			p.SignIn.Client, p.SignIn.Now, p.SignIn.Log = s.Client, time.Now, slog.New(slog.DiscardHandler)
+		}
 	}
 	s.State.Keys, s.State.KeysError = existingKeyring(c)
 	s.Config = configMark(s.State.Keys, o.File)
@@ -58,6 +67,34 @@ func doctorSetup(c *config.Config, o DoctorOptions) doctor.Setup {
 		s.Targets = append(s.Targets, targets.options(t, int(c.Limits.Answer)))
 	}
 	return s
+}
+
+// providersOf lists the issuers of others, for whatever they are used.
+func providersOf(c *config.Config) []doctor.Provider {
+	var out []doctor.Provider
+	for i, o := range c.SignIn.OIDC {
+		client := o.Client(c.PublicURL)
+		out = append(out, doctor.Provider{Name: o.Name, Setting: fmt.Sprintf("sign_in.oidc[%d]", i), DiscoveryURL: o.DiscoveryURL, SignIn: &client})
+	}
+	for i, a := range c.Authorizers {
+		if c.IsOwn(a.DiscoveryURL) {
+			continue
+		}
+		p := doctor.Provider{
+			Name: a.Name, Setting: fmt.Sprintf("authorizers[%d]", i), DiscoveryURL: a.DiscoveryURL,
+			Audience: len(a.AllowedAudience) > 0, Clients: a.AllowedClients,
+		}
+		for _, e := range c.Endpoints {
+			if e.Issuers[0] == a.Name {
+				p.Leads = append(p.Leads, e.Path)
+			}
+		}
+		if in := a.Introspection; in != nil {
+			p.Introspection = &doctor.Introspection{URL: in.URL, ClientID: in.ClientID, ClientSecret: in.ClientSecret, Post: in.AuthMethod == config.AuthPost}
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 // existingKeyring is keyring without making a key: before the first start of the quickstart there is none.

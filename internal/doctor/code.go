@@ -82,6 +82,26 @@ const (
 	RedirectURIRefused Code = "redirect_uri_refused"
 )
 
+// Other issuers, for clients that sign in there and for Gatehouse's own application. The codes of package vendor belong
+// to them too.
+const (
+	EndpointAbsent          Code = "endpoint_absent"
+	EndpointInsecure        Code = "endpoint_insecure"
+	AudienceUnchecked       Code = "audience_unchecked"
+	RedirectURIUnregistered Code = "redirect_uri_unregistered"
+	ProviderClientUnknown   Code = "provider_client_unknown"
+	SignInRefused           Code = "sign_in_refused"
+	ProviderSettings        Code = "provider_settings"
+	RefreshScopeAbsent      Code = "refresh_scope_absent"
+	RefreshNotAllowed       Code = "refresh_not_allowed"
+	ClientSecretRefused     Code = "client_secret_refused"
+	CredentialUnclear       Code = "credential_unclear"
+	TokenEndpointSilent     Code = "token_endpoint_silent"
+	IntrospectionAbsent     Code = "introspection_absent"
+	IntrospectionRefused    Code = "introspection_refused"
+	IntrospectionLies       Code = "introspection_lies"
+)
+
 // Targets.
 const (
 	TargetSettings        Code = "target_settings"

@@ -36,8 +36,10 @@ type Setup struct {
 	BodyLimit    int64
 	Endpoints    []Endpoint
 	Clients      []Client
+	Providers    []Provider
 	Targets      []target.Options
 	State        State
+	RedirectURI  string // of an MCP client, to begin a sign-in with at providers that clients are sent to; may be empty
 
 	BeforeStart bool           // Gatehouse does not run yet: look at what can be known without it
 	Client      *http.Client   // how Gatehouse itself reaches others; redirects, cookies and timeout are not used
@@ -99,6 +101,9 @@ func Run(ctx context.Context, s Setup, progress Progress) ([]Finding, error) {
 	jobs := []job{
 		{"this machine", s.machine},
 		{s.PublicURL, func(ctx context.Context) []Finding { return p.installation(ctx, &s) }},
+	}
+	for _, o := range s.Providers {
+		jobs = append(jobs, job{"provider " + o.Name, func(ctx context.Context) []Finding { return p.provider(ctx, &s, o) }})
 	}
 	for _, t := range s.Targets {
 		jobs = append(jobs, job{"target " + t.Name, func(ctx context.Context) []Finding { return lookAtTarget(ctx, t, s.Timeout) }})

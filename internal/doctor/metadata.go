@@ -95,6 +95,7 @@ type serverMetadata struct {
 	Scopes            []string `json:"scopes_supported"`
 	AuthMethods       []string `json:"token_endpoint_auth_methods_supported"`
 	SigningAlgorithms []string `json:"id_token_signing_alg_values_supported"`
+	Introspection     string   `json:"introspection_endpoint"`
 	Iss               bool     `json:"authorization_response_iss_parameter_supported"`
 }
 
@@ -189,7 +190,7 @@ func (p *probe) ownEndpoints(ctx context.Context, s *Setup, m serverMetadata, r 
 func (p *probe) authorizeAt(ctx context.Context, s *Setup, m serverMetadata, client, redirect string) answer {
 	q := url.Values{
 		"response_type": {"code"}, "client_id": {client}, "redirect_uri": {redirect}, "state": {"doctor"}, "resource": {s.PublicURL + s.ownEndpoint()},
-		"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"}, // RFC 7636 appendix B
+		"code_challenge": {anyChallenge}, "code_challenge_method": {"S256"},
 	}
 	return p.get(ctx, m.Authorization+"?"+q.Encode())
 }

@@ -20,10 +20,10 @@ type metadata struct {
 	introspection string // RFC 8414 §2 introspection_endpoint; may be empty
 }
 
-// issuersOf returns the issuers that a discovery URL can stand for. The well-known part is either appended to the
+// IssuersOf returns the issuers that a discovery URL can stand for. The well-known part is either appended to the
 // issuer (OpenID Connect Discovery §4) or inserted before its path (RFC 8414 §3.1), and in both cases a trailing slash
 // of the issuer is lost on the way.
-func issuersOf(discoveryURL string) ([]identity.Issuer, error) {
+func IssuersOf(discoveryURL string) ([]identity.Issuer, error) {
 	for _, name := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
 		before, after, found := strings.Cut(discoveryURL, name)
 		if !found || after != "" && after[0] != '/' {

@@ -56,7 +56,7 @@ func (o RemoteOptions) validate() ([]identity.Issuer, error) {
 	if o.JWKSURL != "" {
 		return []identity.Issuer{o.Issuer}, nil
 	}
-	issuers, err := issuersOf(o.DiscoveryURL)
+	issuers, err := IssuersOf(o.DiscoveryURL)
 	if err != nil {
 		return nil, fmt.Errorf("remote keys: %w", err)
 	}

@@ -119,7 +119,7 @@ func (p *Provider) fail(k Kind, r Reason, detail string, cause error) *Error {
 func (p *Provider) said(k Kind, r Reason, detail, code, description string) *Error {
 	e := p.fail(k, r, detail, nil)
 	e.Code, e.Description = errorCode(code), displayText(description)
-	e.Hint = p.preset.hintFor(code + " " + description)
+	e.Hint = p.preset.Hint(code + " " + description)
 	return e
 }
 

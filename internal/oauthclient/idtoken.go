@@ -70,7 +70,7 @@ func (p *Provider) verifySignature(ctx context.Context, token string) (jose.Head
 	case jose.AlgRefused:
 		e = p.fail(Misconfigured, ReasonTokenAlgorithm, "it is signed in a way that is not allowed", err)
 		e.Hint = "let the IdP sign ID tokens with RS256 or ES256"
-		if hint := p.preset.hintFor(header.Alg); hint != "" {
+		if hint := p.preset.Hint(header.Alg); hint != "" {
 			e.Hint = hint
 		}
 	case jose.UnknownKey, jose.BadSignature:

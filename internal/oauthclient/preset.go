@@ -117,8 +117,8 @@ func (p Preset) CheckDiscoveryURL(raw string) error {
 	return nil
 }
 
-// hintFor finds the first mistake whose sign is in the text.
-func (p Preset) hintFor(text string) string {
+// Hint finds the cure for the first mistake whose sign is in what the IdP said, or "".
+func (p Preset) Hint(text string) string {
 	for _, m := range slices.Concat(p.Mistakes, commonMistakes()) {
 		if strings.Contains(text, m.Sign) {
 			return m.Hint

@@ -72,7 +72,9 @@ func Of(address string) Name {
 }
 
 // OrgServer reports whether an address is Okta's org authorization server, whose access tokens only Okta can verify.
-func OrgServer(address string) bool { return Of(address) == Okta && !strings.Contains(address, "/oauth2/") }
+func OrgServer(address string) bool {
+	return Of(address) == Okta && !strings.Contains(address, "/oauth2/")
+}
 
 // Obstacle is one thing that keeps MCP clients from signing in at a provider without help.
 type Obstacle struct {
