@@ -33,7 +33,7 @@ func (p *probe) signIn(ctx context.Context, m serverMetadata, o Provider, r *rep
 		t := trial{at: at, redirectURI: o.SignIn.RedirectURI, client: string(o.SignIn.ClientID), where: "at the provider's application", hint: provider.Preset().Hint}
 		r.verdict("redirect URI", p.try(ctx, t), t)
 	}
-	r.credential(ctx, provider, o)
+	r.credential(ctx, provider)
 }
 
 // providerTrouble shows an error of oauthclient.
@@ -51,7 +51,7 @@ func providerTrouble(err error, o Provider) trouble {
 
 // credential redeems a refresh token that nobody gave out: what the provider says to that tells whether it takes the
 // client's secret or key.
-func (r *report) credential(ctx context.Context, provider *oauthclient.Provider, o Provider) {
+func (r *report) credential(ctx context.Context, provider *oauthclient.Provider) {
 	const check = "client secret"
 	_, _, err := provider.Refresh(ctx, secret.New("gatehouse-doctor-made-this-up"), identity.PersonKey{})
 	e, ok := errors.AsType[*oauthclient.Error](err)

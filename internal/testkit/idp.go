@@ -17,6 +17,7 @@ import (
 type IDP struct {
 	server *httptest.Server
 	path   string
+	origin string // what it calls itself; set before it is used
 
 	mu           sync.Mutex // guards what follows
 	keys         []*IDPKey
@@ -35,6 +36,7 @@ type IDP struct {
 func NewIDP(t testing.TB, path string) *IDP {
 	p := &IDP{path: path, fetches: map[string]int{}, opaque: map[string]map[string]any{}}
 	p.server = httptest.NewServer(p)
+	p.origin = p.server.URL
 	t.Cleanup(func() {
 		p.Release()
 		p.server.Close()
@@ -44,17 +46,17 @@ func NewIDP(t testing.TB, path string) *IDP {
 }
 
 // URL is the origin of the provider.
-func (p *IDP) URL() string { return p.server.URL }
+func (p *IDP) URL() string { return p.origin }
 
 // Issuer is what the provider calls itself.
-func (p *IDP) Issuer() string { return p.server.URL + p.path }
+func (p *IDP) Issuer() string { return p.origin + p.path }
 
 // DiscoveryURL is the OpenID Connect discovery document.
 func (p *IDP) DiscoveryURL() string { return p.Issuer() + "/.well-known/openid-configuration" }
 
 // OAuthDiscoveryURL is the RFC 8414 document, with the well-known part before the path.
 func (p *IDP) OAuthDiscoveryURL() string {
-	return p.server.URL + "/.well-known/oauth-authorization-server" + p.path
+	return p.origin + "/.well-known/oauth-authorization-server" + p.path
 }
 
 // JWKSURL is the key set.

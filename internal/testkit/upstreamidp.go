@@ -26,6 +26,8 @@ type UpstreamIDP struct {
 
 	// guarded by IDP.mu
 	c        UpstreamConfig
+	pages    refusals
+	shown    errorPage             // on the page to which a browser was redirected
 	codes    map[string]url.Values // authorization requests by code; an empty one was redeemed
 	families map[string]*family    // by refresh token
 	access   map[string]bool       // access tokens that userinfo takes
@@ -47,6 +49,7 @@ type UpstreamConfig struct {
 	SessionID              string
 
 	Iss           string // sent in answers; "-" is none
+	SignedIn      bool   // prompt=none finds somebody
 	AuthorizeErr  string
 	ErrText       string
 	IDToken       func(claims map[string]any) // changes the claims before they are signed
@@ -80,10 +83,11 @@ func NewUpstreamIDP(t testing.TB, vendor string) *UpstreamIDP {
 		t.Fatalf("unknown vendor %q", vendor)
 	}
 	u := &UpstreamIDP{
-		IDP: &IDP{path: v.path, fetches: map[string]int{}}, t: t, vendor: v,
+		IDP: &IDP{path: v.path, fetches: map[string]int{}}, t: t, vendor: v, pages: upstreamRefusals(vendor),
 		codes: map[string]url.Values{}, families: map[string]*family{}, access: map[string]bool{}, jtis: map[string]bool{},
 	}
 	u.server = httptest.NewServer(u)
+	u.origin = u.server.URL
 	t.Cleanup(func() {
 		u.Release()
 		u.server.Close()
@@ -189,7 +193,13 @@ func (u *UpstreamIDP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	serve := map[string]http.HandlerFunc{
 		"authorize": u.authorize, "token": u.token, "userinfo": u.userinfo, "revoke": u.revoke,
 	}[endpoint]
-	if serve == nil {
+	switch {
+	case endpoint == "login" || endpoint == "error" || endpoint == "signin/oauth/error":
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.page(w, endpoint)
+		return
+	case serve == nil:
 		u.IDP.ServeHTTP(w, r)
 		return
 	}
@@ -212,8 +222,7 @@ func (u *UpstreamIDP) authorize(w http.ResponseWriter, r *http.Request) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	q := r.Form
-	if q.Get("client_id") != u.c.ClientID || q.Get("redirect_uri") != u.c.RedirectURI {
-		http.Error(w, "client or redirect_uri is not registered", http.StatusBadRequest)
+	if u.refuseRequest(w, r) {
 		return
 	}
 	back := url.Values{"state": {q.Get("state")}}
@@ -233,6 +242,8 @@ func (u *UpstreamIDP) authorize(w http.ResponseWriter, r *http.Request) {
 		code, text = "invalid_target", u.vendor.resourceError
 	case slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(u.vendor.unknownScopes, s) }):
 		code, text = "invalid_scope", "a scope is not known here"
+	case q.Get("prompt") == "none" && !u.c.SignedIn:
+		code, text = "login_required", "nobody is signed in"
 	}
 	if code != "" {
 		back.Set("error", code)
