@@ -110,7 +110,9 @@ endpoints:
 // same session. Tools are named in the configuration as clients see them, with and without prefix.
 func TestStepUp(t *testing.T) {
 	t.Parallel()
-	for prefix, add := range map[bool]string{true: "demo___add", false: "add"} {
+	for prefix, add := range map[string]string{
+		"true": "demo___add", "false": "add", "false\n    prefixes: {demo: d_}": "d_add", "true\n    prefixes: {demo: \"\"}": "add",
+	} {
 		t.Run(add, func(t *testing.T) {
 			t.Parallel()
 			stepUp(t, openHouse(t, fmt.Sprintf(`
@@ -121,7 +123,7 @@ endpoints:
     issuers: [gatehouse]
     access: any_signed_in
     targets: [demo]
-    prefix: %t
+    prefix: %s
     scopes:
       default: [mcp:tools]
       tools: {%s: [demo:add]}

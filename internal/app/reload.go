@@ -45,7 +45,7 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 		if err != nil {
 			return err
 		}
-		ge, err := gatewayEndpoint(e, targets)
+		ge, err := gatewayEndpoint(c, &e, targets)
 		if err != nil {
 			return err
 		}
@@ -79,18 +79,19 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 }
 
 // gatewayEndpoint translates an endpoint's targets and policy.
-func gatewayEndpoint(e config.Endpoint, targets map[string]*running) (gateway.Endpoint, error) {
-	p, err := policyOf(e)
+func gatewayEndpoint(c *config.Config, e *config.Endpoint, targets map[string]*running) (gateway.Endpoint, error) {
+	p, err := policyOf(c, e)
 	if err != nil {
 		return gateway.Endpoint{}, err
 	}
-	out := gateway.Endpoint{Path: e.Path, Prefix: e.Prefix, Policy: p}
+	out := gateway.Endpoint{Path: e.Path, Prefixes: make(map[string]string, len(e.Targets)), OwnURIs: !e.MarkURIs, Policy: p}
 	for _, name := range e.Targets {
 		r := targets[name]
 		if r == nil {
 			return gateway.Endpoint{}, fmt.Errorf("endpoint %s: there is no target %q", e.Path, name)
 		}
 		out.Targets = append(out.Targets, r.Target)
+		out.Prefixes[name] = c.PrefixOf(e, name)
 	}
 	return out, nil
 }

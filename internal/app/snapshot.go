@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/internal/authn"
@@ -87,16 +88,16 @@ func CheckClients(c *config.Config) error {
 }
 
 // policyOf translates an endpoint's access rule and scopes.
-func policyOf(e config.Endpoint) (*policy.Policy, error) {
+func policyOf(c *config.Config, e *config.Endpoint) (*policy.Policy, error) {
 	o := policy.Options{Access: policy.Access{
 		AnySignedIn: e.Access.AnySignedIn || e.Access.Anonymous, Rule: e.Access.Rule, Services: e.Services,
 	}}
 	for name, scopes := range e.Scopes.Tools {
-		target := "" // without prefix, whichever target has the tool
-		if e.Prefix {
-			target, name, _ = mcp.SplitName(name) // the policy is asked by the target's own name
+		for _, target := range e.Targets { // each that may have a tool of that name
+			if own, ok := strings.CutPrefix(name, c.PrefixOf(e, target)); ok && own != "" {
+				o.Requires = append(o.Requires, policy.Requirement{Target: target, Method: mcp.MethodToolsCall, Name: own, Scopes: scopes})
+			}
 		}
-		o.Requires = append(o.Requires, policy.Requirement{Target: target, Method: mcp.MethodToolsCall, Name: name, Scopes: scopes})
 	}
 	for method, scopes := range e.Scopes.Methods {
 		o.Requires = append(o.Requires, policy.Requirement{Method: method, Scopes: scopes})

@@ -33,6 +33,7 @@ func (k *checker) endpoints() {
 			k.bad(fmt.Sprintf("%s.issuers[%d]", path, i), "nobody can sign in for it, because sign_in.users is false", "Set sign_in.users: true, add a provider to sign_in.oidc, or name an authorizer instead.")
 		}
 		k.services(path+".services", e)
+		k.endpointPrefixes(path, e)
 		k.endpointScopes(path+".scopes", e, targets)
 		k.introspectors(path+".issuers", e.Issuers)
 	}
@@ -120,16 +121,17 @@ func (k *checker) endpointScopes(path string, e *Endpoint, targets []string) {
 	for name, scopes := range e.Scopes.Tools {
 		at := join(path+".tools", name)
 		k.scopeList(at, scopes)
-		target, tool, ok := strings.Cut(name, "___")
+		target, _, _ := strings.Cut(name, "___")
 		switch {
 		case name == "":
 			k.bad(at, "is not the name of a tool", "Write the name as clients see it.")
-		case e.Prefix && (!ok || tool == ""):
-			k.bad(at, "no tool here has that name", "Write the name as clients see it: target___tool.")
-		case e.Prefix && slices.Contains(targets, target) && !slices.Contains(e.Targets, target):
+		case k.cfg.hasToolName(e, name):
+		case slices.Contains(targets, target) && !slices.Contains(e.Targets, target):
 			k.bad(at, fmt.Sprintf("%s is not a target of this endpoint", target), "Add it to targets, or remove the scope.")
-		case e.Prefix && !slices.Contains(targets, target):
+		case strings.Contains(name, "___") && !slices.Contains(targets, target):
 			k.bad(at, fmt.Sprintf("%q is not the name of a target", target), "Write the name as clients see it: target___tool.")
+		default:
+			k.bad(at, "no tool here has that name", "Write the name as clients see it: target___tool, or with the prefix of its target.")
 		}
 	}
 	for method, scopes := range e.Scopes.Methods {
@@ -143,6 +145,37 @@ func (k *checker) endpointScopes(path string, e *Endpoint, targets []string) {
 			hint = fmt.Sprintf("Did you mean %s?", guess)
 		}
 		k.doubtful(at, "is not a method of MCP", hint)
+	}
+}
+
+// hasToolName reports whether a tool of some target may have that name.
+func (c *Config) hasToolName(e *Endpoint, name string) bool {
+	return slices.ContainsFunc(e.Targets, func(target string) bool {
+		prefix := c.PrefixOf(e, target)
+		return len(name) > len(prefix) && strings.HasPrefix(name, prefix)
+	})
+}
+
+// endpointPrefixes checks what stands before names, and whether names of two targets can meet.
+func (k *checker) endpointPrefixes(path string, e *Endpoint) {
+	for target, prefix := range e.Prefixes {
+		at := join(path+".prefixes", target)
+		if !slices.Contains(e.Targets, target) {
+			k.bad(at, "is not a target of this endpoint", "Targets here: "+strings.Join(e.Targets, ", ")+".")
+		}
+		if prefix != "" {
+			k.namePrefix(at, prefix)
+		}
+	}
+	for i, later := range e.Targets {
+		for _, first := range e.Targets[:i] {
+			a, b := k.cfg.PrefixOf(e, first), k.cfg.PrefixOf(e, later)
+			if strings.HasPrefix(a, b) || strings.HasPrefix(b, a) {
+				k.doubtful(fmt.Sprintf("%s.targets[%d]", path, i), fmt.Sprintf("names of %s and of %s can meet; then that of %s is changed", first, later, later),
+					"Give each a prefix of its own in prefixes, unless you know that they have no names in common.")
+				break
+			}
+		}
 	}
 }
 

@@ -62,10 +62,21 @@ func (k *checker) target(path string, t *Target) {
 	if t.Command == nil && t.Dir != "" {
 		k.bad(path+".dir", "goes with command only", "Remove it.")
 	}
+	if t.Prefix != "" {
+		k.namePrefix(path+".prefix", t.Prefix)
+	}
 	k.headers(path+".headers", t.Headers)
 	k.env(path+".env", t.Env)
 	k.atLeast(path+".timeout", t.Timeout, time.Second)
 	k.notAbove(path+".timeout", t.Timeout, "one day", 24*time.Hour)
+}
+
+// namePrefix checks what is to stand before names of tools: APIs of models take 64 characters of few kinds.
+func (k *checker) namePrefix(path, prefix string) {
+	const most = 32
+	if !validName(prefix) || len(prefix) > most {
+		k.bad(path, fmt.Sprintf("%q cannot stand before names of tools", prefix), fmt.Sprintf("Use letters, digits, dots, dashes and underscores, at most %d: gh_", most))
+	}
 }
 
 func (k *checker) targetURL(path, s string) {

@@ -187,19 +187,22 @@ type Target struct {
 	Env     map[string]secret.Text `yaml:"env,plain" doc:"Environment variables for command, beside PATH, HOME and the like."`
 	Dir     string                 `yaml:"dir,path" doc:"Working directory of command."`
 	Demo    bool                   `yaml:"demo" doc:"The built-in demo target."`
+	Prefix  string                 `yaml:"prefix" doc:"What stands before the names of its tools and prompts, such as gh_. Without it: the target's name and ___."`
 	Timeout time.Duration          `yaml:"timeout" doc:"How long one call may take."`
 }
 
 // Endpoint is one MCP URL.
 type Endpoint struct {
-	Path           string         `yaml:",key"`
-	Issuers        []string       `yaml:"issuers,required" doc:"Whose tokens it accepts: gatehouse, or names of authorizers. The first leads its metadata. Empty with anonymous_for_tests only."`
-	Access         Access         `yaml:"access,required" doc:"Who may use it: any_signed_in, or a claim rule such as {claim: groups, operator: contains_any, value: [eng]}. There is no default. anonymous_for_tests admits whoever asks, for test suites that send no token, and is refused anywhere but on one machine."`
-	Services       Services       `yaml:"services" doc:"Clients that may come as themselves, without a person, by issuer: {gatehouse: [ci]}. access holds for them too. Without it: none, whatever access says."`
-	Scopes         EndpointScopes `yaml:"scopes" doc:"Scopes that its calls need."`
-	Targets        []string       `yaml:"targets,required" doc:"The targets that it offers."`
-	Prefix         bool           `yaml:"prefix" doc:"Names are target___tool. Without prefix they are the target's own."`
-	AllowedOrigins []Origin       `yaml:"allowed_origins" doc:"Web origins that may call this endpoint, beside those for all."`
+	Path           string            `yaml:",key"`
+	Issuers        []string          `yaml:"issuers,required" doc:"Whose tokens it accepts: gatehouse, or names of authorizers. The first leads its metadata. Empty with anonymous_for_tests only."`
+	Access         Access            `yaml:"access,required" doc:"Who may use it: any_signed_in, or a claim rule such as {claim: groups, operator: contains_any, value: [eng]}. There is no default. anonymous_for_tests admits whoever asks, for test suites that send no token, and is refused anywhere but on one machine."`
+	Services       Services          `yaml:"services" doc:"Clients that may come as themselves, without a person, by issuer: {gatehouse: [ci]}. access holds for them too. Without it: none, whatever access says."`
+	Scopes         EndpointScopes    `yaml:"scopes" doc:"Scopes that its calls need."`
+	Targets        []string          `yaml:"targets,required" doc:"The targets that it offers."`
+	Prefix         bool              `yaml:"prefix" doc:"Tools and prompts are called target___name, or with the target's own prefix. Without prefix, they are called what the target calls them."`
+	Prefixes       map[string]string `yaml:"prefixes" doc:"What stands before the names of single targets here, by target, in place of that. Empty: nothing."`
+	MarkURIs       bool              `yaml:"mark_uris" doc:"A resource URI that would lead to another target is shown with its own target's name in the fragment. Without marks, the first target that offers a URI owns it."`
+	AllowedOrigins []Origin          `yaml:"allowed_origins" doc:"Web origins that may call this endpoint, beside those for all."`
 }
 
 // Access is an endpoint's access rule: exactly one of the three is set.
@@ -218,6 +221,22 @@ type EndpointScopes struct {
 	Default    identity.Scopes            `yaml:"default" doc:"What the first challenge asks for, and what every call with a token of gatehouse needs. Without it: mcp:tools when gatehouse is the only issuer, else nothing."`
 	Tools      map[string]identity.Scopes `yaml:"tools" doc:"What a call of a tool needs beside that, by the name that clients see."`
 	Methods    map[string]identity.Scopes `yaml:"methods" doc:"What a method needs beside that, such as resources/read."`
+}
+
+// PrefixOf returns what stands before a target's names at an endpoint.
+func (c *Config) PrefixOf(e *Endpoint, target string) string {
+	if prefix, ok := e.Prefixes[target]; ok {
+		return prefix
+	}
+	if !e.Prefix {
+		return ""
+	}
+	for i := range c.Targets {
+		if t := &c.Targets[i]; t.Name == target && t.Prefix != "" {
+			return t.Prefix
+		}
+	}
+	return target + "___"
 }
 
 // Issuer is the issuer identifier of the built-in authorization server: the public origin.

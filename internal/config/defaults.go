@@ -51,7 +51,7 @@ func setDefaults(v any) {
 	case *Target:
 		c.Timeout = 5 * time.Minute
 	case *Endpoint:
-		c.Prefix = true
+		c.Prefix, c.MarkURIs = true, true
 	}
 }
 

@@ -282,3 +282,20 @@ func TestClaimRules(t *testing.T) {
 	same(t, "administrators", c.Administrators.String(),
 		`any of (cognito:groups contains "admins"; https://acme.example/roles contains "admin")`)
 }
+
+func TestPrefixes(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/prefixes.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/good/prefixes.golden", Format(c.Warnings))
+	for at, want := range map[string]string{
+		"0 github": "gh_", "0 jira": "jira___", "0 wiki": "gh_wiki_", "1 jira": "", "1 wiki": "",
+	} {
+		i, target := int(at[0]-'0'), at[2:]
+		same(t, at, c.PrefixOf(&c.Endpoints[i], target), want)
+	}
+	same(t, "marks", c.Endpoints[0].MarkURIs, true)
+	same(t, "no marks", c.Endpoints[1].MarkURIs, false)
+}

@@ -17,8 +17,9 @@ import (
 
 // route is where a call goes: the target, and the name by which it knows the thing.
 type route struct {
-	to   *target.Target
-	name string
+	to    *target.Target
+	name  string
+	alias string // see router.Owner
 }
 
 // call plans a request that names a tool, a prompt or a resource: it takes it to the target that owns it.
@@ -70,7 +71,7 @@ func (rq *request) call() (job, error) {
 func (rq *request) judge(to route) policy.Decision {
 	var d policy.Decision
 	for _, method := range askedFor(&rq.m) {
-		if d = rq.decide(to.to.Name(), method, to.name); !d.Allow {
+		if d = rq.decide(method, to.to.Name(), to.name, to.alias); !d.Allow {
 			break
 		}
 	}
@@ -106,17 +107,11 @@ func (rq *request) resolveIn(v *view) (route, bool) {
 	if by == mcp.MethodComplete {
 		by = rq.m.Ref
 	}
-	owner, name, ok := v.table.Resolve(by, rq.m.Name)
+	owner, ok := v.table.Resolve(by, rq.m.Name)
 	if !ok {
 		return route{}, false
 	}
-	switch by {
-	case mcp.MethodToolsCall:
-		ok = !v.lacks(mcp.Tools, owner, name)
-	case mcp.MethodPromptsGet, mcp.RefPrompt:
-		ok = !v.lacks(mcp.Prompts, owner, name)
-	}
-	return route{rq.ep.targets[owner], name}, ok
+	return route{rq.ep.targets[owner.Target], owner.Name, owner.Alias}, true
 }
 
 // unknown is the error for a thing that does not exist, and for one that must look so.
@@ -161,19 +156,33 @@ func (rq *request) forward(to route) string {
 	if err != nil {
 		return trouble(ctx, rq, a, to.to.Name(), err, false)
 	}
-	result, err := up.Forward(context.WithValue(ctx, answerKey{}, a), &rq.m, to.name, a.notify)
+	result, err := up.Forward(context.WithValue(ctx, answerKey{}, a), &rq.m, to.name, rq.notes(to, a.notify))
 	if err != nil {
 		return trouble(ctx, rq, a, to.to.Name(), err, true)
 	}
-	a.result(result)
+	a.result(rq.publicURIs(to, result))
 	return "ok"
+}
+
+// notes hands on what a target sends along with a call.
+func (rq *request) notes(to route, tell func(*mcp.Message)) func(*mcp.Message) {
+	v := rq.ep.latest()
+	if v == nil || !v.table.Mapped() {
+		return tell
+	}
+	return func(m *mcp.Message) { tell(v.publicMessage(to.to.Name(), m)) }
+}
+
+// publicURIs puts the URIs in what a target says as clients see them.
+func (rq *request) publicURIs(to route, raw []byte) []byte {
+	return rq.ep.latest().publicURIs(to.to.Name(), raw)
 }
 
 // upstream returns this session's own connection to a target, opening it on first use.
 func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upstream, error) {
 	s := rq.s
 	return s.Upstream(ctx, t, func(ctx context.Context) (session.Upstream, error) {
-		e := &events{g: rq.g, s: s}
+		e := &events{g: rq.g, s: s, target: t.Name()}
 		client := s.Client()
 		conn, err := t.Connect(ctx, target.Caller{
 			Principal: rq.who, ClientInfo: client.ClientInfo, Capabilities: client.Capabilities, Revision: client.Revision,

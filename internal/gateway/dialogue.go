@@ -67,12 +67,12 @@ func (rq *request) converse(a *reply, to route) string {
 	}
 	d := &dialogue{s: rq.s, to: to, told: make(chan struct{}, 1), done: make(chan struct{}), out: a}
 	if (mcp.ParseClientCapabilities(rq.m.Capabilities) == mcp.ClientCapabilities{}) { // it never has to wait for answers
-		d.forward(ctx, up, &rq.m)
+		d.forward(ctx, up, &rq.m, rq.notes(to, d.notify))
 		return rq.conclude(a, d)
 	}
 	ctx, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	rq.g.o.Sessions.Hold(d.s)
-	m, sessions := rq.m, rq.g.o.Sessions
+	m, sessions, notes := rq.m, rq.g.o.Sessions, rq.notes(to, d.notify)
 	go func() { // ends with the request, or by Expire
 		defer close(d.done)
 		defer sessions.Release(d.s)
@@ -83,18 +83,18 @@ func (rq *request) converse(a *reply, to route) string {
 				d.err = mcp.Errorf(mcp.CodeInternal, "internal error")
 			}
 		}()
-		d.forward(ctx, up, &m)
+		d.forward(ctx, up, &m, notes)
 	}()
 	return rq.await(a, d)
 }
 
 // forward makes the call.
-func (d *dialogue) forward(ctx context.Context, up session.Upstream, m *mcp.Message) {
+func (d *dialogue) forward(ctx context.Context, up session.Upstream, m *mcp.Message, notes func(*mcp.Message)) {
 	if c, ok := up.(*connection); ok {
 		c.own.enter(d)
 		defer c.own.leave(d)
 	}
-	d.result, d.err = up.Forward(context.WithValue(ctx, answerKey{}, d), m, d.to.name, func(n *mcp.Message) { d.notify(n) })
+	d.result, d.err = up.Forward(context.WithValue(ctx, answerKey{}, d), m, d.to.name, notes)
 }
 
 // await waits until the target has answered or asks something, and answers the client.
@@ -174,7 +174,7 @@ func (rq *request) conclude(a *reply, d *dialogue) string {
 		a.error(missingCapability(needed))
 		return "error"
 	}
-	dressed, outcome, said := rq.dress(d.to, d.result)
+	dressed, outcome, said := rq.dress(d.to, rq.publicURIs(d.to, d.result))
 	if said != nil {
 		a.error(said)
 		return "error"

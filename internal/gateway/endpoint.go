@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,11 +18,13 @@ import (
 type endpoint struct {
 	Endpoint
 	targets map[string]*target.Target
+	log     *slog.Logger
 	changes atomic.Uint64 // counts what targets told; a view that is older than it is stale
 	stops   []func()
 
-	mu   sync.Mutex // guards view
-	view *view
+	mu     sync.Mutex // guards what follows
+	view   *view
+	warned map[router.Collision]bool // names that meet, as far as they were logged
 }
 
 // view is what the targets of an endpoint offered at one moment. It is never changed.
@@ -31,7 +34,6 @@ type view struct {
 	table   *router.Table
 	known   map[string]*target.Catalog // by target; absent while unknown
 	lists   map[mcp.ListKind][]entry
-	listed  map[entryKey]struct{}
 	copied  map[entryKey][]mcp.HeaderParam // of tools whose arguments are copied into headers
 }
 
@@ -39,6 +41,7 @@ type view struct {
 type entry struct {
 	target string
 	name   string // the target's own
+	alias  string // see router.Owner
 	item   mcp.Item
 }
 
@@ -47,11 +50,14 @@ type entryKey struct {
 	target, name string
 }
 
-func newEndpoint(e Endpoint) (*endpoint, error) {
+func newEndpoint(e Endpoint, log *slog.Logger) (*endpoint, error) {
 	if !strings.HasPrefix(e.Path, "/") {
 		return nil, fmt.Errorf("endpoint %q: the path must begin with a slash", e.Path)
 	}
-	made := &endpoint{Endpoint: e, targets: make(map[string]*target.Target, len(e.Targets))}
+	made := &endpoint{
+		Endpoint: e, targets: make(map[string]*target.Target, len(e.Targets)),
+		log: log.With("endpoint", e.Path), warned: make(map[router.Collision]bool),
+	}
 	for _, t := range e.Targets {
 		if made.targets[t.Name()] != nil {
 			return nil, fmt.Errorf("endpoint %s: target %s is named twice", e.Path, t.Name())
@@ -99,7 +105,33 @@ func (e *endpoint) fresh(ctx context.Context, wait time.Duration) *view {
 	if e.view == nil || v.at >= e.view.at {
 		e.view = v
 	}
+	e.warn(v)
 	return v
+}
+
+// warn logs which names meet, each once. It needs e.mu.
+func (e *endpoint) warn(v *view) {
+	for _, c := range v.table.Collisions() {
+		if !e.warned[c] && len(e.warned) < maxWarned {
+			e.warned[c] = true
+			e.log.Warn("two targets have the same name; the later one's is shown under another", "list", string(c.Kind),
+				"name", c.Name, "kept_by", c.Keeps, "target", c.Target, "shown_as", c.Public)
+		}
+	}
+}
+
+// maxWarned bounds what is remembered of that.
+const maxWarned = 1000
+
+// prefix is what stands before a target's names.
+func (e *endpoint) prefix(name string) string {
+	if own, ok := e.Prefixes[name]; ok {
+		return own
+	}
+	if e.Prefix {
+		return name + mcp.NameSeparator
+	}
+	return ""
 }
 
 // look asks all targets at once.
@@ -117,24 +149,23 @@ func (e *endpoint) look(ctx context.Context) *view {
 	v := &view{
 		known:  make(map[string]*target.Catalog, len(catalogs)),
 		lists:  make(map[mcp.ListKind][]entry, 4),
-		listed: make(map[entryKey]struct{}),
 		copied: make(map[entryKey][]mcp.HeaderParam),
 	}
 	routed := make([]router.Target, len(catalogs))
 	for i, c := range catalogs {
 		t := e.Targets[i]
-		routed[i].Name = t.Name()
+		routed[i].Name, routed[i].Prefix = t.Name(), e.prefix(t.Name())
 		if c == nil {
 			v.pending = v.pending || t.Health().State == target.Connecting
 			continue
 		}
 		v.known[t.Name()] = c
 		routed[i] = router.Target{
-			Name: t.Name(), Tools: c.Tools, Prompts: c.Prompts, Resources: c.Resources, Templates: c.Templates,
+			Name: t.Name(), Prefix: routed[i].Prefix, Known: true, Tools: c.Tools, Prompts: c.Prompts, Resources: c.Resources, Templates: c.Templates,
 			HasResources: c.Offers().Resources,
 		}
 	}
-	v.table = router.NewTable(routed, e.Prefix)
+	v.table = router.NewTable(routed, !e.OwnURIs)
 	for _, r := range routed {
 		v.add(mcp.Tools, r.Name, r.Tools)
 		v.add(mcp.Prompts, r.Name, r.Prompts)
@@ -150,25 +181,60 @@ func (v *view) add(kind mcp.ListKind, from string, items []mcp.Item) {
 		if !shown {
 			continue
 		}
-		own := it.Name
-		if public != own {
-			it = it.WithName(public)
+		e := entry{target: from, name: it.Name, item: it}
+		switch {
+		case public == it.Name:
+		case kind == mcp.Tools || kind == mcp.Prompts:
+			e.item = it.Renamed(public)
+		default:
+			e.item = it.WithName(public)
 		}
-		v.listed[entryKey{kind, from, own}] = struct{}{}
 		if kind == mcp.Tools {
+			owner, _ := v.table.Resolve(mcp.MethodToolsCall, public)
+			e.alias = owner.Alias
+			if v.table.Mapped() {
+				e.item.Raw = mcp.MapURIs(e.item.Raw, func(uri string) string { return v.table.PublicURI(from, uri) })
+			}
 			// A tool with a wrong annotation is left to its target: clients of this era do not use it.
 			if params, err := mcp.HeaderParams(it.Raw); err == nil && len(params) > 0 {
-				v.copied[entryKey{kind, from, own}] = params
+				v.copied[entryKey{kind, from, it.Name}] = params
 			}
 		}
-		v.lists[kind] = append(v.lists[kind], entry{from, own, it})
+		if kind == mcp.Prompts {
+			owner, _ := v.table.Resolve(mcp.MethodPromptsGet, public)
+			e.alias = owner.Alias
+		}
+		v.lists[kind] = append(v.lists[kind], e)
 	}
 }
 
-// lacks reports whether a target is known not to list a name. What the list does not show does not exist.
-func (v *view) lacks(kind mcp.ListKind, from, name string) bool {
-	_, listed := v.listed[entryKey{kind, from, name}]
-	return v.known[from] != nil && !listed
+// publicURIs puts the URIs of a target's result, or of what it asks, as clients see them.
+func (v *view) publicURIs(from string, raw []byte) []byte {
+	if v == nil || !v.table.Mapped() {
+		return raw
+	}
+	return mcp.MapURIs(raw, func(uri string) string { return v.table.PublicURI(from, uri) })
+}
+
+// publicMessage is publicURIs for what a target sends on its own.
+func (v *view) publicMessage(from string, m *mcp.Message) *mcp.Message {
+	if v == nil || !v.table.Mapped() {
+		return m
+	}
+	if m.Method == mcp.NoteResourceUpdated {
+		own := m.Edited(mcp.Edit{Name: v.table.PublicURI(from, m.Name)})
+		return &own
+	}
+	params := v.publicURIs(from, m.Params)
+	if len(params) == len(m.Params) { // a mark makes longer
+		return m
+	}
+	own, err := mcp.NewRequest(m.Method, params)
+	if err != nil {
+		return m
+	}
+	own.Kind, own.ID = m.Kind, m.ID
+	return &own
 }
 
 // offers merges the capabilities of all targets. While one of them is unknown, everything may yet be offered.

@@ -17,9 +17,10 @@ const askLimit = 10 * time.Minute
 
 // events is what one target sends on its own to one session (target.Events).
 type events struct {
-	g  *Gateway
-	s  *session.Session
-	up atomic.Pointer[target.Conn] // nil until it is open: targets may ask before that
+	g      *Gateway
+	s      *session.Session
+	target string
+	up     atomic.Pointer[target.Conn] // nil until it is open: targets may ask before that
 
 	logs atomic.Bool // the target was told to log everything
 
@@ -61,6 +62,7 @@ func (e *events) dialogue(ctx context.Context) *dialogue {
 
 // Notify passes on what belongs to no call. Changed lists are told by Gatehouse itself, once its view has changed.
 func (e *events) Notify(m *mcp.Message) {
+	m = e.view().publicMessage(e.target, m)
 	if e.s.Standing() {
 		if m.Method == mcp.NoteResourceUpdated {
 			e.g.listeners.updated(e.s, m.Name)
@@ -75,6 +77,7 @@ func (e *events) Notify(m *mcp.Message) {
 
 // Request asks the client: on the answer to the call that the question came along with, else on the standalone stream.
 func (e *events) Request(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Error) {
+	m = e.view().publicMessage(e.target, m)
 	switch d := e.dialogue(ctx); {
 	case !e.s.Can(m):
 		return nil, mcp.Errorf(mcp.CodeMethodNotFound, "the client does not support %s", m.Method)
@@ -109,6 +112,14 @@ func (e *events) Refused(ctx context.Context, m *mcp.Message) {
 	if d := e.dialogue(ctx); d != nil {
 		d.refuse(m)
 	}
+}
+
+// view is the latest one of the session's endpoint; nil when there is none any more.
+func (e *events) view() *view {
+	if ep := e.g.current.Load().endpoints[e.s.Endpoint]; ep != nil {
+		return ep.latest()
+	}
+	return nil
 }
 
 // tellChanged tells the sessions of an endpoint that a list has changed.

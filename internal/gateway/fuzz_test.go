@@ -8,22 +8,28 @@ import (
 )
 
 func FuzzCursor(f *testing.F) {
-	entries := make([]entry, 3)
+	v := &view{lists: map[mcp.ListKind][]entry{mcp.Tools: make([]entry, 3), mcp.Prompts: make([]entry, 3)}}
 	for i, name := range []string{"a", "b c", ""} {
-		entries[i].item.Name = name
+		v.lists[mcp.Tools][i].item.Name, v.lists[mcp.Prompts][i].item.Name = name, name
 	}
-	f.Add(`{"cursor":"` + cursor(mcp.Tools, 1, "a") + `"}`)
-	f.Add(`{"cursor":"` + cursor(mcp.Tools, 2, "b c") + `"}`)
-	f.Add(`{"cursor":"` + cursor(mcp.Tools, 99999999, "gone") + `"}`)
-	f.Add(`{"cursor":"` + cursor(mcp.Tools, -1, "gone") + `"}`)
-	f.Add(`{"cursor":"` + cursor(mcp.Prompts, 1, "a") + `"}`)
-	f.Add(`{"cursor":""}`)
-	f.Add(`{"cursor":{}}`)
-	f.Add(``)
-	f.Fuzz(func(t *testing.T, params string) {
-		from, err := startAfter([]byte(params), mcp.Tools, entries)
-		if from < 0 || from > len(entries) || err != nil && from != 0 {
-			t.Errorf("%s: page begins at %d of %d, %v", params, from, len(entries), err)
+	for i := range 5 {
+		f.Add(`{"cursor":"`+v.cursor(mcp.Tools, i-1)+`"}`, i-1)
+	}
+	f.Add(`{"cursor":"`+v.cursor(mcp.Prompts, 1)+`"}`, 1)
+	f.Add(`{"cursor":""}`, 0)
+	f.Add(`{"cursor":{}}`, 0)
+	f.Add(``, 0)
+	f.Fuzz(func(t *testing.T, params string, i int) {
+		from, err := v.begin([]byte(params), mcp.Tools)
+		if from < 0 || from > 3 || err != nil && from != 0 {
+			t.Errorf("%s: page begins at %d, %v", params, from, err)
+		}
+		from, err = v.begin([]byte(`{"cursor":"`+v.cursor(mcp.Tools, i)+`"}`), mcp.Tools)
+		if inside := i >= 0 && i <= 3; inside != (err == nil) || inside && from != i {
+			t.Errorf("a cursor to %d leads to %d, %v", i, from, err)
+		}
+		if _, err := v.begin([]byte(`{"cursor":"`+v.cursor(mcp.Tools, i)+`"}`), mcp.Prompts); err == nil {
+			t.Error("a cursor fits another list")
 		}
 	})
 }

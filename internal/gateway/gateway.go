@@ -100,6 +100,9 @@ type Endpoint struct {
 	Targets []*target.Target // in the order in which lists show them
 	Prefix  bool             // names are target___tool
 	Policy  *policy.Policy   // nil lets nobody in
+
+	Prefixes map[string]string // by target: what stands before its names in place of that; may be empty
+	OwnURIs  bool              // resource URIs are never marked: the first target that lists one owns it
 }
 
 // Snapshot is everything that a reload replaces.
@@ -143,7 +146,7 @@ func (g *Gateway) Swap(s Snapshot) (unused <-chan struct{}, err error) {
 		if _, twice := next[e.Path]; twice {
 			return nil, fmt.Errorf("endpoint %s is named twice", e.Path)
 		}
-		made, err := newEndpoint(e)
+		made, err := newEndpoint(e, g.o.Log)
 		if err != nil {
 			return nil, err
 		}

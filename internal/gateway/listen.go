@@ -164,10 +164,10 @@ func (rq *request) listen(offers mcp.Capabilities) error {
 			Message: "you have too many streams open here; close some clients"}
 	}
 	defer rq.g.listeners.remove(l)
-	honoured := rq.subscribe(subs, l, to)
-	defer rq.unsubscribe(subs, honoured)
+	agreed := rq.subscribe(subs, l, to)
+	defer rq.unsubscribe(subs, agreed)
 	rq.unpin() // a target that goes takes its subscriptions with it
-	return rq.hear(l, honoured)
+	return rq.hear(l, agreed)
 }
 
 // resources reads which resources the client wants to hear of, and finds those that it may.
@@ -194,9 +194,15 @@ func (rq *request) resources(wanted []byte, offers mcp.Capabilities) (uris []str
 	return uris, to, nil
 }
 
+// honoured is a resource that a target agreed to tell about, under the client's own name for it.
+type honoured struct {
+	route
+	uri string
+}
+
 // subscribe asks the targets to tell about resources, and returns what they agreed to.
-func (rq *request) subscribe(subs *subscriptions, l *listener, to []route) []route {
-	var honoured []route
+func (rq *request) subscribe(subs *subscriptions, l *listener, to []route) []honoured {
+	var agreed []honoured
 	for i, r := range to {
 		err := subs.change(rq.r.Context(), subscription{r.to.Name(), r.name}, 1, func(ctx context.Context) error {
 			return rq.tell(ctx, r, mcp.MethodSubscribe)
@@ -205,25 +211,24 @@ func (rq *request) subscribe(subs *subscriptions, l *listener, to []route) []rou
 			rq.g.o.Log.Debug("target did not subscribe", "target", r.to.Name(), "error", err)
 			continue
 		}
-		r.name = l.uris[i]
-		honoured = append(honoured, r)
+		agreed = append(agreed, honoured{r, l.uris[i]})
 	}
-	return honoured
+	return agreed
 }
 
 // leaving bounds the end of subscriptions.
 const leaving = 5 * time.Second
 
-func (rq *request) unsubscribe(subs *subscriptions, honoured []route) {
-	if len(honoured) == 0 {
+func (rq *request) unsubscribe(subs *subscriptions, agreed []honoured) {
+	if len(agreed) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(rq.r.Context()), leaving)
 	defer cancel()
-	for _, r := range honoured {
+	for _, r := range agreed {
 		// A target that does not listen any more has forgotten us as well.
 		_ = subs.change(ctx, subscription{r.to.Name(), r.name}, -1, func(ctx context.Context) error {
-			return rq.tell(ctx, r, mcp.MethodUnsubscribe)
+			return rq.tell(ctx, r.route, mcp.MethodUnsubscribe)
 		})
 	}
 }
@@ -262,12 +267,12 @@ func (rq *request) tell(ctx context.Context, r route, method string) error {
 var errStreamEnd = errors.New("the stream ends")
 
 // hear acknowledges and then writes what there is to tell.
-func (rq *request) hear(l *listener, honoured []route) error {
+func (rq *request) hear(l *listener, agreed []honoured) error {
 	checked := rq.g.o.Now()
 	beginEvents(rq.w)
 	mark := append([]byte(`"_meta":{"`+mcp.MetaSubscription+`":`), rq.m.ID...)
 	mark = append(mark, '}')
-	if writeFlush(rq.w, mcp.AppendEvent(nil, "", l.acknowledgement(mark, honoured))) != nil {
+	if writeFlush(rq.w, mcp.AppendEvent(nil, "", l.acknowledgement(mark, agreed))) != nil {
 		return errAnswered
 	}
 	beat := time.NewTicker(rq.g.o.Heartbeat)
@@ -318,7 +323,7 @@ func (rq *request) tellAll(l *listener, mark []byte, checked *time.Time) error {
 }
 
 // acknowledgement is the first message: what of the wishes is honoured.
-func (l *listener) acknowledgement(mark []byte, honoured []route) []byte {
+func (l *listener) acknowledgement(mark []byte, agreed []honoured) []byte {
 	p := append([]byte{'{'}, mark...)
 	p = append(p, `,"notifications":{`...)
 	comma := ""
@@ -331,15 +336,15 @@ func (l *listener) acknowledgement(mark []byte, honoured []route) []byte {
 			comma = ","
 		}
 	}
-	for i, r := range honoured {
+	for i, r := range agreed {
 		if i == 0 {
 			p = append(p, comma+`"resourceSubscriptions":[`...)
 		} else {
 			p = append(p, ',')
 		}
-		p = mcp.AppendString(p, r.name)
+		p = mcp.AppendString(p, r.uri)
 	}
-	if len(honoured) > 0 {
+	if len(agreed) > 0 {
 		p = append(p, ']')
 	}
 	return mcp.AppendNotification(nil, mcp.NoteAcknowledged, append(p, "}}"...))

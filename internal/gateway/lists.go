@@ -1,9 +1,10 @@
 package gateway
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
-	"strconv"
-	"strings"
+	"encoding/binary"
 
 	"gatehouse/internal/mcp"
 )
@@ -13,7 +14,7 @@ import (
 func (rq *request) list(kind mcp.ListKind) error {
 	v := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait)
 	entries := v.lists[kind]
-	from, err := startAfter(rq.m.Params, kind, entries)
+	from, err := v.begin(rq.m.Params, kind)
 	if err != nil {
 		return rq.failure(err)
 	}
@@ -24,7 +25,7 @@ func (rq *request) list(kind mcp.ListKind) error {
 			continue
 		}
 		if len(page) == rq.g.o.PageSize {
-			next = cursor(kind, i, page[len(page)-1].Name)
+			next = v.cursor(kind, i)
 			break
 		}
 		page = append(page, entries[i].item)
@@ -45,7 +46,7 @@ func appendListResult(dst []byte, id mcp.ID, kind mcp.ListKind, page []mcp.Item,
 }
 
 func (rq *request) shows(kind mcp.ListKind, e *entry) bool {
-	d := rq.decide(e.target, useOf(kind), e.name)
+	d := rq.decide(useOf(kind), e.target, e.name, e.alias)
 	return d.Allow || d.MissingScopes != nil
 }
 
@@ -60,14 +61,27 @@ func useOf(kind mcp.ListKind) string {
 	return mcp.MethodResourcesRead
 }
 
-// A cursor names the list, where the next page begins, and the last item that was shown: when the list has changed in
-// between, the page after that item is still right.
-func cursor(kind mcp.ListKind, next int, last string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(string(kind) + " " + strconv.Itoa(next) + " " + last))
+// A cursor says where in a list the next page begins, and in which list: the digest is one of its names. When they have
+// changed since, pages would not fit together, and the client has to begin anew. It holds on every copy of Gatehouse.
+func (v *view) cursor(kind mcp.ListKind, next int) string {
+	b := append([]byte(nil), v.digest(kind)...)
+	return base64.RawURLEncoding.EncodeToString(binary.AppendUvarint(b, uint64(next)))
 }
 
-// startAfter returns the index at which the page begins that params ask for.
-func startAfter(params []byte, kind mcp.ListKind, entries []entry) (int, *mcp.Error) {
+const digestSize = 8
+
+func (v *view) digest(kind mcp.ListKind) []byte {
+	h := sha256.New()
+	h.Write([]byte(kind))
+	for i := range v.lists[kind] {
+		h.Write([]byte{0})
+		h.Write([]byte(v.lists[kind][i].item.Name))
+	}
+	return h.Sum(nil)[:digestSize]
+}
+
+// begin returns the index at which the page begins that params ask for.
+func (v *view) begin(params []byte, kind mcp.ListKind) (int, *mcp.Error) {
 	raw, ok := mcp.Lookup(params, "cursor")
 	if !ok || string(raw) == "null" {
 		return 0, nil
@@ -77,22 +91,16 @@ func startAfter(params []byte, kind mcp.ListKind, entries []entry) (int, *mcp.Er
 	if !ok {
 		return 0, bad
 	}
-	plain, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil {
+	plain, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(plain) <= digestSize {
 		return 0, bad
 	}
-	parts := strings.SplitN(string(plain), " ", 3)
-	if len(parts) != 3 || parts[0] != string(kind) {
+	next, n := binary.Uvarint(plain[digestSize:])
+	switch {
+	case n != len(plain)-digestSize || next > uint64(len(v.lists[kind])):
 		return 0, bad
+	case !bytes.Equal(plain[:digestSize], v.digest(kind)):
+		return 0, mcp.Errorf(mcp.CodeInvalidParams, "Invalid cursor: the list has changed since; begin with its first page")
 	}
-	next, err := strconv.Atoi(parts[1])
-	if err != nil || next < 0 {
-		return 0, bad
-	}
-	for i := range entries {
-		if entries[i].item.Name == parts[2] {
-			return i + 1, nil
-		}
-	}
-	return min(next, len(entries)), nil
+	return int(next), nil
 }

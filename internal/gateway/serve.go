@@ -104,16 +104,16 @@ func (rq *request) unpin() {
 }
 
 // decide is the only place that asks the policy.
-func (rq *request) decide(target, method, name string) policy.Decision {
+func (rq *request) decide(method, target, name, alias string) policy.Decision {
 	return rq.ep.Policy.Decide(&policy.Question{
-		Principal: rq.who, Endpoint: rq.ep.Path, Target: target, Method: method, Name: name,
+		Principal: rq.who, Endpoint: rq.ep.Path, Target: target, Method: method, Name: name, Alias: alias,
 	})
 }
 
 // admit asks whether the principal may use the endpoint for a method that Gatehouse answers itself. When not, it has
 // answered, and returns errAnswered or the error to answer with.
 func (rq *request) admit(method string) error {
-	d := rq.decide("", method, "")
+	d := rq.decide(method, "", "", "")
 	if d.Allow {
 		return nil
 	}

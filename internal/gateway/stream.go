@@ -105,5 +105,5 @@ func (rq *request) stillAllowed(checked *time.Time, within time.Duration) bool {
 		return false
 	}
 	rq.ep = ep
-	return rq.decide("", "", "").Allow
+	return rq.decide("", "", "", "").Allow
 }

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 )
@@ -40,21 +41,70 @@ func (k ListKind) nameMember() string {
 	return "name"
 }
 
+// MetaName is the member of _meta that holds a target's own name of a tool or prompt, where clients see another.
+const MetaName = "gatehouse/name"
+
 // Item is one entry of a list, raw but for its name: a tool's or prompt's name, a resource's URI, a template.
 type Item struct {
 	Name string
 	Raw  []byte
 	at   span // where the name stands in Raw
+	meta span // where the value of _meta stands
 }
 
 // WithName returns the item under another name; all other bytes are untouched.
-func (it Item) WithName(name string) Item {
-	raw := make([]byte, 0, len(it.Raw)+len(name))
-	raw = append(raw, it.Raw[:it.at.start]...)
-	raw = AppendString(raw, name)
-	end := len(raw)
-	raw = append(raw, it.Raw[it.at.end:]...)
-	return Item{Name: name, Raw: raw, at: span{it.at.start, end}}
+func (it Item) WithName(name string) Item { return it.edited(name, nil) }
+
+// Renamed is WithName with the old name in _meta, under MetaName.
+func (it Item) Renamed(name string) Item {
+	own := append(AppendString(nil, MetaName), ':')
+	own = AppendString(own, it.Name)
+	if it.meta.end == 0 {
+		return it.edited(name, append(append([]byte(`{`), own...), '}'))
+	}
+	meta := it.meta.of(it.Raw)
+	if len(meta) == 0 || meta[0] != '{' {
+		return it.edited(name, nil)
+	}
+	return it.edited(name, AppendMembers(nil, meta, Change{More: own, Drop: func(key []byte) bool { return string(key) == MetaName }}))
+}
+
+// edited returns the item under another name and, unless meta is nil, with another _meta.
+func (it Item) edited(name string, meta []byte) Item {
+	raw := make([]byte, 0, len(it.Raw)+len(name)+len(meta)+16)
+	out := Item{Name: name}
+	from := 0
+	replace := func(at span, value []byte) span {
+		raw = append(raw, it.Raw[from:at.start]...)
+		from = at.end
+		start := len(raw)
+		raw = append(raw, value...)
+		return span{start, len(raw)}
+	}
+	if meta == nil {
+		meta = it.meta.of(it.Raw)
+	}
+	quoted := AppendString(nil, name)
+	switch {
+	case it.meta.end == 0:
+		out.at = replace(it.at, quoted)
+	case it.meta.start < it.at.start:
+		out.meta = replace(it.meta, meta)
+		out.at = replace(it.at, quoted)
+	default:
+		out.at = replace(it.at, quoted)
+		out.meta = replace(it.meta, meta)
+	}
+	if it.meta.end == 0 && meta != nil {
+		end := bytes.LastIndexByte(it.Raw, '}')
+		raw = append(raw, it.Raw[from:end]...)
+		raw = append(raw, `,"_meta":`...)
+		from = end
+		out.meta = replace(span{end, end}, meta)
+	}
+	raw = append(raw, it.Raw[from:]...)
+	out.Raw = raw
+	return out
 }
 
 // SplitList splits the result of a list method into its items, which alias it. Next is the cursor of the next page,
@@ -98,15 +148,18 @@ func splitItems(s *scanner, kind ListKind) ([]Item, error) {
 	for ok && s.nextElement(&a) {
 		s.space()
 		start := s.pos
-		var at span
+		var at, meta span
 		o, isObject := s.object(2)
 		ok = isObject
 		for ok && s.next(&o) {
-			named := string(o.key) == kind.nameMember()
+			named, isMeta := string(o.key) == kind.nameMember(), string(o.key) == "_meta"
 			s.space()
 			from := s.pos
-			if ok = s.value(3); ok && named {
+			switch ok = s.value(3); {
+			case ok && named:
 				at = span{from - start, s.pos - start}
+			case ok && isMeta:
+				meta = span{from - start, s.pos - start}
 			}
 		}
 		if !ok || s.fault != "" {
@@ -117,7 +170,7 @@ func splitItems(s *scanner, kind ListKind) ([]Item, error) {
 		if !isString || name == "" {
 			return nil, fmt.Errorf("list result: an item of %s without %s", kind, kind.nameMember())
 		}
-		items = append(items, Item{Name: name, Raw: raw, at: at})
+		items = append(items, Item{Name: name, Raw: raw, at: at, meta: meta})
 	}
 	if s.fault != "" {
 		return nil, errors.New("list result: " + s.fault)

@@ -7,21 +7,58 @@ import (
 
 func TestNames(t *testing.T) {
 	t.Parallel()
-	for _, target := range []string{"github", "a-b.c_d", "X9"} {
-		for _, name := range []string{"echo", "_echo", "a___b", "with space"} {
-			if tg, n, ok := SplitName(PrefixedName(target, name)); !ok || tg != target || n != name {
-				t.Errorf("%s and %s became %s and %s", target, name, tg, n)
+	for in, want := range map[string]string{
+		"github___,github,search":                              "github___search",
+		"gh.,github,search":                                    "gh.search",
+		",github,search":                                       "search",
+		"github___,github,issues/list":                         "github___issues_list_qfv1cfr06s",
+		"github___,other,issues/list":                          "github___issues_list_x",
+		"," + "github," + strings.Repeat("n", 64):              strings.Repeat("n", 64),
+		"," + "github," + strings.Repeat("n", 65):              strings.Repeat("n", 53) + "_x",
+		strings.Repeat("p", 48) + "___,github,search_all_code": strings.Repeat("p", 32) + "search_all_code_x",
+	} {
+		parts := strings.Split(in, ",")
+		got := PublicName(parts[0], parts[1], parts[2])
+		if want, hashed := strings.CutSuffix(want, "_x"); hashed {
+			if !strings.HasPrefix(got, want+"_") || len(got) != len(want)+1+hashLength || got != HashedName(parts[0], parts[1], parts[2]) {
+				t.Errorf("%s: %s, want %s and a digest", in, got, want)
 			}
+		} else if got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
 		}
-	}
-	for _, bad := range []string{"echo", "___echo", "t___", ""} {
-		if _, _, ok := SplitName(bad); ok {
-			t.Errorf("%q was split", bad)
+		if len(got) > MaxName {
+			t.Errorf("%s has %d characters", got, len(got))
 		}
 	}
 	for _, bad := range []string{"", "a_", "_a", "a___b", "a b", "ä", "-a", strings.Repeat("a", 49)} {
 		if ValidTargetName(bad) {
 			t.Errorf("%q is a valid target name", bad)
+		}
+	}
+}
+
+func TestRenamed(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		`{"name":"a", "x":1.0}`:                               `{"name":"new", "x":1.0,"_meta":{"gatehouse/name":"a"}}`,
+		`{ "x":1.0,"name":"a" }`:                              `{ "x":1.0,"name":"new" ,"_meta":{"gatehouse/name":"a"}}`,
+		`{"_meta":{"k" : 1.0},"name":"a"}`:                    `{"_meta":{"k" : 1.0,"gatehouse/name":"a"},"name":"new"}`,
+		`{"name":"a","_meta":{},"x":{}}`:                      `{"name":"new","_meta":{"gatehouse/name":"a"},"x":{}}`,
+		`{"name":"a","_meta":{"gatehouse/name":"lie"}}`:       `{"name":"new","_meta":{"gatehouse/name":"a"}}`,
+		`{"name":"a","_meta":7}`:                              `{"name":"new","_meta":7}`,
+		`{"name":"\u0061\"","_meta":{"a":{"_meta":{}}}}`:      `{"name":"new","_meta":{"a":{"_meta":{}},"gatehouse/name":"a\""}}`,
+		`{"title":"}","name":"a","inputSchema":{"_meta":{}}}`: `{"title":"}","name":"new","inputSchema":{"_meta":{}},"_meta":{"gatehouse/name":"a"}}`,
+	} {
+		items, _, err := SplitList([]byte(`{"tools":[`+in+`]}`), Tools)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := items[0].Renamed("new")
+		if string(got.Raw) != want || got.Name != "new" {
+			t.Errorf("%s became %s, want %s", in, got.Raw, want)
+		}
+		if again := got.WithName("newer"); !strings.Contains(string(again.Raw), `"name":"newer"`) || !Valid(again.Raw) {
+			t.Errorf("and then %s", again.Raw)
 		}
 	}
 }

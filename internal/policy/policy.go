@@ -50,6 +50,7 @@ type Question struct {
 	Target    string
 	Method    string
 	Name      string
+	Alias     string // a second name of the same thing, under which rules may know it; empty: none
 }
 
 // Decision is the answer. A denial with MissingScopes is the only one whose reason a client may learn, so that it can
@@ -134,8 +135,17 @@ func (p *Policy) Decide(q *Question) Decision {
 	return Decision{Allow: true, Reason: ReasonAllowed}
 }
 
-// needed collects the scopes of every requirement that covers the call. Without overlap it allocates nothing.
+// needed collects the scopes of every requirement that covers the call, under either of its names. Without overlap it
+// allocates nothing.
 func (p *Policy) needed(q *Question) identity.Scopes {
+	out := p.neededBy(q, q.Name)
+	if q.Alias != "" {
+		out = out.Union(p.neededBy(q, q.Alias))
+	}
+	return out
+}
+
+func (p *Policy) neededBy(q *Question, name string) identity.Scopes {
 	var out identity.Scopes
 	for _, pat := range p.patterns {
 		var k subject
@@ -146,7 +156,7 @@ func (p *Policy) needed(q *Question) identity.Scopes {
 			k.method = q.Method
 		}
 		if pat.name {
-			k.name = q.Name
+			k.name = name
 		}
 		switch scopes := p.requires[k]; {
 		case len(scopes) == 0:

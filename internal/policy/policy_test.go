@@ -149,3 +149,23 @@ func TestMissingScopesAreNotWidened(t *testing.T) {
 		t.Errorf("missing scopes %v", got)
 	}
 }
+
+// A rule that was written for the public name of a thing holds as one that was written for its own name does.
+func TestAlias(t *testing.T) {
+	t.Parallel()
+	p, err := New(Options{Access: Access{AnySignedIn: true}, Requires: []Requirement{
+		{Target: "files", Method: "tools/call", Name: "read_9f2", Scopes: identity.Scopes{"a"}},
+		{Target: "files", Method: "tools/call", Name: "files/read", Scopes: identity.Scopes{"b"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := Question{Principal: &identity.Principal{Key: identity.PersonKey{Issuer: "i", Subject: "s"}}, Target: "files", Method: "tools/call", Name: "files/read", Alias: "read_9f2"}
+	if d := p.Decide(&q); d.Allow || len(d.MissingScopes) != 2 {
+		t.Errorf("%+v", d)
+	}
+	q.Alias = ""
+	if d := p.Decide(&q); d.Allow || len(d.MissingScopes) != 1 {
+		t.Errorf("%+v", d)
+	}
+}

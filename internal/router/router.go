@@ -1,16 +1,23 @@
 // Package router decides which target owns a name: one immutable table per endpoint, built from the endpoint's
 // targets and a snapshot of their catalogues. It is pure and asks nobody whether the call is allowed; that is policy's
 // question.
+//
+// See docs/adr/0009-names-and-uris.md.
 package router
 
 import (
+	"cmp"
+	"slices"
+	"strings"
+
 	"gatehouse/internal/mcp"
 )
 
-// Target is one target of an endpoint, with what its catalogue held when the table was built. An empty catalogue is
-// fine: prefixed tools and prompts are found without one.
+// Target is one target of an endpoint, with what its catalogue held when the table was built.
 type Target struct {
 	Name         string
+	Prefix       string // before the names of its tools and prompts; may be empty
+	Known        bool   // the catalogue has been read; else it is empty
 	Tools        []mcp.Item
 	Prompts      []mcp.Item
 	Resources    []mcp.Item
@@ -18,56 +25,92 @@ type Target struct {
 	HasResources bool // the target offers resources, listed or not
 }
 
-// Table answers for one endpoint.
-type Table struct {
-	prefix    bool
-	targets   []string
-	known     map[string]bool   // the same
-	tools     map[string]string // name to target, only without prefix
-	prompts   map[string]string
-	resources map[string]string // URI to target
-	templates []template
-	sole      string // the only target that offers resources
+// Owner is the target that a name leads to.
+type Owner struct {
+	Target string
+	Name   string // by which the target knows the thing
+	Alias  string // the public name without its prefix, when that is not the target's own name; for policies
 }
 
-// NewTable builds the table of an endpoint's targets, in the order in which the endpoint names them. With prefix,
-// tools and prompts are called target___name; without, the first target that has a name owns it. Resource URIs are
-// never rewritten; the first target that lists a URI owns it.
-func NewTable(targets []Target, prefix bool) *Table {
+// Collision is a name that two targets would have had.
+type Collision struct {
+	Kind   mcp.ListKind
+	Name   string
+	Keeps  string // the target that has it
+	Target string // the other one
+	Public string // what the other's is called instead; empty when it is not shown at all
+}
+
+// Table answers for one endpoint.
+type Table struct {
+	targets    []string
+	members    map[string]*Target
+	unknown    []*Target // with a prefix, without a catalogue; the longest prefix first
+	tools      names
+	prompts    names
+	collisions []Collision
+	uris
+}
+
+// names are those of tools, or of prompts.
+type names struct {
+	owners map[string]Owner   // by public name
+	public map[subject]string // by owner
+}
+
+type subject struct{ target, name string }
+
+// NewTable builds the table of an endpoint's targets, in the order in which the endpoint names them: that order decides
+// where names meet. With mapURIs, resource URIs that would lead to another target are marked with their own.
+func NewTable(targets []Target, mapURIs bool) *Table {
 	t := &Table{
-		prefix:    prefix,
-		known:     map[string]bool{},
-		tools:     map[string]string{},
-		prompts:   map[string]string{},
-		resources: map[string]string{},
+		members: make(map[string]*Target, len(targets)),
+		tools:   names{map[string]Owner{}, map[subject]string{}},
+		prompts: names{map[string]Owner{}, map[subject]string{}},
 	}
-	offering := 0
-	for _, target := range targets {
+	for i := range targets {
+		target := &targets[i]
 		t.targets = append(t.targets, target.Name)
-		t.known[target.Name] = true
-		if !prefix {
-			own(t.tools, target.Name, target.Tools)
-			own(t.prompts, target.Name, target.Prompts)
-		}
-		own(t.resources, target.Name, target.Resources)
-		for _, item := range target.Templates {
-			t.templates = append(t.templates, newTemplate(item.Name, target.Name))
-		}
-		if target.HasResources {
-			offering++
-			t.sole = target.Name
+		t.members[target.Name] = target
+		if !target.Known && target.Prefix != "" {
+			t.unknown = append(t.unknown, target)
 		}
 	}
-	if offering != 1 {
-		t.sole = ""
-	}
+	slices.SortStableFunc(t.unknown, func(a, b *Target) int { return cmp.Compare(len(b.Prefix), len(a.Prefix)) })
+	t.name(targets, mcp.Tools, &t.tools)
+	t.name(targets, mcp.Prompts, &t.prompts)
+	t.uris = newURIs(targets, mapURIs)
 	return t
 }
 
-func own(owners map[string]string, target string, items []mcp.Item) {
-	for _, it := range items {
-		if _, taken := owners[it.Name]; !taken {
-			owners[it.Name] = target
+// name gives public names to the tools or prompts of all targets. Names that are taken get a digest, and so do not
+// depend on what else there is.
+func (t *Table) name(targets []Target, kind mcp.ListKind, n *names) {
+	for i := range targets {
+		target := &targets[i]
+		items := target.Tools
+		if kind == mcp.Prompts {
+			items = target.Prompts
+		}
+		for _, it := range items {
+			public := mcp.PublicName(target.Prefix, target.Name, it.Name)
+			if first, taken := n.owners[public]; taken {
+				c := Collision{Kind: kind, Name: public, Keeps: first.Target, Target: target.Name}
+				public = mcp.HashedName(target.Prefix, target.Name, it.Name)
+				if _, taken = n.owners[public]; !taken {
+					c.Public = public
+				}
+				t.collisions = append(t.collisions, c)
+				if taken {
+					continue
+				}
+			}
+			o := Owner{Target: target.Name, Name: it.Name}
+			if public != target.Prefix+it.Name {
+				o.Alias = strings.TrimPrefix(public, target.Prefix)
+			}
+			n.owners[public] = o
+			n.public[subject{target.Name, it.Name}] = public
 		}
 	}
 }
@@ -76,76 +119,49 @@ func own(owners map[string]string, target string, items []mcp.Item) {
 func (t *Table) Targets() []string { return t.targets }
 
 // Has reports whether the endpoint has a target of that name.
-func (t *Table) Has(target string) bool { return t.known[target] }
+func (t *Table) Has(target string) bool { return t.members[target] != nil }
 
-// Public returns the name under which the endpoint shows a tool or prompt of a target, and whether it shows it at
-// all: without prefix, a name that an earlier target owns is hidden.
+// Collisions lists the names that more than one target would have had, in the order of the targets.
+func (t *Table) Collisions() []Collision { return t.collisions }
+
+// Public returns the name under which the endpoint shows an item of a target's catalogue, and whether it shows it at
+// all.
 func (t *Table) Public(kind mcp.ListKind, target, name string) (string, bool) {
-	owners := t.owners(kind)
-	switch {
-	case kind == mcp.Templates:
-		return name, t.Has(target)
-	case t.prefix && kind != mcp.Resources:
-		return mcp.PrefixedName(target, name), t.Has(target)
-	}
-	return name, owners[name] == target
-}
-
-func (t *Table) owners(kind mcp.ListKind) map[string]string {
 	switch kind {
 	case mcp.Tools:
-		return t.tools
+		public, ok := t.tools.public[subject{target, name}]
+		return public, ok
 	case mcp.Prompts:
-		return t.prompts
+		public, ok := t.prompts.public[subject{target, name}]
+		return public, ok
+	case mcp.Templates:
+		return t.publicTemplate(target, name), t.Has(target)
 	}
-	return t.resources
+	return t.publicListed(target, name)
 }
 
-// Resolve returns the target that owns a name and the name by which the target knows it. The method is that of the
-// request, or for completion/complete the type of its ref (mcp.RefPrompt, mcp.RefResource).
-func (t *Table) Resolve(method, name string) (target, upstream string, ok bool) {
+// Resolve returns the owner of a name. The method is that of the request, or for completion/complete the type of its
+// ref (mcp.RefPrompt, mcp.RefResource). Of a target whose catalogue is not known every name with its prefix is taken.
+func (t *Table) Resolve(method, name string) (Owner, bool) {
 	switch method {
 	case mcp.MethodToolsCall:
-		return t.named(t.tools, name)
+		return t.named(&t.tools, name)
 	case mcp.MethodPromptsGet, mcp.RefPrompt:
-		return t.named(t.prompts, name)
+		return t.named(&t.prompts, name)
 	case mcp.MethodResourcesRead, mcp.MethodSubscribe, mcp.MethodUnsubscribe, mcp.RefResource:
-		target, ok = t.resource(name)
-		return target, name, ok
+		return t.ofURI(name)
 	}
-	return "", "", false
+	return Owner{}, false
 }
 
-func (t *Table) named(owners map[string]string, name string) (target, upstream string, ok bool) {
-	if !t.prefix {
-		target, ok = owners[name]
-		return target, name, ok
+func (t *Table) named(n *names, name string) (Owner, bool) {
+	if o, ok := n.owners[name]; ok {
+		return o, true
 	}
-	target, upstream, ok = mcp.SplitName(name)
-	if !ok || !t.Has(target) {
-		return "", "", false
-	}
-	return target, upstream, true
-}
-
-// resource finds the owner of a URI, or of a template for completion: listed as it is, then by a template that it
-// fits, then the only target that has resources at all.
-func (t *Table) resource(uri string) (string, bool) {
-	if uri == "" {
-		return "", false
-	}
-	if target, ok := t.resources[uri]; ok {
-		return target, true
-	}
-	for _, tpl := range t.templates {
-		if tpl.source == uri {
-			return tpl.target, true
+	for _, target := range t.unknown {
+		if own, ok := strings.CutPrefix(name, target.Prefix); ok && own != "" {
+			return Owner{Target: target.Name, Name: own}, true
 		}
 	}
-	for _, tpl := range t.templates {
-		if tpl.matches(uri) {
-			return tpl.target, true
-		}
-	}
-	return t.sole, t.sole != ""
+	return Owner{}, false
 }

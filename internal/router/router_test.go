@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,37 +17,62 @@ func items(names ...string) []mcp.Item {
 	return out
 }
 
-func twoTargets() []Target {
-	return []Target{
-		{Name: "a", Tools: items("echo", "only_a"), Prompts: items("hi"), Resources: items("file:///x", "file:///both"), Templates: items("db://{table}/{row}"), HasResources: true},
-		{Name: "b", Tools: items("echo", "only_b"), Prompts: items("hi", "bye"), Resources: items("file:///both", "file:///y"), Templates: items("repo://{owner}/{+path}", "q://s{?x,y}"), HasResources: true},
+// twoTargets have names and URIs in common. Prefixed says whether they are called target___name.
+func twoTargets(prefixed bool) []Target {
+	all := []Target{
+		{Name: "a", Known: true, Tools: items("echo", "only_a"), Prompts: items("hi"), Resources: items("file:///x", "file:///both"), Templates: items("db://{table}/{row}"), HasResources: true},
+		{Name: "b", Known: true, Tools: items("echo", "only_b"), Prompts: items("hi", "bye"), Resources: items("file:///both", "file:///y"), Templates: items("repo://{owner}/{+path}", "q://s{?x,y}"), HasResources: true},
 	}
+	for i := range all {
+		if prefixed {
+			all[i].Prefix = all[i].Name + "___"
+		}
+	}
+	return all
 }
 
 func TestResolve(t *testing.T) {
 	t.Parallel()
-	with, without := NewTable(twoTargets(), true), NewTable(twoTargets(), false)
+	with, without := NewTable(twoTargets(true), true), NewTable(twoTargets(false), true)
+	chosen := twoTargets(false)
+	chosen[1].Prefix = "bee."
+	mixed := NewTable(chosen, false)
+	down := twoTargets(true)
+	down[1] = Target{Name: "b", Prefix: "b___"}
+	unknown := NewTable(down, true)
 	for _, tc := range []struct {
 		table        *Table
 		method, name string
 		want         string // target, upstream name; empty when nobody owns it
 	}{
 		{with, mcp.MethodToolsCall, "a___echo", "a echo"},
-		{with, mcp.MethodToolsCall, "b___not_listed", "b not_listed"},
-		{with, mcp.MethodToolsCall, "b___a___echo", "b a___echo"},
+		{with, mcp.MethodToolsCall, "b___not_listed", ""},
 		{with, mcp.MethodToolsCall, "c___echo", ""},
 		{with, mcp.MethodToolsCall, "echo", ""},
 		{with, mcp.MethodToolsCall, "a___", ""},
 		{with, mcp.MethodToolsCall, "", ""},
 		{with, mcp.MethodPromptsGet, "b___hi", "b hi"},
 		{with, mcp.RefPrompt, "a___hi", "a hi"},
+		{unknown, mcp.MethodToolsCall, "a___echo", "a echo"},
+		{unknown, mcp.MethodToolsCall, "a___not_listed", ""},
+		{unknown, mcp.MethodToolsCall, "b___not_listed", "b not_listed"},
+		{unknown, mcp.MethodToolsCall, "b___a___echo", "b a___echo"},
+		{unknown, mcp.MethodPromptsGet, "b___", ""},
 		{without, mcp.MethodToolsCall, "echo", "a echo"},
 		{without, mcp.MethodToolsCall, "only_b", "b only_b"},
 		{without, mcp.MethodToolsCall, "a___echo", ""},
 		{without, mcp.MethodToolsCall, "bye", ""},
 		{without, mcp.MethodPromptsGet, "bye", "b bye"},
 		{without, mcp.RefPrompt, "hi", "a hi"},
+		{mixed, mcp.MethodToolsCall, "echo", "a echo"},
+		{mixed, mcp.MethodToolsCall, "bee.echo", "b echo"},
+		{mixed, mcp.MethodToolsCall, "bee.nothing", ""},
 		{with, mcp.MethodResourcesRead, "file:///both", "a file:///both"},
+		{with, mcp.MethodResourcesRead, "file:///both#gatehouse-target=b", "b file:///both"},
+		{with, mcp.MethodResourcesRead, "file:///both#gatehouse-target=a#gatehouse-target=b", "b file:///both#gatehouse-target=a"},
+		{with, mcp.MethodResourcesRead, "made:up#gatehouse-target=b", "b made:up"},
+		{with, mcp.MethodResourcesRead, "made:up#gatehouse-target=c", ""},
+		{mixed, mcp.MethodResourcesRead, "file:///both#gatehouse-target=b", ""},
 		{with, mcp.MethodSubscribe, "file:///y", "b file:///y"},
 		{with, mcp.MethodUnsubscribe, "file:///y", "b file:///y"},
 		{with, mcp.MethodResourcesRead, "db://t/1", "a db://t/1"},
@@ -59,8 +85,8 @@ func TestResolve(t *testing.T) {
 		{with, mcp.RefResource, "repo://{owner}/{+path}", "b repo://{owner}/{+path}"},
 		{with, mcp.MethodToolsList, "a___echo", ""},
 	} {
-		target, upstream, ok := tc.table.Resolve(tc.method, tc.name)
-		if got := strings.TrimSpace(target + " " + upstream); ok != (tc.want != "") || ok && got != tc.want {
+		owner, ok := tc.table.Resolve(tc.method, tc.name)
+		if got := strings.TrimSpace(owner.Target + " " + owner.Name); ok != (tc.want != "") || ok && got != tc.want {
 			t.Errorf("%s %q: got %q %v, want %q", tc.method, tc.name, got, ok, tc.want)
 		}
 	}
@@ -68,19 +94,19 @@ func TestResolve(t *testing.T) {
 
 func TestTheOnlyTargetWithResourcesOwnsUnlistedOnes(t *testing.T) {
 	t.Parallel()
-	targets := twoTargets()
+	targets := twoTargets(true)
 	targets[1].HasResources = false
-	if target, _, ok := NewTable(targets, true).Resolve(mcp.MethodResourcesRead, "made:up"); !ok || target != "a" {
-		t.Errorf("got %q %v", target, ok)
+	if owner, ok := NewTable(targets, true).Resolve(mcp.MethodResourcesRead, "made:up"); !ok || owner.Target != "a" {
+		t.Errorf("got %+v %v", owner, ok)
 	}
-	if _, _, ok := NewTable(nil, true).Resolve(mcp.MethodResourcesRead, "made:up"); ok {
+	if _, ok := NewTable(nil, true).Resolve(mcp.MethodResourcesRead, "made:up"); ok {
 		t.Error("an empty table owns something")
 	}
 }
 
 func TestPublicNames(t *testing.T) {
 	t.Parallel()
-	with, without := NewTable(twoTargets(), true), NewTable(twoTargets(), false)
+	with, without, plain := NewTable(twoTargets(true), true), NewTable(twoTargets(false), true), NewTable(twoTargets(true), false)
 	for _, tc := range []struct {
 		table        *Table
 		kind         mcp.ListKind
@@ -90,10 +116,11 @@ func TestPublicNames(t *testing.T) {
 		{with, mcp.Tools, "b", "echo", "b___echo"},
 		{with, mcp.Tools, "c", "echo", ""},
 		{without, mcp.Tools, "a", "echo", "echo"},
-		{without, mcp.Tools, "b", "echo", ""},
+		{without, mcp.Tools, "b", "echo", "echo_npvsrsnc9r"},
 		{without, mcp.Prompts, "b", "bye", "bye"},
 		{with, mcp.Resources, "a", "file:///both", "file:///both"},
-		{with, mcp.Resources, "b", "file:///both", ""},
+		{with, mcp.Resources, "b", "file:///both", "file:///both#gatehouse-target=b"},
+		{plain, mcp.Resources, "b", "file:///both", ""},
 		{with, mcp.Templates, "b", "q://s{?x,y}", "q://s{?x,y}"},
 	} {
 		got, ok := tc.table.Public(tc.kind, tc.target, tc.name)
@@ -101,6 +128,127 @@ func TestPublicNames(t *testing.T) {
 			t.Errorf("%s %s %s: %q %v", tc.kind, tc.target, tc.name, got, ok)
 		}
 	}
+}
+
+// Where names meet, the first target keeps its own, and the other's is called something that leads back to it, whatever
+// else the targets have.
+func TestNamesThatMeet(t *testing.T) {
+	t.Parallel()
+	table := NewTable(twoTargets(false), true)
+	want := []Collision{
+		{mcp.Tools, "echo", "a", "b", "echo_npvsrsnc9r"},
+		{mcp.Prompts, "hi", "a", "b", "hi_8s4a2a1q0c"},
+	}
+	got := table.Collisions()
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	owner, ok := table.Resolve(mcp.MethodToolsCall, "echo_npvsrsnc9r")
+	if !ok || owner != (Owner{"b", "echo", "echo_npvsrsnc9r"}) {
+		t.Errorf("%+v %v", owner, ok)
+	}
+	// Prefixes that run into each other.
+	table = NewTable([]Target{{Name: "x", Prefix: "g_", Known: true, Tools: items("h_z")}, {Name: "y", Prefix: "g_h_", Known: true, Tools: items("z")}}, true)
+	if public, _ := table.Public(mcp.Tools, "y", "z"); !strings.HasPrefix(public, "g_h_z_") || len(table.Collisions()) != 1 {
+		t.Errorf("%s %+v", public, table.Collisions())
+	}
+	// A name that stands where another's digest would stand.
+	table = NewTable([]Target{{Name: "a", Known: true, Tools: items("echo", "echo_npvsrsnc9r")}, {Name: "b", Known: true, Tools: items("echo")}}, true)
+	if public, shown := table.Public(mcp.Tools, "b", "echo"); shown || table.Collisions()[0].Public != "" {
+		t.Errorf("%q %+v", public, table.Collisions())
+	}
+}
+
+// Names that models' APIs refuse lead to their tools all the same.
+func TestLongAndOddNames(t *testing.T) {
+	t.Parallel()
+	odd := []string{strings.Repeat("long", 20), "with/slash", "with space", "größe", "with.dot-and_dash", strings.Repeat("x", 61), strings.Repeat("x", 62)}
+	table := NewTable([]Target{{Name: "a", Prefix: "a___", Known: true, Tools: items(odd...), Prompts: items(odd...)}}, true)
+	for _, own := range odd {
+		public, ok := table.Public(mcp.Tools, "a", own)
+		if !ok || len(public) > mcp.MaxName || strings.ContainsFunc(public, func(r rune) bool {
+			return !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-", r)
+		}) {
+			t.Errorf("%q is shown as %q", own, public)
+		}
+		owner, ok := table.Resolve(mcp.MethodToolsCall, public)
+		if !ok || owner.Name != own {
+			t.Errorf("%q leads to %+v", public, owner)
+		}
+		if plain := "a___"+own == public; plain != (owner.Alias == "") || plain != (own == "with.dot-and_dash") {
+			t.Errorf("%q is shown as %q, alias %q", own, public, owner.Alias)
+		}
+		if same, _ := table.Public(mcp.Prompts, "a", own); same != public {
+			t.Errorf("as a prompt: %q", same)
+		}
+	}
+}
+
+// What a client sees as a target's resource leads back to that target under that URI.
+func TestURIsLeadBack(t *testing.T) {
+	t.Parallel()
+	targets := twoTargets(true)
+	targets[0].Templates = append(targets[0].Templates, items("file:///{name}", "same://{x}")...)
+	targets[1].Templates = append(targets[1].Templates, items("file:///{+path}", "same://{x}", "alone://{x}")...)
+	targets = append(targets, Target{Name: "c", Prefix: "c___", Known: true})
+	table := NewTable(targets, true)
+	if !table.Mapped() {
+		t.Fatal("nothing is mapped")
+	}
+	for _, uri := range []string{
+		"file:///x", "file:///y", "file:///both", "file:///z", "file:///deep/er", "db://t/1", "repo://a/b", "made:up", "made:up#part", "q://s?x=1",
+		"same://1", "alone://1", "file:///both#gatehouse-target=a", "file:///both#gatehouse-target=b", "x#gatehouse-target=nobody", "#gatehouse-target=a",
+	} {
+		for _, target := range []string{"a", "b"} {
+			public := table.PublicURI(target, uri)
+			owner, ok := table.Resolve(mcp.MethodResourcesRead, public)
+			if !ok || owner.Target != target || owner.Name != uri {
+				t.Errorf("%s of %s is shown as %s, which leads to %+v", uri, target, public, owner)
+			}
+		}
+	}
+	if got := table.PublicURI("c", "https://example.com/"); got != "https://example.com/" {
+		t.Errorf("a link of a target without resources: %s", got)
+	}
+	for template, want := range map[string]string{
+		"a file:///{name}":  "file:///{name}#gatehouse-target=a", // b lists one that fits
+		"b file:///{+path}": "file:///{+path}#gatehouse-target=b",
+		"a same://{x}":      "same://{x}",
+		"b same://{x}":      "same://{x}#gatehouse-target=b",
+		"b alone://{x}":     "alone://{x}",
+	} {
+		target, source, _ := strings.Cut(template, " ")
+		public, _ := table.Public(mcp.Templates, target, source)
+		if public != want {
+			t.Errorf("%s: %s", template, public)
+		}
+		if owner, ok := table.Resolve(mcp.RefResource, public); !ok || owner.Target != target || owner.Name != source {
+			t.Errorf("%s leads to %+v", public, owner)
+		}
+		expanded := strings.NewReplacer("{name}", "x", "{+path}", "x", "{x}", "x").Replace(public)
+		if owner, ok := table.Resolve(mcp.MethodResourcesRead, expanded); !ok || owner.Target != target {
+			t.Errorf("%s leads to %+v", expanded, owner)
+		}
+	}
+}
+
+func FuzzPublicURI(f *testing.F) {
+	f.Add("file:///both", "a")
+	f.Add("x#gatehouse-target=b", "b")
+	f.Add("#&gatehouse-target=b&gatehouse-target=", "b")
+	table := NewTable(twoTargets(true), true)
+	f.Fuzz(func(t *testing.T, uri, target string) {
+		public := table.PublicURI(target, uri)
+		if target != "a" && target != "b" || uri == "" {
+			if public != uri {
+				t.Fatalf("%q of %q is shown as %q", uri, target, public)
+			}
+			return
+		}
+		if owner, ok := table.Resolve(mcp.MethodResourcesRead, public); !ok || owner.Target != target || owner.Name != uri {
+			t.Fatalf("%q of %q is shown as %q, which leads to %+v", uri, target, public, owner)
+		}
+	})
 }
 
 func TestMalformedTemplatesMatchNothing(t *testing.T) {
@@ -116,11 +264,11 @@ func TestMalformedTemplatesMatchNothing(t *testing.T) {
 func TestLongURIsAndTemplatesFitNothing(t *testing.T) {
 	t.Parallel()
 	table := NewTable([]Target{{Name: "a", Templates: []mcp.Item{{Name: "x://{+p}"}, {Name: "y://" + strings.Repeat("y", maxTemplate) + "{p}"}}}}, true)
-	if _, _, ok := table.Resolve(mcp.MethodResourcesRead, "x://short"); !ok {
+	if _, ok := table.Resolve(mcp.MethodResourcesRead, "x://short"); !ok {
 		t.Error("a short URI fits nothing")
 	}
 	for _, uri := range []string{"x://" + strings.Repeat("x", maxURI), "y://" + strings.Repeat("y", maxTemplate) + "1"} {
-		if _, _, ok := table.Resolve(mcp.MethodResourcesRead, uri); ok {
+		if _, ok := table.Resolve(mcp.MethodResourcesRead, uri); ok {
 			t.Errorf("%.10s… fits", uri)
 		}
 	}
@@ -138,7 +286,8 @@ func BenchmarkResolve(b *testing.B) {
 	for _, n := range []int{1, 100} {
 		var targets []Target
 		for i := range n {
-			targets = append(targets, Target{Name: fmt.Sprintf("target%d", i)})
+			name := fmt.Sprintf("target%d", i)
+			targets = append(targets, Target{Name: name, Prefix: name + "___", Known: true, Tools: items("echo")})
 		}
 		table := NewTable(targets, true)
 		name := fmt.Sprintf("target%d___echo", n-1)

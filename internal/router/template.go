@@ -17,11 +17,13 @@ const (
 type template struct {
 	source  string
 	target  string
+	literal string         // what comes before the first expression
 	pattern *regexp.Regexp // nil when the template is malformed: it then matches nothing
 }
 
 func newTemplate(source, target string) template {
 	t := template{source: source, target: target}
+	t.literal, _, _ = strings.Cut(source, "{")
 	if len(source) > maxTemplate {
 		return t
 	}
