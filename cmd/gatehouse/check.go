@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"gatehouse/internal/app"
 	"gatehouse/internal/config"
 )
 
@@ -22,9 +21,6 @@ writes nothing and contacts nobody. The exit code is 0 when Gatehouse would star
 			c, err := config.Load(args[0])
 			if err != nil {
 				return err
-			}
-			if err := app.CheckClients(c); err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			if len(c.Warnings) > 0 {
 				fmt.Fprintf(s.err, "%s\n", config.Format(c.Warnings))

@@ -17,6 +17,7 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/authn"
 	"gatehouse/internal/authserver"
+	"gatehouse/internal/clientdoc"
 	"gatehouse/internal/config"
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/identity"
@@ -35,6 +36,10 @@ type Options struct {
 	Level   *slog.LevelVar // of Log, so that a reload can change it
 	Version string
 	Now     func() time.Time // default time.Now
+
+	// ClientDocuments fetches client ID metadata documents and the keys that they name. The default keeps to public
+	// addresses; another one is for tests, whose sites are not on the internet.
+	ClientDocuments *http.Client
 }
 
 // App is one running Gatehouse.
@@ -67,6 +72,9 @@ type App struct {
 func New(ctx context.Context, o Options) (*App, error) {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.ClientDocuments == nil {
+		o.ClientDocuments = web.NewClient(web.FencePublic, web.ClientOptions{})
 	}
 	a := &App{Options: o, life: newLifecycle(o.Log), seen: fingerprint(o.File)}
 	if err := a.build(ctx); err != nil {
@@ -111,10 +119,14 @@ func (a *App) build(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	documents, err := clientdoc.NewCache(clientdoc.Options{Client: a.ClientDocuments, Now: a.Now, Log: a.Log})
+	if err != nil {
+		return err
+	}
 	if a.authsrv, err = authserver.New(authserver.Options{
 		Issuer: c.Issuer(), Store: a.state.Store, Signing: a.keys, SignIn: a.signin, Keys: a.state.Keys,
-		Limits: authserver.Limits{RegistrationsPerAddress: c.Registration.RatePerMinute},
-		Audit:  a.audit, Log: a.Log, Now: a.Now,
+		Documents: documents, Limits: authserver.Limits{RegistrationsPerAddress: c.Registration.RatePerMinute},
+		Audit: a.audit, Log: a.Log, Now: a.Now,
 	}); err != nil {
 		return err
 	}

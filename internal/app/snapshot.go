@@ -2,11 +2,8 @@ package app
 
 import (
 	"fmt"
-	"log/slog"
-	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"gatehouse/internal/authn"
 	"gatehouse/internal/authserver"
@@ -56,6 +53,9 @@ func authServerSnapshot(c *config.Config, remote *issuers) (authserver.Snapshot,
 	s := authserver.Snapshot{
 		Clients: clients, RedirectSchemes: c.Registration.PrivateRedirectSchemes,
 		RegistrationClosed: !c.Registration.Dynamic, NoDevices: !c.Registration.DeviceCode, Lifetimes: lifetimesOf(c.Tokens),
+		Documents: authserver.Documents{
+			Off: !c.Registration.Documents.Enabled, Hosts: c.Registration.Documents.Hosts, Trusted: c.Registration.Documents.Trusted,
+		},
 	}
 	for _, e := range c.Endpoints {
 		if e.Access.Anonymous {
@@ -73,18 +73,6 @@ func authServerSnapshot(c *config.Config, remote *issuers) (authserver.Snapshot,
 		})
 	}
 	return s, s.Check()
-}
-
-// CheckClients finds the faults of static clients that only the authorization server can see, such as keys that are too
-// weak. It contacts nobody.
-func CheckClients(c *config.Config) error {
-	sets := &keySets{client: http.DefaultClient, log: slog.New(slog.DiscardHandler), now: time.Now}
-	remote, err := sets.plan(c)
-	if err != nil {
-		return err
-	}
-	_, err = authServerSnapshot(c, remote)
-	return err
 }
 
 // policyOf translates an endpoint's access rule and scopes.

@@ -36,7 +36,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t := &transaction{Client: client.ID, RedirectURI: redirectURI}
+	t := &transaction{Client: client.ID, RedirectURI: redirectURI, Unchecked: client.Pending()}
 	if states := params["state"]; len(states) == 1 && len(states[0]) <= maxState && utf8.ValidString(states[0]) {
 		t.State = states[0]
 	}
@@ -54,12 +54,13 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 
 func consentPath(sealed string) string { return "/consent?tx=" + sealed }
 
-// checkRedirectTarget finds the client and checks that the redirect URI is its own (checklist 16).
+// checkRedirectTarget finds the client and checks that the redirect URI is its own (checklist 16). That of a client that
+// is pending is checked for what it is alone.
 func (s *Server) checkRedirectTarget(r *http.Request, params url.Values) (*Client, string, error) {
 	if len(params["client_id"]) != 1 || params.Get("client_id") == "" {
 		return nil, "", refuse(codeInvalidRequest, "the request names no client, or more than one")
 	}
-	client, err := s.lookup(r.Context(), identity.ClientID(params.Get("client_id")))
+	client, err := s.lookup(r.Context(), identity.ClientID(params.Get("client_id")), s.browserAccount(r))
 	if err != nil {
 		return nil, "", err
 	}
@@ -67,10 +68,26 @@ func (s *Server) checkRedirectTarget(r *http.Request, params url.Values) (*Clien
 		return nil, "", refuse(codeInvalidRequest, "the request names no redirect_uri, or more than one")
 	}
 	redirectURI := params.Get("redirect_uri")
-	if !matchRedirect(client.RedirectURIs, redirectURI) {
-		return nil, "", refuse(codeInvalidRequest, "the redirect_uri is not registered for this client")
+	if client.Pending() {
+		if err := checkRedirect(redirectURI, s.current.Load().schemes); err != nil {
+			return nil, "", refuse(codeInvalidRequest, err.Error())
+		}
+		return client, redirectURI, nil
 	}
-	return client, redirectURI, nil
+	return client, redirectURI, s.checkRegistered(client, redirectURI)
+}
+
+// checkRegistered says why a redirect URI is not one of the client's.
+func (s *Server) checkRegistered(client *Client, redirectURI string) error {
+	if matchRedirect(client.RedirectURIs, redirectURI) {
+		return nil
+	}
+	if client.Host != "" { // whose document may list it all the same
+		if err := checkRedirect(redirectURI, s.current.Load().schemes); err != nil {
+			return refuse(codeInvalidRequest, err.Error())
+		}
+	}
+	return refuse(codeInvalidRequest, "the redirect_uri is not registered for this client")
 }
 
 // fillTransaction checks everything that is answered by redirect.
@@ -105,7 +122,7 @@ func checkBasics(t *transaction, client *Client, params url.Values) error {
 		return refuse(codeInvalidRequest, "response_type is missing")
 	case params.Get("response_type") != "code":
 		return refuse(codeUnsupportedResponse, "response_type must be code")
-	case !client.allows(GrantCode):
+	case !client.Pending() && !client.allows(GrantCode):
 		return refuse(codeUnauthorizedClient, "this client may not use the authorization code grant")
 	case params.Get("response_mode") != "" && params.Get("response_mode") != "query":
 		return refuse(codeInvalidRequest, "response_mode must be query")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/internal/clientdoc"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
 	"gatehouse/internal/secret"
@@ -48,7 +49,28 @@ type Client struct {
 	Lifetimes              Lifetimes
 	SkipConsent            bool // for first-party applications on https only
 
-	registered bool // it registered itself: nobody has vouched for its name
+	Host string // of the metadata document that describes it; empty for other kinds of clients
+
+	registered bool // it registered or describes itself: nobody has vouched for its name
+	pending    bool // its document has not been fetched
+}
+
+// Pending reports whether the client's metadata document may not be fetched before somebody has signed in. Nothing but ID
+// and Host is known then, and the client may do nothing.
+func (c *Client) Pending() bool { return c.pending }
+
+// vouchedBy reports whether the host of the client's document is where the answer goes, so that it is really that host
+// which asks. Loopback addresses and private-use schemes are open to every program on a device, other hosts to whoever
+// they belong to. Without a redirect, as with devices, the client's own key will do.
+func (c *Client) vouchedBy(redirectURI string) bool {
+	if c.Host == "" || c.pending {
+		return false
+	}
+	if redirectURI == "" {
+		return c.AuthMethod == AuthPrivateKey
+	}
+	u, err := url.Parse(redirectURI)
+	return err == nil && u.Scheme == "https" && strings.TrimSuffix(strings.ToLower(u.Host), ":443") == c.Host
 }
 
 // Lifetimes are how long what a client gets is good for. Zero means the default.
@@ -188,6 +210,7 @@ type settings struct {
 	schemes   []string
 	closed    bool
 	noDevices bool
+	documents Documents
 	lifetimes Lifetimes // of registered clients
 	metadata  []byte
 }
@@ -196,6 +219,7 @@ func newSettings(issuer identity.Issuer, snapshot Snapshot) (*settings, error) {
 	out := &settings{
 		clients: map[identity.ClientID]*Client{}, resources: slices.Clone(snapshot.Resources),
 		schemes: snapshot.RedirectSchemes, closed: snapshot.RegistrationClosed, noDevices: snapshot.NoDevices,
+		documents: snapshot.Documents,
 	}
 	var faults []error
 	var err error
@@ -232,11 +256,20 @@ func newSettings(issuer identity.Issuer, snapshot Snapshot) (*settings, error) {
 	return out, errors.Join(faults...)
 }
 
-// lookup finds a client that may act. Clients that an administrator revoked are as unknown as those that never were.
-func (s *Server) lookup(ctx context.Context, id identity.ClientID) (*Client, error) {
+// lookup finds a client that may act. Clients that an administrator revoked are as unknown as those that never were. A
+// client whose metadata document would have to be fetched, when the account does not allow that, is Pending.
+func (s *Server) lookup(ctx context.Context, id identity.ClientID, on account) (*Client, error) {
 	unknown := refuse(codeInvalidClient, "this client is not known here, or no longer allowed")
-	client := s.current.Load().clients[id]
-	if client == nil {
+	current, host := s.current.Load(), ""
+	client := current.clients[id]
+	switch {
+	case client != nil:
+	case clientdoc.IsURL(string(id)):
+		var err error
+		if host, err = current.documentHost(s.Issuer, id); err != nil {
+			return nil, err
+		}
+	default:
 		var err error
 		if client, err = s.openClientID(id); err != nil {
 			unknown.Cause = err
@@ -247,8 +280,11 @@ func (s *Server) lookup(ctx context.Context, id identity.ClientID) (*Client, err
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	if revoked {
+	switch {
+	case revoked:
 		return nil, unknown
+	case client == nil:
+		return s.documented(ctx, id, host, on)
 	}
 	return client, nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
@@ -30,9 +31,10 @@ func (s *Server) authenticate(r *http.Request, form url.Values) (*Client, error)
 	if err != nil {
 		return nil, err
 	}
-	client, err := s.lookup(r.Context(), given.ids[0])
+	on := s.apiAccount(r, form)
+	client, err := s.lookup(r.Context(), given.ids[0], on)
 	if err != nil && len(given.ids) > 1 {
-		client, err = s.lookup(r.Context(), given.ids[1])
+		client, err = s.lookup(r.Context(), given.ids[1], on)
 	}
 	if err != nil {
 		e := web.AsError(err)
@@ -40,6 +42,9 @@ func (s *Server) authenticate(r *http.Request, form url.Values) (*Client, error)
 			return nil, refuseClient(e.Message, e.Cause)
 		}
 		return nil, e
+	}
+	if client.Pending() {
+		return nil, web.TooMany(time.Minute)
 	}
 	if client.AuthMethod != given.method {
 		return nil, refuseClient("this client is registered for the authentication method "+client.AuthMethod, nil)

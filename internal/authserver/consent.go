@@ -48,13 +48,16 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	client, err := s.lookup(r.Context(), t.Client) // it may have been revoked in the meantime
+	client, err := s.lookup(r.Context(), t.Client, s.browserAccount(r)) // it may have been revoked in the meantime
 	if err != nil {
 		return err
 	}
 	who, ok := s.SignIn.Current(r)
-	if r.Method == http.MethodPost && params.Get("decision") == "cancel" {
+	switch {
+	case r.Method == http.MethodPost && params.Get("decision") == "cancel":
 		return s.cancel(w, r, t)
+	case client.Pending() || t.Unchecked: // before anything else
+		return s.checkLate(w, r, t, client, ok, params.Get("tx"))
 	}
 	if !ok || t.needsSignIn(who.AuthTime) {
 		if t.Silent {
@@ -79,6 +82,34 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	return page.Render(w, r, http.StatusOK, "consent", data)
 }
 
+// checkLate is for a client that was pending when its request came. Once somebody has signed in, its document is fetched
+// and the redirect URI compared; then the transaction goes on as one that was checked to begin with.
+func (s *Server) checkLate(w http.ResponseWriter, r *http.Request, t *transaction, client *Client, signedIn bool, sealed string) error {
+	switch {
+	case client.Pending() && signedIn:
+		return web.TooMany(time.Minute) // the person has opened too many of them
+	case client.Pending() && t.Silent:
+		return refuse(codeLoginRequired, "nobody is signed in")
+	case client.Pending():
+		s.SignIn.Start(w, r, s.signInStart(t, client, sealed, false))
+		return nil
+	}
+	if err := s.checkRegistered(client, t.RedirectURI); err != nil {
+		return err
+	}
+	t.Unchecked = false
+	if !client.allows(GrantCode) {
+		return s.answerUnasked(w, r, t, client, refuse(codeUnauthorizedClient, "this client may not use the authorization code grant"))
+	}
+	sealed, err := s.resealTransaction(t)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", consentPath(sealed))
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
 // signInStart says on whose behalf somebody signs in.
 func (s *Server) signInStart(t *transaction, client *Client, sealed string, again bool) identity.SignInStart {
 	facts := s.clientFacts(t, client)
@@ -96,6 +127,11 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request, t *transaction) 
 		event := audit.Event{Kind: audit.KindDeny, Client: t.Client, Endpoint: t.Resource, Decision: audit.Deny, Reason: "went back before signing in"}
 		if err := s.record(r, event); err != nil {
 			return err
+		}
+		if t.Unchecked {
+			return page.Render(w, r, http.StatusOK, "message", page.Message{
+				Title: "Nothing was allowed", Text: "You did not sign in, and the application was not told. You can close this window.",
+			})
 		}
 		s.answerError(w, r, t, refuse(codeAccessDenied, "the person did not want to sign in"))
 		return nil
@@ -219,11 +255,11 @@ func newToken() string {
 // clientFacts is what a person should know before they decide, and before they go to an identity provider.
 func (s *Server) clientFacts(t *transaction, client *Client) identity.ClientFacts {
 	facts := identity.ClientFacts{
-		Verified: !client.registered, RedirectHost: redirectHost(t.RedirectURI), Loopback: isLoopback(t.RedirectURI),
+		Verified: !client.registered || client.vouchedBy(t.RedirectURI), Host: client.Host, Unchecked: client.Pending(), RedirectHost: redirectHost(t.RedirectURI), Loopback: isLoopback(t.RedirectURI),
 		Resource: cmp.Or(t.Resource, client.Audience),
 	}
 	facts.App = strings.HasSuffix(facts.RedirectHost, ":")
-	if facts.Verified {
+	if !client.registered {
 		facts.ClientID = string(client.ID)
 	}
 	for _, r := range s.current.Load().resources {
@@ -236,7 +272,7 @@ func (s *Server) clientFacts(t *transaction, client *Client) identity.ClientFact
 
 // clientName is never empty.
 func clientName(client *Client) string {
-	return cmp.Or(client.Name, "An application without a name")
+	return cmp.Or(client.Name, client.Host, "An application without a name")
 }
 
 func (s *Server) consentData(t *transaction, client *Client, who *identity.SignedIn) *consentPage {

@@ -134,12 +134,14 @@ func (s *Server) findDevice(r *http.Request, text string) (*foundDevice, error) 
 	case err != nil:
 		return nil, unavailable(err)
 	}
-	client, err := s.lookup(r.Context(), request.Client)
+	client, err := s.lookup(r.Context(), request.Client, s.browserAccount(r))
 	switch {
 	case err != nil && web.AsError(err).Code == codeInvalidClient:
 		return nil, store.ErrNotFound
 	case err != nil:
 		return nil, err
+	case client.Pending(): // the person has opened too many of them
+		return nil, web.TooMany(time.Minute)
 	case !client.allows(GrantDevice), request.Resource != "" && !s.current.Load().hasResource(request.Resource):
 		return nil, store.ErrNotFound
 	}

@@ -2,12 +2,14 @@ package authserver
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"gatehouse/internal/clientdoc"
 	"gatehouse/internal/page"
 	"gatehouse/internal/web"
 )
@@ -60,6 +62,9 @@ const retryAfter = 5 * time.Second
 
 // logError logs what operators must act on. What clients do wrong stands in the request's own record.
 func (s *Server) logError(r *http.Request, e *web.Error) {
+	if _, ok := errors.AsType[*clientdoc.Error](e.Cause); ok {
+		return // the trouble of somebody else's host, which was logged when it was met
+	}
 	if e.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
 		s.Log.ErrorContext(r.Context(), "authorization server request failed", "path", r.URL.Path, "code", e.Code, "error", e.Cause)
 	}

@@ -51,6 +51,7 @@ type metadata struct {
 	ClaimsParameter       bool     `json:"claims_parameter_supported"`
 	RequestParameter      bool     `json:"request_parameter_supported"`
 	RequestURIParameter   bool     `json:"request_uri_parameter_supported"`
+	ClientDocuments       bool     `json:"client_id_metadata_document_supported"`
 }
 
 func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
@@ -80,11 +81,12 @@ func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 			"preferred_username", "name", "groups", "email", "email_verified"},
 		Prompts:           []string{"none", "login", "consent", "select_account"},
 		AnswersNameIssuer: true,
+		ClientDocuments:   !c.documents.Off,
 	}
 	if c.closed {
 		doc.RegistrationEndpoint = ""
 	}
-	if c.anyMay(GrantDevice) || !c.noDevices && !c.closed {
+	if c.anyMay(GrantDevice) || !c.noDevices && !(c.closed && c.documents.Off) {
 		doc.DeviceEndpoint = base + "/device_authorization" // RFC 8628 §4
 		doc.GrantTypes = append(doc.GrantTypes, GrantDevice)
 	}

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -30,7 +31,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 	if done, err := s.revokeService(r, client, token); done || err != nil {
 		return err
 	}
-	grant, err := s.grantOf(r, token)
+	grant, err := s.grantOf(r.Context(), token)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		w.WriteHeader(http.StatusOK)
@@ -74,11 +75,11 @@ func (s *Server) revokeService(r *http.Request, client *Client, token string) (d
 }
 
 // grantOf finds the standing grant of a refresh token or of an access token.
-func (s *Server) grantOf(r *http.Request, token string) (store.Grant, error) {
-	claims, err := s.ownClaims(r.Context(), token, typAccess)
+func (s *Server) grantOf(ctx context.Context, token string) (store.Grant, error) {
+	claims, err := s.ownClaims(ctx, token, typAccess)
 	if err != nil {
-		return s.Store.GrantByRefresh(r.Context(), hash(token))
+		return s.Store.GrantByRefresh(ctx, hash(token))
 	}
 	id, _ := claims.String(identity.GrantClaim)
-	return s.Store.GrantByID(r.Context(), identity.GrantID(id))
+	return s.Store.GrantByID(ctx, identity.GrantID(id))
 }

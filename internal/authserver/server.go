@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/clientdoc"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
 	"gatehouse/internal/seal"
@@ -57,6 +58,8 @@ type Options struct {
 	Keys     *seal.Keyring
 	Snapshot Snapshot
 
+	Documents *clientdoc.Cache // without it client ID metadata documents are off
+
 	Audit  Audit
 	Limits Limits
 	Log    *slog.Logger
@@ -67,6 +70,13 @@ type Options struct {
 type Limits struct {
 	RegistrationsPerAddress int // a minute; default 30
 	Registrations           int // a minute, from everywhere; default 600
+
+	// Client ID metadata documents, and key sets that they name, fetched a minute
+	DocumentsPerPerson       int // for one who is signed in; default 10
+	EarlyDocuments           int // of trusted hosts, before anybody is signed in; default 30
+	EarlyDocumentsPerAddress int // default 6
+	APIDocuments             int // for programs that show nothing of ours; default 30
+	APIDocumentsPerAddress   int // default 6
 }
 
 func (o *Options) validate() error {
@@ -75,8 +85,9 @@ func (o *Options) validate() error {
 		return fmt.Errorf("authorization server: issuer %q must be the public URL without a slash at its end", o.Issuer)
 	case o.Store == nil || o.Signing == nil || o.SignIn == nil || o.Keys == nil:
 		return errors.New("authorization server: store, signing keys, sign-in and keyring are all needed")
-	case o.Limits.RegistrationsPerAddress < 0 || o.Limits.Registrations < 0:
-		return errors.New("authorization server: registration limits must not be negative")
+	case min(o.Limits.RegistrationsPerAddress, o.Limits.Registrations, o.Limits.DocumentsPerPerson, o.Limits.EarlyDocuments,
+		o.Limits.EarlyDocumentsPerAddress, o.Limits.APIDocuments, o.Limits.APIDocumentsPerAddress) < 0:
+		return errors.New("authorization server: limits must not be negative")
 	}
 	if o.Audit == nil {
 		o.Audit = (*audit.Log)(nil)
@@ -89,6 +100,11 @@ func (o *Options) validate() error {
 	}
 	o.Limits.RegistrationsPerAddress = cmp.Or(o.Limits.RegistrationsPerAddress, 30)
 	o.Limits.Registrations = cmp.Or(o.Limits.Registrations, 600)
+	o.Limits.DocumentsPerPerson = cmp.Or(o.Limits.DocumentsPerPerson, 10)
+	o.Limits.EarlyDocuments = cmp.Or(o.Limits.EarlyDocuments, 30)
+	o.Limits.EarlyDocumentsPerAddress = cmp.Or(o.Limits.EarlyDocumentsPerAddress, 6)
+	o.Limits.APIDocuments = cmp.Or(o.Limits.APIDocuments, 30)
+	o.Limits.APIDocumentsPerAddress = cmp.Or(o.Limits.APIDocumentsPerAddress, 6)
 	return nil
 }
 
@@ -96,7 +112,8 @@ func (o *Options) validate() error {
 type Snapshot struct {
 	Clients         []Client
 	Resources       []Resource
-	RedirectSchemes []string // private-use schemes that dynamic registration accepts, such as cursor
+	RedirectSchemes []string // private-use schemes that clients may bring, such as cursor
+	Documents       Documents
 
 	RegistrationClosed bool      // clients cannot register themselves; those that did before stay
 	NoDevices          bool      // clients that registered themselves may not use the device grant
@@ -139,6 +156,12 @@ type Server struct {
 	devicesByAddr       *web.RateLimiter
 	guesses             *web.RateLimiter // user codes tried by one person
 	guessesByAddr       *web.RateLimiter
+
+	documentsByPerson    *web.RateLimiter
+	documentsEarly       *web.RateLimiter
+	documentsEarlyByAddr *web.RateLimiter
+	documentsAPI         *web.RateLimiter
+	documentsAPIByAddr   *web.RateLimiter
 }
 
 // New checks the options and builds the server. It starts nothing.
@@ -164,6 +187,9 @@ func New(o Options) (*Server, error) {
 		guesses:             web.NewRateLimiter(web.RateOptions{Every: guessEvery, Burst: guessBurst, Now: o.Now}),
 		guessesByAddr:       web.NewRateLimiter(web.RateOptions{Every: guessEvery / 5, Burst: guessBurst * 5, Now: o.Now}),
 	}
+	s.documentsByPerson = perMinute(o.Limits.DocumentsPerPerson, o.Now)
+	s.documentsEarly, s.documentsEarlyByAddr = perMinute(o.Limits.EarlyDocuments, o.Now), perMinute(o.Limits.EarlyDocumentsPerAddress, o.Now)
+	s.documentsAPI, s.documentsAPIByAddr = perMinute(o.Limits.APIDocuments, o.Now), perMinute(o.Limits.APIDocumentsPerAddress, o.Now)
 	if err := s.crossOrigin.AddTrustedOrigin(string(o.Issuer)); err != nil {
 		return nil, fmt.Errorf("authorization server: trust the issuer %s as a form's origin: %w", o.Issuer, err)
 	}
@@ -179,6 +205,9 @@ func perMinute(n int, now func() time.Time) *web.RateLimiter {
 
 // Swap replaces the snapshot. When it returns an error nothing has changed.
 func (s *Server) Swap(snapshot Snapshot) error {
+	if s.Documents == nil {
+		snapshot.Documents.Off = true
+	}
 	next, err := newSettings(s.Issuer, snapshot)
 	if err != nil {
 		return fmt.Errorf("authorization server settings: %w", err)

@@ -34,12 +34,18 @@ type transaction struct {
 	NotBefore   int64             `json:"not_before,omitempty"` // the sign-in must be at least this young
 	Silent      bool              `json:"silent,omitempty"`     // prompt=none
 	Ask         bool              `json:"ask,omitempty"`        // prompt=consent or select_account
+	Unchecked   bool              `json:"unchecked,omitempty"`  // the client was pending: nobody knows whose redirect URI this is
 }
 
 // sealTransaction gives the transaction an id and a lifetime, and returns its text form.
 func (s *Server) sealTransaction(t *transaction) (string, error) {
 	t.ID = rand.Text()
 	t.Expires = s.Now().Add(transactionLifetime).Unix()
+	return s.resealTransaction(t)
+}
+
+// resealTransaction returns the text form of a transaction that goes on, as what it is now.
+func (s *Server) resealTransaction(t *transaction) (string, error) {
 	plain, err := json.Marshal(t)
 	if err != nil {
 		return "", fmt.Errorf("encode authorization transaction: %w", err)
@@ -64,8 +70,13 @@ func (s *Server) openTransaction(sealed string) (*transaction, error) {
 	return &t, nil
 }
 
-// answer sends the browser back to the client (RFC 6749 §4.1.2). Every answer names the issuer (RFC 9207).
+// answer sends the browser back to the client (RFC 6749 §4.1.2). Every answer names the issuer (RFC 9207). Whoever comes
+// here with a redirect URI that was not checked has a fault, and goes nowhere.
 func (s *Server) answer(w http.ResponseWriter, t *transaction, params url.Values) {
+	if t.Unchecked {
+		http.Error(w, "the redirect URI was not checked", http.StatusInternalServerError)
+		return
+	}
 	if t.State != "" {
 		params.Set("state", t.State)
 	}
@@ -85,7 +96,7 @@ func (s *Server) answerError(w http.ResponseWriter, r *http.Request, t *transact
 // answerUnasked is answerError before the person has seen anything. The site of a client that nobody vouches for gets no
 // such answer, or our address would lead anywhere without a question (RFC 9700 §4.11.2); the person reads it instead.
 func (s *Server) answerUnasked(w http.ResponseWriter, r *http.Request, t *transaction, client *Client, e *web.Error) error {
-	if client.registered && strings.HasPrefix(t.RedirectURI, "https://") {
+	if t.Unchecked || client.registered && strings.HasPrefix(t.RedirectURI, "https://") {
 		return e
 	}
 	s.answerError(w, r, t, e)

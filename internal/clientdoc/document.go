@@ -28,9 +28,9 @@ type Document struct {
 	Host         string // of URL
 	Name         string // as it came; never empty
 	RedirectURIs []string
-	AuthMethod   string         // none or private_key_jwt
-	AssertionAlg string         // token_endpoint_auth_signing_alg; may be empty
-	Keys         jsontext.Value // JWK set with public keys only; nil when there is a KeysURI, or none is needed
+	AuthMethod   string // none or private_key_jwt
+	AssertionAlg string // token_endpoint_auth_signing_alg; may be empty
+	Keys         []byte // JWK set with public keys only; nil when there is a KeysURI, or none is needed
 	KeysURI      string
 	GrantTypes   []string // as they came; nil when the document names none
 }

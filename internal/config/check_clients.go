@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"gatehouse/internal/identity"
+	"gatehouse/internal/jose"
 )
 
 func (k *checker) clients() {
@@ -136,7 +137,7 @@ func (k *checker) keysURL(path, s string) {
 	}
 }
 
-// publicKeys checks the shape of a JWK set. Whether each key is strong enough is found out where keys are known.
+// publicKeys checks a JWK set. The authorization server leaves out keys that it cannot use; a private one gave itself away.
 func (k *checker) publicKeys(path string, raw []byte) {
 	var set struct {
 		Keys []map[string]any `json:"keys"`
@@ -150,6 +151,9 @@ func (k *checker) publicKeys(path string, raw []byte) {
 			k.bad(path, "holds a private key; nobody but the client may have that", "Export the public half of each key only, and replace the key that was here.")
 			return
 		}
+	}
+	if _, err := jose.ParseKeySet(raw); err != nil {
+		k.bad(path, "has no key that can verify signatures: "+strings.ReplaceAll(err.Error(), "\n", "; "), "Use RSA of 2048 bits or more, P-256 or Ed25519.")
 	}
 }
 

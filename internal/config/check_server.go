@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/internal/clientdoc"
 	"gatehouse/internal/secret"
 )
 
@@ -156,6 +157,34 @@ func (k *checker) registration() {
 			k.bad(path, fmt.Sprintf("%q is not a URI scheme", s), "Write the part before the colon, in lower case: cursor.")
 		} else if slices.Contains(webSchemes(), s) {
 			k.bad(path, fmt.Sprintf("%q is not a private-use scheme", s), "Name a scheme that one application owns.")
+		}
+	}
+	k.documents(r.Documents)
+}
+
+// documents checks whose client ID metadata documents are read.
+func (k *checker) documents(d ClientDocuments) {
+	const path = "registration.documents"
+	for _, list := range []struct {
+		key   string
+		hosts []string
+	}{{path + ".hosts", d.Hosts}, {path + ".trusted_hosts", d.Trusted}} {
+		if !d.Enabled && len(list.hosts) > 0 {
+			k.bad(list.key, "is never used, because documents are not enabled", "Set enabled: true, or remove it.")
+			continue
+		}
+		for i, host := range list.hosts {
+			if _, err := clientdoc.CheckURL("https://" + host + "/client"); err != nil || strings.Contains(host, ":") {
+				k.bad(fmt.Sprintf("%s[%d]", list.key, i), fmt.Sprintf("%q is not a public host name", host), "Write it as it stands in the client_id, without https:// and path: claude.ai")
+			}
+		}
+	}
+	if d.Hosts != nil && len(d.Hosts) == 0 {
+		k.bad(path+".hosts", "is empty, so that no document is ever read", "Name hosts, or remove it to read those of every public host, or set enabled: false.")
+	}
+	for i, host := range d.Trusted {
+		if len(d.Hosts) > 0 && !slices.Contains(d.Hosts, host) {
+			k.bad(fmt.Sprintf("%s.trusted_hosts[%d]", path, i), fmt.Sprintf("%q is not among hosts, so its documents are not read", host), "Add it to hosts, or remove it here.")
 		}
 	}
 }

@@ -40,7 +40,7 @@ type Config struct {
 	MaxStale       time.Duration  `yaml:"max_stale" doc:"How long verified tokens keep working while the database cannot be reached."`
 	SignIn         SignIn         `yaml:"sign_in" doc:"How people sign in to the built-in authorization server."`
 	Tokens         Lifetimes      `yaml:"tokens" doc:"Lifetimes for dynamically registered clients, and for static clients that set none of their own."`
-	Registration   Registration   `yaml:"registration" doc:"Dynamic client registration (RFC 7591)."`
+	Registration   Registration   `yaml:"registration" doc:"Clients that nobody wrote down: they register themselves (RFC 7591), or describe themselves in a document."`
 	Clients        []Client       `yaml:"clients" doc:"Static OAuth clients of the built-in authorization server."`
 	Authorizers    []Authorizer   `yaml:"authorizers" doc:"Rule sets for tokens, by discovery URL."`
 	Targets        []Target       `yaml:"targets" doc:"The MCP servers behind Gatehouse, by name."`
@@ -106,6 +106,15 @@ type Registration struct {
 	DeviceCode             bool     `yaml:"device_code" doc:"Clients that registered themselves may use the device grant (RFC 8628), if they ask for it when they register."`
 	RatePerMinute          int      `yaml:"rate_per_minute" doc:"Registrations a minute from one address."`
 	PrivateRedirectSchemes []string `yaml:"private_redirect_schemes" doc:"Private-use URI schemes (RFC 8252 §7.1) that redirect URIs may have, such as cursor."`
+
+	Documents ClientDocuments `yaml:"documents" doc:"Clients whose client_id is the https URL of a client ID metadata document."`
+}
+
+// ClientDocuments says which client ID metadata documents are read (draft-ietf-oauth-client-id-metadata-document).
+type ClientDocuments struct {
+	Enabled bool     `yaml:"enabled" doc:"Such clients are accepted. Their documents are fetched from public addresses only, once somebody has signed in."`
+	Hosts   []string `yaml:"hosts" doc:"The only hosts whose documents are read, such as claude.ai. Without it: every public host."`
+	Trusted []string `yaml:"trusted_hosts" doc:"Hosts whose documents are read before anybody has signed in, so that the sign-in page can name the client. People are asked for consent all the same."`
 }
 
 // The values of Client.AuthMethod (RFC 7591 §2).

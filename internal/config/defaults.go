@@ -41,7 +41,7 @@ func setDefaults(v any) {
 			AccessToken: time.Hour, IDToken: time.Hour,
 			RefreshToken: 90 * 24 * time.Hour, RefreshIdle: 30 * 24 * time.Hour,
 		}
-		c.Registration = Registration{Dynamic: true, DeviceCode: true, RatePerMinute: 30}
+		c.Registration = Registration{Dynamic: true, DeviceCode: true, RatePerMinute: 30, Documents: ClientDocuments{Enabled: true}}
 	case *Client:
 		c.GrantTypes = []string{GrantCode, GrantRefresh}
 		c.AuthMethod = AuthNone

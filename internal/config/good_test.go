@@ -55,7 +55,8 @@ func TestFull(t *testing.T) {
 	same(t, "limits", c.Limits, Limits{1 << 20, 2048, 5, 10 * time.Minute, time.Hour})
 	same(t, "max_stale", c.MaxStale, 0)
 	same(t, "sign_in", c.SignIn, SignIn{Users: true, Session: BrowserSession{time.Hour, 36 * time.Hour}, Unreachable: UnreachableKeep, Recheck: 5 * time.Minute})
-	same(t, "registration", c.Registration, Registration{RatePerMinute: 5, PrivateRedirectSchemes: []string{"cursor"}})
+	same(t, "registration", c.Registration, Registration{RatePerMinute: 5, PrivateRedirectSchemes: []string{"cursor"},
+		Documents: ClientDocuments{Enabled: true, Hosts: []string{"claude.ai", "vscode.dev"}, Trusted: []string{"vscode.dev"}}})
 
 	web, trusted := c.Clients[0], c.Clients[1]
 	same(t, "secret", web.Secret.Reveal(), "hunter2")

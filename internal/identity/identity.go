@@ -108,7 +108,8 @@ type SignInStart struct {
 // ClientFacts is what a person should know about a client before they decide about it.
 type ClientFacts struct {
 	Verified     bool   // an administrator, or the host that the client's id names, vouches for it
-	Host         string // that host; it counts only when Verified
+	Host         string // that host; unless Verified the client merely says so
+	Unchecked    bool   // what the client says of itself is read once somebody has signed in
 	ClientID     string // shown for clients that an administrator wrote down, whose ids people may know
 	RedirectHost string // where the answer goes
 	Loopback     bool   // that is a program on this device, whoever it is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"gatehouse/internal/audit"
@@ -36,6 +37,7 @@ type accountPage struct {
 type client struct {
 	Grant    identity.GrantID
 	Name     string
+	Host     string // of the URL that is the client's id; its name is its own choice
 	Resource string
 	Scopes   identity.Scopes
 	Since    time.Time
@@ -96,7 +98,11 @@ func clientOf(g store.Grant) client {
 	if name == "" {
 		name = string(g.Client)
 	}
-	return client{g.ID, name, g.Resource, g.Scopes, g.CreatedAt, g.LastUsed}
+	host := ""
+	if rest, ok := strings.CutPrefix(string(g.Client), "https://"); ok {
+		host, _, _ = strings.Cut(rest, "/")
+	}
+	return client{g.ID, name, host, g.Resource, g.Scopes, g.CreatedAt, g.LastUsed}
 }
 
 func (p *Portal) isRecent(signedIn *identity.SignedIn) bool {

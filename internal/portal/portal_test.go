@@ -97,8 +97,14 @@ func (f *fixture) addUser(t *testing.T, name string) store.User {
 }
 
 func (f *fixture) addGrant(t *testing.T, id string, u store.User, clientName string) {
+	t.Helper()
+	f.addGrantTo(t, id, u, "client-1", clientName)
+}
+
+func (f *fixture) addGrantTo(t *testing.T, id string, u store.User, client identity.ClientID, clientName string) {
+	t.Helper()
 	err := f.store.CreateGrant(t.Context(), store.Grant{
-		ID: identity.GrantID(id), Person: identity.PersonKey{Issuer: testIssuer, Subject: u.ID}, Client: "client-1", ClientName: clientName,
+		ID: identity.GrantID(id), Person: identity.PersonKey{Issuer: testIssuer, Subject: u.ID}, Client: client, ClientName: clientName,
 		Resource: "http://localhost:8080/mcp", Scopes: identity.Scopes{"mcp:tools", "offline_access"},
 		CreatedAt: f.now, AuthTime: f.now, LastUsed: f.now, Expires: f.now.Add(time.Hour),
 	}, nil)
@@ -206,6 +212,17 @@ func TestHome(t *testing.T) {
 	b.signIn("alice")
 	if got := b.send("GET", "/", nil); !strings.Contains(got.body, ">alice</a>") || !strings.Contains(got.body, "Leads to") {
 		t.Error("the home page does not show who is signed in, or what is behind the endpoints")
+	}
+}
+
+// A client that describes itself may be called anything; where its description lies is what a person can go by.
+func TestAccountShowsTheHostOfADocument(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.addGrantTo(t, "g1", f.alice, "https://evil.example/oauth.json", "Claude")
+	got := f.browser(t).signIn("alice")
+	if want := `<strong>Claude</strong> <small class="muted">of <code>evil.example</code>`; !strings.Contains(got.body, want) {
+		t.Errorf("the account page lacks %s:\n%s", want, got.body)
 	}
 }
 

@@ -61,6 +61,13 @@ func insertCode(ctx context.Context, tx conn, c Code, methods string) error {
 	return err
 }
 
+// ClientOfCode returns to which client a code was issued, whether or not it is still good. It burns nothing. An unknown
+// code is ErrNotFound.
+func (s *Store) ClientOfCode(ctx context.Context, hash []byte) (identity.ClientID, error) {
+	id, err := one(ctx, s.read, scanValue[identity.ClientID], `SELECT client FROM codes WHERE hash = ?`, hash)
+	return id, wrap("find the client of a code", err)
+}
+
 // TakeCode burns a code. Only the first call gets fresh=true, and only while nothing that the code rests on was
 // revoked; later ones get the same code, so that its grant can be revoked. Whether it has expired is the caller's to
 // check. An unknown code is ErrNotFound.

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -17,7 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
+	"gatehouse/internal/testkit"
 )
 
 func TestChecklist11_Addresses(t *testing.T) {
@@ -97,56 +96,6 @@ func FuzzFence(f *testing.F) {
 	})
 }
 
-// fakeDNS answers questions for A records with the addresses of a name one after the other, the last one for ever. It
-// is a resolver that speaks real DNS over a pipe.
-func fakeDNS(t *testing.T, answers ...string) *net.Resolver {
-	t.Helper()
-	var asked atomic.Int32
-	return &net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		client, server := net.Pipe()
-		go func() {
-			defer server.Close()
-			answerDNS(server, func() netip.Addr {
-				n := min(int(asked.Add(1)), len(answers))
-				return netip.MustParseAddr(answers[n-1])
-			})
-		}()
-		return client, nil
-	}}
-}
-
-// answerDNS serves the stream form of RFC 7766, which Go's resolver speaks over any conn that is not a packet conn.
-func answerDNS(conn net.Conn, next func() netip.Addr) {
-	head := make([]byte, 2)
-	for {
-		if _, err := io.ReadFull(conn, head); err != nil {
-			return
-		}
-		msg := make([]byte, int(head[0])<<8|int(head[1]))
-		if _, err := io.ReadFull(conn, msg); err != nil {
-			return
-		}
-		var m dnsmessage.Message
-		if m.Unpack(msg) != nil {
-			return
-		}
-		m.Response, m.Additionals = true, nil
-		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-			m.Answers = []dnsmessage.Resource{{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 0},
-				Body:   &dnsmessage.AResource{A: next().As4()},
-			}}
-		}
-		out, err := m.Pack()
-		if err != nil {
-			return
-		}
-		if _, err := conn.Write(append([]byte{byte(len(out) >> 8), byte(len(out))}, out...)); err != nil {
-			return
-		}
-	}
-}
-
 func TestChecklist11_NamesThatLeadInside(t *testing.T) {
 	t.Parallel()
 	var reached atomic.Int32
@@ -165,7 +114,7 @@ func TestChecklist11_NamesThatLeadInside(t *testing.T) {
 		"http literal":   "http://127.0.0.1:" + port,
 		"other protocol": "ftp://example.com:" + port,
 	} {
-		c := NewClient(FencePublic, ClientOptions{RootCAs: pool, Resolver: fakeDNS(t, "127.0.0.1")})
+		c := NewClient(FencePublic, ClientOptions{RootCAs: pool, Resolver: testkit.Resolver(t, "127.0.0.1")})
 		if _, err := c.Get(url); !errors.Is(err, ErrFenced) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -173,7 +122,7 @@ func TestChecklist11_NamesThatLeadInside(t *testing.T) {
 	if reached.Load() != 0 {
 		t.Error("a request arrived inside")
 	}
-	c := NewClient(FenceAdmin, ClientOptions{RootCAs: pool, Resolver: fakeDNS(t, "127.0.0.1")})
+	c := NewClient(FenceAdmin, ClientOptions{RootCAs: pool, Resolver: testkit.Resolver(t, "127.0.0.1")})
 	resp, err := c.Get("https://example.com:" + port)
 	if err != nil {
 		t.Fatalf("the administrator's own name: %v", err)
@@ -185,7 +134,7 @@ func TestChecklist11_NamesThatLeadInside(t *testing.T) {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
-	c = NewClient(FenceAdmin, ClientOptions{Resolver: fakeDNS(t, "169.254.169.254")})
+	c = NewClient(FenceAdmin, ClientOptions{Resolver: testkit.Resolver(t, "169.254.169.254")})
 	if _, err := c.Get("http://metadata.example/"); !errors.Is(err, ErrFenced) {
 		t.Errorf("a name for the metadata address: %v", err)
 	}
@@ -194,7 +143,7 @@ func TestChecklist11_NamesThatLeadInside(t *testing.T) {
 func TestChecklist11_Rebinding(t *testing.T) {
 	t.Parallel()
 	// The name is public when somebody looks, and inside when the client dials: the check looks at what is dialled.
-	resolver := fakeDNS(t, "8.8.8.8", "127.0.0.1")
+	resolver := testkit.Resolver(t, "8.8.8.8", "127.0.0.1")
 	first, err := resolver.LookupNetIP(t.Context(), "ip4", "rebind.example")
 	if err != nil || FencePublic.check(first[0]) != nil {
 		t.Fatalf("first look: %v %v", first, err)
