@@ -26,9 +26,12 @@ const (
 	KindReuse        Kind = "reuse"        // a code or refresh token came twice: its grant is ended
 	KindRevoke       Kind = "revoke"       // a grant, person or client was cut off
 
-	KindSignIn         Kind = "signin"
-	KindSignInFailed   Kind = "signin_failed"
-	KindSignOut        Kind = "signout"
+	KindSignIn          Kind = "signin"
+	KindSignInFailed    Kind = "signin_failed"
+	KindSignOut         Kind = "signout"
+	KindPersonEnded     Kind = "person_ended"     // an identity provider no longer vouches for somebody, who is out
+	KindProviderTrouble Kind = "provider_trouble" // an identity provider does not accept Gatehouse itself
+
 	KindPasskeyAdded   Kind = "passkey_added"
 	KindPasskeyRemoved Kind = "passkey_removed"
 

@@ -113,6 +113,9 @@ func (s *Server) person(ctx context.Context, key identity.PersonKey) (identity.P
 	switch {
 	case errors.Is(err, identity.ErrGone):
 		e := refuse(codeInvalidGrant, "the person may no longer have access")
+		if gone, ok := errors.AsType[*identity.Gone](err); ok {
+			e.Message = gone.Error()
+		}
 		e.Cause = err
 		return identity.Person{}, e
 	case err != nil:

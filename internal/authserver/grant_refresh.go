@@ -40,16 +40,29 @@ func (s *Server) redeemRefreshToken(req *redemption) (*issue, error) {
 	}
 	person, err := s.person(ctx, grant.Person)
 	if err != nil {
-		if errors.Is(err, identity.ErrGone) {
-			err = errors.Join(err, s.Store.RevokeGrant(ctx, grant.ID, "the person is gone"))
-		}
-		return nil, err
+		return nil, s.endIfGone(req, &grant, err)
 	}
 	refresh, err := s.rotate(req, old)
 	if err != nil {
 		return nil, err
 	}
 	return &issue{grant: grant, person: person, scopes: scopes, refresh: refresh}, nil
+}
+
+// endIfGone ends a grant whose person may no longer have access, on record.
+func (s *Server) endIfGone(req *redemption, grant *store.Grant, err error) error {
+	if !errors.Is(err, identity.ErrGone) {
+		return err
+	}
+	reason := "the person is gone"
+	if gone, ok := errors.AsType[*identity.Gone](err); ok {
+		reason = gone.Reason
+	}
+	if failed := s.Store.RevokeGrant(req.r.Context(), grant.ID, reason); failed != nil {
+		return errors.Join(err, failed)
+	}
+	event := audit.Event{Kind: audit.KindRevoke, Person: grant.Person, Client: grant.Client, Grant: grant.ID, Endpoint: grant.Resource, Reason: reason}
+	return errors.Join(err, s.record(req.r, event))
 }
 
 // checkRefresh holds the request against the grant: the same endpoint, no more scopes (RFC 6749 §6, RFC 8707 §2.2).

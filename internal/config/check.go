@@ -62,6 +62,7 @@ func (k *checker) bounds() {
 	k.notAbove("limits.session_idle", l.SessionIdle, "session_lifetime", l.SessionLifetime)
 	k.atLeast("sign_in.session.idle", s.Idle, time.Minute)
 	k.notAbove("sign_in.session.idle", s.Idle, "absolute", s.Absolute)
+	k.atLeast("sign_in.idp_recheck", k.cfg.SignIn.Recheck, time.Second)
 	k.notAbove("sign_in.idp_recheck", k.cfg.SignIn.Recheck, "one hour", time.Hour)
 	k.notAbove("max_stale", k.cfg.MaxStale, "one day", 24*time.Hour)
 	k.lifetimes("tokens", k.cfg.Tokens)

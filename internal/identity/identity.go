@@ -92,6 +92,14 @@ type Principal struct {
 // ErrGone means that a person may no longer sign in or keep access: unknown, disabled or removed.
 var ErrGone = errors.New("the person is unknown or disabled")
 
+// Gone is ErrGone with the reason, in a fixed phrase that everybody may read.
+type Gone struct{ Reason string }
+
+func (g *Gone) Error() string { return "the person may no longer have access: " + g.Reason }
+
+// Is makes every Gone an ErrGone.
+func (g *Gone) Is(target error) bool { return target == ErrGone }
+
 // SignInStart is what a sign-in page needs to know about why it is shown.
 type SignInStart struct {
 	ReturnTo       string // local path and query to come back to

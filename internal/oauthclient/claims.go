@@ -14,11 +14,8 @@ func (p *Provider) person(idToken, claims identity.Claims) (identity.Person, boo
 	if err != nil {
 		return identity.Person{}, false, err
 	}
-	if r := p.o.Require; r != nil {
-		if m := r.Mismatch(claims); m != nil {
-			e := p.fail(Denied, ReasonPersonRefused, "the person does not meet what is required: "+m.Expected, nil)
-			return identity.Person{}, false, e
-		}
+	if err := p.admit(claims); err != nil {
+		return identity.Person{}, false, err
 	}
 	groups, known := p.groups(claims)
 	if !known {
@@ -29,6 +26,17 @@ func (p *Provider) person(idToken, claims identity.Claims) (identity.Person, boo
 		Key: key, Username: text(claims, "preferred_username", "cognito:username", "upn"), Name: text(claims, "name"),
 		Email: email, EmailVerified: email != "", Groups: groups, Claims: personal(claims),
 	}, !known, nil
+}
+
+// admit refuses people outside what the administrator requires.
+func (p *Provider) admit(claims identity.Claims) error {
+	if p.o.Require == nil {
+		return nil
+	}
+	if m := p.o.Require.Mismatch(claims); m != nil {
+		return p.fail(Denied, ReasonPersonRefused, "the person does not meet what is required: "+m.Expected, nil)
+	}
+	return nil
 }
 
 // key names the person for good. Entra's tid needs no place of its own in it: the issuer, which was checked, holds it.
@@ -66,12 +74,13 @@ func text(c identity.Claims, names ...string) string {
 	return ""
 }
 
-// personal leaves out what belongs to the protocol, but for the names of claims that the IdP moved elsewhere: a rule on
-// one of those must not take it for absent. What an IdP calls idp is not our claim of that name.
+// personal leaves out what belongs to the protocol, but for what rules may be about: how the person signed in, and the
+// names of claims that the IdP moved elsewhere, which a rule must not take for absent. What an IdP calls idp is not our
+// claim of that name.
 func personal(c identity.Claims) identity.Claims {
 	out := identity.Claims{}
 	for name, value := range c {
-		if !identity.ProtocolClaim(name) || name == "_claim_names" || name == identity.ProviderClaim {
+		if !identity.ProtocolClaim(name) || name == "_claim_names" || name == identity.ProviderClaim || slices.Contains(signInClaims(), name) {
 			out[name] = value
 		}
 	}

@@ -19,6 +19,7 @@ import (
 type expectation struct {
 	nonce  string // empty on a refresh, where an ID token need not repeat it (OpenID Connect Core §12.2)
 	maxAge *int64
+	known  identity.Claims // on a refresh: what the IdP said before
 }
 
 // verifyIDToken checks an ID token in full (OpenID Connect Core §3.1.3.7).

@@ -174,7 +174,7 @@ func TestClientAuthentication(t *testing.T) {
 				s.idp.SetDocument(map[string]any{"token_endpoint_auth_methods_supported": tc.offered})
 			}
 			r := s.mustSignIn()
-			if _, outcome, err := s.Refresh(context.Background(), r.RefreshToken, r.Person.Key); outcome != oauthclient.OutcomeRenewed {
+			if _, outcome, err := s.Refresh(context.Background(), r.RefreshToken, oauthclient.RefreshOptions{Person: r.Person.Key}); outcome != oauthclient.OutcomeRenewed {
 				t.Errorf("refresh: %s, %v", outcome, err)
 			}
 			if err := s.Revoke(context.Background(), r.RefreshToken); err != nil {
@@ -307,7 +307,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 		secrets = append(secrets, pending.Verifier, pending.Nonce, pending.State, back.Get("code"))
 		_, err := s.Finish(context.Background(), pending, back)
 		note(err)
-		_, _, err = s.Refresh(context.Background(), r.RefreshToken, r.Person.Key)
+		_, _, err = s.Refresh(context.Background(), r.RefreshToken, oauthclient.RefreshOptions{Person: r.Person.Key})
 		note(err)
 		note(s.Revoke(context.Background(), r.RefreshToken))
 		_, err = s.VerifyLogoutToken(context.Background(), r.IDToken.Reveal())

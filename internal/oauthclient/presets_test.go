@@ -52,12 +52,12 @@ func TestPresets(t *testing.T) {
 			if q := s.idp.Requests("authorize")[0].Params; q.Has("resource") {
 				t.Errorf("resource is sent: %v", q)
 			}
-			again, outcome, err := s.Refresh(context.Background(), r.RefreshToken, p.Key)
+			again, outcome, err := s.Refresh(context.Background(), r.RefreshToken, oauthclient.RefreshOptions{Person: p.Key})
 			if outcome != oauthclient.OutcomeRenewed || !reflect.DeepEqual(again.Person.Groups, want.groups) {
 				t.Fatalf("refresh: %s, %v", outcome, err)
 			}
 			s.idp.Configure(func(c *testkit.UpstreamConfig) { c.Disabled = true })
-			if _, outcome, err := s.Refresh(context.Background(), again.RefreshToken, p.Key); outcome != oauthclient.OutcomeEnded {
+			if _, outcome, err := s.Refresh(context.Background(), again.RefreshToken, oauthclient.RefreshOptions{Person: p.Key}); outcome != oauthclient.OutcomeEnded {
 				t.Errorf("refresh of a removed person: %s, %v", outcome, err)
 			}
 			if err := s.Preset().CheckDiscoveryURL(s.Preset().DiscoveryExample); err != nil {
@@ -101,7 +101,7 @@ func TestEntraTenants(t *testing.T) {
 	if r.Issuer != identity.Issuer(s.idp.Issuer()) || r.Person.Key.Issuer != r.Issuer || !s.Issues(r.Issuer) || s.Issues(identity.Issuer(s.idp.URL()+"/{tenantid}/v2.0")) {
 		t.Errorf("%+v", r.Person.Key)
 	}
-	if _, outcome, err := s.Refresh(context.Background(), r.RefreshToken, r.Person.Key); outcome != oauthclient.OutcomeRenewed {
+	if _, outcome, err := s.Refresh(context.Background(), r.RefreshToken, oauthclient.RefreshOptions{Person: r.Person.Key}); outcome != oauthclient.OutcomeRenewed {
 		t.Errorf("%s, %v", outcome, err)
 	}
 	s.idp.Configure(func(c *testkit.UpstreamConfig) { c.Iss = s.idp.URL() + "/third/v2.0" })

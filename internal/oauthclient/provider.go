@@ -75,6 +75,9 @@ func (p *Provider) Scopes() identity.Scopes { return slices.Clone(p.scopes) }
 // AsksForRefresh reports whether the requests are such that this IdP gives a refresh token.
 func (p *Provider) AsksForRefresh() bool { return p.preset.asksForRefresh(p.scopes) }
 
+// Requires reports whether a rule decides who may sign in.
+func (p *Provider) Requires() bool { return p.o.Require != nil }
+
 // troubleFor is how long an IdP counts as unreachable after an exchange that it did not answer.
 const troubleFor = 5 * time.Minute
 

@@ -21,7 +21,7 @@ func TestRefreshRotates(t *testing.T) {
 	s.idp.Configure(func(c *testkit.UpstreamConfig) { c.Person = map[string]any{"groups": []string{"ops"}} })
 	for range 3 {
 		s.clock.add(time.Hour)
-		r, outcome, err := s.Refresh(context.Background(), token, first.Person.Key)
+		r, outcome, err := s.Refresh(context.Background(), token, oauthclient.RefreshOptions{Person: first.Person.Key})
 		if err != nil || outcome != oauthclient.OutcomeRenewed || r.Person.Key != first.Person.Key || r.Person.Groups != nil ||
 			r.RefreshToken.Reveal() == token.Reveal() || !r.AccessTokenExpiry.Equal(s.clock.now().Add(time.Hour)) {
 			t.Fatalf("%s, %v, %+v", outcome, err, r)
@@ -29,7 +29,7 @@ func TestRefreshRotates(t *testing.T) {
 		token = r.RefreshToken
 	}
 	for _, dead := range []secret.Text{first.RefreshToken, token} {
-		r, outcome, err := s.Refresh(context.Background(), dead, first.Person.Key)
+		r, outcome, err := s.Refresh(context.Background(), dead, oauthclient.RefreshOptions{Person: first.Person.Key})
 		wantReason(t, err, oauthclient.Rejected, oauthclient.ReasonGrantRefused)
 		if outcome != oauthclient.OutcomeEnded || r != nil {
 			t.Errorf("%s, %+v", outcome, r)
@@ -82,7 +82,7 @@ func TestRefreshOutcomes(t *testing.T) {
 			s := newSite(t, "", func(o *oauthclient.Options) { o.Require = rule })
 			first := s.mustSignIn()
 			s.idp.Configure(tc.change)
-			r, outcome, err := s.Refresh(context.Background(), first.RefreshToken, first.Person.Key)
+			r, outcome, err := s.Refresh(context.Background(), first.RefreshToken, oauthclient.RefreshOptions{Person: first.Person.Key})
 			if outcome != tc.outcome || (err == nil) != (outcome == oauthclient.OutcomeRenewed) {
 				t.Errorf("%s, %v", outcome, err)
 			}
@@ -107,13 +107,13 @@ func TestRefreshWithoutKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.idp.SetKeySet([]byte(`oops`))
-	r, outcome, err := s.Refresh(context.Background(), first.RefreshToken, first.Person.Key)
+	r, outcome, err := s.Refresh(context.Background(), first.RefreshToken, oauthclient.RefreshOptions{Person: first.Person.Key})
 	if outcome != oauthclient.OutcomeUnknown || err == nil || r == nil || r.RefreshToken.IsZero() {
 		t.Fatalf("%s, %v, %+v", outcome, err, r)
 	}
 	s.idp.SetKeySet(nil)
 	s.clock.add(time.Minute)
-	if _, outcome, err = s.Refresh(context.Background(), r.RefreshToken, first.Person.Key); outcome != oauthclient.OutcomeRenewed {
+	if _, outcome, err = s.Refresh(context.Background(), r.RefreshToken, oauthclient.RefreshOptions{Person: first.Person.Key}); outcome != oauthclient.OutcomeRenewed {
 		t.Errorf("%s, %v", outcome, err)
 	}
 }
@@ -123,7 +123,7 @@ func TestRefreshWithoutIDToken(t *testing.T) {
 	s := newSite(t, "", nil)
 	first := s.mustSignIn()
 	s.idp.Configure(func(c *testkit.UpstreamConfig) { c.NoIDToken, c.NoRotation = true, true })
-	r, outcome, err := s.Refresh(context.Background(), first.RefreshToken, first.Person.Key)
+	r, outcome, err := s.Refresh(context.Background(), first.RefreshToken, oauthclient.RefreshOptions{Person: first.Person.Key})
 	if outcome != oauthclient.OutcomeRenewed || err != nil || r.Person.Key != first.Person.Key || r.IDTokenClaims != nil || !r.RefreshToken.IsZero() {
 		t.Errorf("%s, %v, %+v", outcome, err, r)
 	}
@@ -141,7 +141,7 @@ func TestRefreshGivesUp(t *testing.T) {
 			<-r.Context().Done()
 		}
 	})
-	if _, outcome, err := s.Refresh(ctx, first.RefreshToken, first.Person.Key); outcome != oauthclient.OutcomeUnknown || err == nil {
+	if _, outcome, err := s.Refresh(ctx, first.RefreshToken, oauthclient.RefreshOptions{Person: first.Person.Key}); outcome != oauthclient.OutcomeUnknown || err == nil {
 		t.Errorf("%s, %v", outcome, err)
 	}
 }
@@ -153,7 +153,7 @@ func TestRevoke(t *testing.T) {
 	if err := s.Revoke(context.Background(), r.RefreshToken); err != nil {
 		t.Fatal(err)
 	}
-	if _, outcome, _ := s.Refresh(context.Background(), r.RefreshToken, r.Person.Key); outcome != oauthclient.OutcomeEnded {
+	if _, outcome, _ := s.Refresh(context.Background(), r.RefreshToken, oauthclient.RefreshOptions{Person: r.Person.Key}); outcome != oauthclient.OutcomeEnded {
 		t.Errorf("%s after revocation", outcome)
 	}
 	s.idp.Configure(func(c *testkit.UpstreamConfig) { c.ClientSecret = "changed" })

@@ -23,6 +23,12 @@ func (p *Provider) result(ctx context.Context, m Metadata, t tokens, want expect
 			return nil, err
 		}
 	}
+	for _, name := range signInClaims() {
+		if v, known := want.known[name]; known && merged[name] == nil {
+			merged = maps.Clone(merged)
+			merged[name] = v
+		}
+	}
 	person, groupsUnknown, err := p.person(claims, merged)
 	if err != nil {
 		return nil, err
@@ -38,6 +44,10 @@ func (p *Provider) result(ctx context.Context, m Metadata, t tokens, want expect
 	r.Methods, _ = claims.Strings("amr")
 	return r, nil
 }
+
+// signInClaims are the protocol's claims about how a person signed in, on which an administrator may have a rule. An ID
+// token of a refresh need not repeat them (OpenID Connect Core §12.2).
+func signInClaims() []string { return []string{"acr", "amr"} }
 
 func (p *Provider) wantsUserinfo() bool { return p.o.UserInfo || p.preset.UserInfo }
 

@@ -49,6 +49,11 @@ func (s *Service) SignOutEverywhere(w http.ResponseWriter, r *http.Request, sign
 		return fmt.Errorf("sign out everywhere: %w", err)
 	}
 	s.record(r, audit.Event{Kind: audit.KindRevoke, Person: key, Reason: "signed out everywhere"})
+	if signedIn.Person.Provider != "" {
+		if err := s.forget(r.Context(), key.Subject); err != nil {
+			return fmt.Errorf("sign out everywhere: %w", err)
+		}
+	}
 	return s.End(w, r)
 }
 

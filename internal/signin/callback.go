@@ -72,6 +72,11 @@ func (s *Service) arrive(w http.ResponseWriter, r *http.Request, p *Provider, fl
 	if person.ID, err = s.Store.FederatedID(r.Context(), person.FederatedKey); err != nil {
 		return unavailable(err)
 	}
+	if !result.RefreshToken.IsZero() {
+		person.Sealed = s.refresh.Seal([]byte(result.RefreshToken.Reveal()), []byte(person.ID))
+	} else if p.AsksForRefresh() {
+		s.Log.WarnContext(r.Context(), "identity provider gave no refresh token: clients have to sign in again", "provider", p.Name(), "after", VouchLife)
+	}
 	if err := s.endStored(r); err != nil {
 		return unavailable(err)
 	}

@@ -24,12 +24,15 @@ const (
 func profileOf(p *Provider, r *oauthclient.Result) (store.FederatedPerson, error) {
 	out := store.FederatedPerson{
 		TokenSubject: r.Subject, Username: r.Person.Username, Name: r.Person.Name, Email: r.Person.Email,
-		Groups: r.Person.Groups, GroupsUnknown: r.GroupsUnknown, Claims: r.Person.Claims,
+		Groups: r.Person.Groups, GroupsUnknown: r.GroupsUnknown, Claims: p.carried(r.Person.Claims),
+	}
+	if p.Requires() {
+		out.Known = r.Person.Claims
 	}
 	if len(out.Groups) > maxGroups || len(strings.Join(out.Groups, "")) > maxGroupBytes {
 		out.Groups, out.GroupsUnknown = nil, true
 	}
-	encoded, err := json.Marshal(out.Claims)
+	encoded, err := json.Marshal([]any{out.Claims, out.Known})
 	if err != nil {
 		return out, fmt.Errorf("claims of a person at %s: %w", p.Name(), err)
 	}
@@ -66,20 +69,4 @@ func (s *Service) whoseFederated(ctx context.Context, b store.BrowserSession, ou
 		out.AccessFor = VouchLife
 	}
 	return nil
-}
-
-// vouchedFor returns the person while the provider's word holds.
-func (s *Service) vouchedFor(_ context.Context, f store.FederatedPerson) (identity.Person, error) {
-	p := s.settings.Load().provider(f.Provider)
-	switch {
-	case p == nil:
-		return identity.Person{}, fmt.Errorf("%w: the identity provider %s is no longer configured", identity.ErrGone, f.Provider)
-	case !p.Issues(f.Issuer):
-		return identity.Person{}, fmt.Errorf("%w: the identity provider %s is another one now", identity.ErrGone, f.Provider)
-	case f.EndedReason != "":
-		return identity.Person{}, fmt.Errorf("%w: %s", identity.ErrGone, f.EndedReason)
-	case s.Now().Sub(f.VouchedAt) >= VouchLife:
-		return identity.Person{}, fmt.Errorf("%w: signed in at %s longer than %s ago", identity.ErrGone, f.Provider, VouchLife)
-	}
-	return s.personOfFederated(p, f), nil
 }

@@ -87,6 +87,8 @@ type Service struct {
 	leaving  *web.RateLimiter   // of browsers that go to an identity provider, by address
 	pending  *seal.Box          // sign-ins that are under way at an identity provider
 	idTokens *seal.Box          // ID tokens of browser sessions
+	refresh  *seal.Box          // refresh tokens of identity providers
+	checks   checks
 
 	settings atomic.Pointer[Settings]
 }
@@ -109,6 +111,8 @@ func New(o Options) (*Service, error) {
 		leaving:  web.NewRateLimiter(web.RateOptions{Every: 2 * time.Second, Burst: 30, Now: o.Now}),
 		pending:  o.Keys.Box("sign-in at an identity provider"),
 		idTokens: o.Keys.Box("ID token of a browser session"),
+		refresh:  o.Keys.Box("refresh token of an identity provider"),
+		checks:   newChecks(o.Now),
 	}
 	if err := s.Swap(o.Settings); err != nil {
 		return nil, err

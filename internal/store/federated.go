@@ -26,7 +26,8 @@ type FederatedPerson struct {
 	Email         string // verified
 	Groups        []string
 	GroupsUnknown bool
-	Claims        map[string]any
+	Claims        map[string]any // that tokens carry
+	Known         map[string]any // what the provider said, for the rule about who may sign in; nil without one
 
 	Sealed      []byte // the provider's refresh token, sealed by the caller; nil for none
 	SignedInAt  time.Time
@@ -37,11 +38,11 @@ type FederatedPerson struct {
 	EndedReason string // why the person may not come in; empty while they may
 }
 
-const federatedColumns = `id, provider, issuer, subject, token_subject, username, name, email, groups_json, groups_unknown, claims_json, sealed, signed_in_at, vouched_at, lease, lease_until, interrupted, ended_reason`
+const federatedColumns = `id, provider, issuer, subject, token_subject, username, name, email, groups_json, groups_unknown, claims_json, known_json, sealed, signed_in_at, vouched_at, lease, lease_until, interrupted, ended_reason`
 
 func scanFederated(r row) (p FederatedPerson, err error) {
 	err = r.Scan(&p.ID, &p.Provider, &p.Issuer, &p.Subject, &p.TokenSubject, &p.Username, &p.Name, &p.Email, fromJSON{&p.Groups},
-		&p.GroupsUnknown, fromJSON{&p.Claims}, &p.Sealed, atTime{&p.SignedInAt}, atTime{&p.VouchedAt}, &p.Lease, atTime{&p.LeaseUntil},
+		&p.GroupsUnknown, fromJSON{&p.Claims}, fromJSON{&p.Known}, &p.Sealed, atTime{&p.SignedInAt}, atTime{&p.VouchedAt}, &p.Lease, atTime{&p.LeaseUntil},
 		&p.Interrupted, &p.EndedReason)
 	return p, err
 }
@@ -58,7 +59,7 @@ func (s *Store) FederatedID(ctx context.Context, key FederatedKey) (string, erro
 	id := ""
 	err := s.change(ctx, func(tx conn) (err error) {
 		if _, err = tx.exec(ctx, `INSERT INTO federated_people (`+federatedColumns+`, created_at)
-			VALUES (?, ?, ?, ?, '', '', '', '', 'null', FALSE, 'null', NULL, 0, 0, '', 0, FALSE, ?, ?) ON CONFLICT DO NOTHING`,
+			VALUES (?, ?, ?, ?, '', '', '', '', 'null', FALSE, 'null', 'null', NULL, 0, 0, '', 0, FALSE, ?, ?) ON CONFLICT DO NOTHING`,
 			rand.Text(), key.Provider, key.Issuer, key.Subject, notYet, micros(s.now())); err != nil {
 			return err
 		}
@@ -114,8 +115,8 @@ func notEndedSince(ctx context.Context, tx conn, p FederatedPerson, b BrowserSes
 	return err
 }
 
-// saveProfile replaces what is known of a person. It returns the revocation that ends older access tokens, if what
-// they say is no longer so. It counts from the second in which the provider was asked, since times in tokens are whole
+// saveProfile replaces what is known of a person. It returns the revocation that ends older access tokens, if groups or
+// claims that they carry are no longer so. It counts from the second in which the provider was asked, since times in tokens are whole
 // seconds, and the token that rests on the answer must live.
 func (s *Store) saveProfile(ctx context.Context, tx conn, p FederatedPerson, asked time.Time) ([]Revocation, error) {
 	old, err := one(ctx, tx, scanFederated, `SELECT `+federatedColumns+` FROM federated_people WHERE id = ? FOR UPDATE`, p.ID)
@@ -130,8 +131,12 @@ func (s *Store) saveProfile(ctx context.Context, tx conn, p FederatedPerson, ask
 	if err != nil {
 		return nil, err
 	}
-	if err := tx.execOne(ctx, `UPDATE federated_people SET username = ?, name = ?, email = ?, groups_json = ?, groups_unknown = ?, claims_json = ?
-		WHERE id = ?`, p.Username, p.Name, p.Email, groups, p.GroupsUnknown, claims, p.ID); err != nil {
+	known, err := toJSON(p.Known)
+	if err != nil {
+		return nil, err
+	}
+	if err := tx.execOne(ctx, `UPDATE federated_people SET username = ?, name = ?, email = ?, groups_json = ?, groups_unknown = ?, claims_json = ?,
+		known_json = ? WHERE id = ?`, p.Username, p.Name, p.Email, groups, p.GroupsUnknown, claims, known, p.ID); err != nil {
 		return nil, err
 	}
 	if old.EndedReason == notYet || groups == oldGroups && claims == oldClaims && p.GroupsUnknown == old.GroupsUnknown {

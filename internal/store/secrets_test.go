@@ -43,7 +43,8 @@ func useSecrets(t *testing.T, f *fixture) map[string]string {
 	ctx := t.Context()
 	secrets := map[string]string{
 		"cookie": rand.Text(), "code": rand.Text(), "refresh token": rand.Text(), "successor": rand.Text(),
-		"signing key": rand.Text(), "one-time id": rand.Text(),
+		"signing key": rand.Text(), "one-time id": rand.Text(), "provider's refresh token": rand.Text(), "provider's ID token": rand.Text(),
+		"cookie of a pending sign-in": rand.Text(), "state of a pending sign-in": rand.Text(),
 	}
 	f.user(t, "u")
 	must(t, f.CreateBrowserSession(ctx, store.BrowserSession{TokenHash: hash(secrets["cookie"]), ID: "s", UserID: "u", Expires: f.clock.Now().Add(time.Hour)}))
@@ -60,6 +61,13 @@ func useSecrets(t *testing.T, f *fixture) map[string]string {
 	}
 	key := keyring(t, 1).Box("signing keys").Seal([]byte(secrets["signing key"]), []byte("kid"))
 	must(t, f.AddSigningKey(ctx, store.SigningKey{KID: "kid", Sealed: key}))
+	box := keyring(t, 1).Box("of an identity provider")
+	f.comeIn(t, carol, secrets["cookie"]+"2", func(p *store.FederatedPerson, b *store.BrowserSession) {
+		p.Sealed = box.Seal([]byte(secrets["provider's refresh token"]), []byte(p.ID))
+		b.Sealed = box.Seal([]byte(secrets["provider's ID token"]), []byte(b.ID))
+		b.ID, b.IDPSession = "s2", "sid"
+	})
+	must(t, f.SavePendingSignIn(ctx, hash(secrets["cookie of a pending sign-in"]), box.Seal([]byte(secrets["state of a pending sign-in"]), nil), f.clock.Now().Add(time.Minute)))
 	get(f.UseOnce(ctx, "jti", secrets["one-time id"], f.clock.Now()))(t)
 
 	replay := get(f.RotateRefresh(ctx, store.Rotation{OldHash: hash(secrets["refresh token"]), NewHash: hash("x"), Client: identity.ClientID("client"), Grace: time.Minute}))(t)

@@ -131,6 +131,7 @@ func (s *Store) PurgeExpired(ctx context.Context) error {
 		{`DELETE FROM device_requests WHERE expires < ?`, now.Add(-time.Hour)}, // until then a device is told that it came too late
 		{`DELETE FROM browser_sessions WHERE expires < ?`, now},
 		{`DELETE FROM pending_sign_ins WHERE expires < ?`, now},
+		{`UPDATE federated_people SET sealed = NULL, known_json = 'null' WHERE sealed IS NOT NULL AND lease = '' AND vouched_at < ?`, now.Add(-revocationLife)},
 		{`UPDATE refresh_tokens SET sealed_successor = NULL WHERE sealed_successor IS NOT NULL AND rotated_at < ?`, now.Add(-day)},
 		{`DELETE FROM grants WHERE expires > 0 AND expires < ?`, now},
 		{`DELETE FROM revocations WHERE expires > 0 AND expires < ?`, now},

@@ -11,7 +11,8 @@ CREATE TABLE federated_people (
   email          TEXT NOT NULL,    -- only when the provider has verified it
   groups_json    TEXT NOT NULL,
   groups_unknown BOOLEAN NOT NULL,
-  claims_json    TEXT NOT NULL,
+  claims_json    TEXT NOT NULL,    -- those that tokens carry
+  known_json     TEXT NOT NULL,    -- whatever else the provider says, while a rule about it decides who may sign in
   sealed         BLOB,             -- the provider's refresh token
   created_at     BIGINT NOT NULL,
   signed_in_at   BIGINT NOT NULL,
