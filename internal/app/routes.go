@@ -57,6 +57,9 @@ func (a *App) newRoutes(s *site) http.Handler {
 	for _, r := range a.authsrv.APIRoutes() {
 		mux.Handle(r.Pattern, r.Handler)
 	}
+	for _, r := range a.signin.APIRoutes() {
+		mux.Handle(r.Pattern, r.Handler)
+	}
 	metadata := authn.MetadataHandler(func() []*authn.Endpoint { return s.endpoints })
 	mux.Handle(protectedResource, metadata)
 	mux.Handle(protectedResource+"/", metadata)

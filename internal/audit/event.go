@@ -30,6 +30,7 @@ const (
 	KindSignInFailed    Kind = "signin_failed"
 	KindSignOut         Kind = "signout"
 	KindPersonEnded     Kind = "person_ended"     // an identity provider no longer vouches for somebody, who is out
+	KindProviderLogout  Kind = "provider_logout"  // somebody signed out at an identity provider, and so here
 	KindProviderTrouble Kind = "provider_trouble" // an identity provider does not accept Gatehouse itself
 
 	KindPasskeyAdded   Kind = "passkey_added"

@@ -170,7 +170,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, t *transaction, 
 			return nil
 		})
 	case "switch":
-		if err := s.SignIn.End(w, r); err != nil {
+		if _, err := s.SignIn.End(w, r); err != nil {
 			return unavailable(err)
 		}
 		start := s.signInStart(t, client, form.Get("tx"), false)

@@ -176,7 +176,7 @@ func (s *Server) decideDevice(w http.ResponseWriter, r *http.Request, who *ident
 			Message: "this form belongs to another sign-in; open the page again and type in the code that your device shows"}
 	}
 	if form.Get("decision") == "switch" {
-		if err := s.SignIn.End(w, r); err != nil {
+		if _, err := s.SignIn.End(w, r); err != nil {
 			return unavailable(err)
 		}
 		s.SignIn.Start(w, r, identity.SignInStart{ReturnTo: deviceURL(userCode), OtherAccount: true})

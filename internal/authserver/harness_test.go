@@ -54,6 +54,8 @@ type fakeSignIn struct {
 	persons  map[identity.PersonKey]identity.Person
 	down     error
 	starts   []identity.SignInStart
+
+	elsewhere string // what End returns
 }
 
 func (f *fakeSignIn) Current(r *http.Request) (*identity.SignedIn, bool) {
@@ -88,13 +90,13 @@ func (f *fakeSignIn) Person(_ context.Context, key identity.PersonKey) (identity
 	return person, nil
 }
 
-func (f *fakeSignIn) End(_ http.ResponseWriter, r *http.Request) error {
+func (f *fakeSignIn) End(_ http.ResponseWriter, r *http.Request) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if cookie, err := r.Cookie("session"); err == nil {
 		delete(f.sessions, cookie.Value)
 	}
-	return nil
+	return f.elsewhere, nil
 }
 
 func (f *fakeSignIn) change(change func(*fakeSignIn)) {

@@ -40,8 +40,8 @@ type SignIn interface {
 	Start(w http.ResponseWriter, r *http.Request, o identity.SignInStart)
 	// Person returns the current record, or identity.ErrGone when the person may no longer have access.
 	Person(ctx context.Context, key identity.PersonKey) (identity.Person, error)
-	// End signs this browser out.
-	End(w http.ResponseWriter, r *http.Request) error
+	// End signs this browser out. It returns where the person can sign out at their identity provider too, or nothing.
+	End(w http.ResponseWriter, r *http.Request) (elsewhere string, err error)
 }
 
 // Audit takes the security events of checklist item 64. When it cannot keep one, nothing is issued.

@@ -12,8 +12,9 @@ import (
 
 // signOutPage is the data of templates/signout.html.
 type signOutPage struct {
-	Person string
-	Token  string
+	Person   string
+	Provider string // the identity provider at which the person signed in
+	Token    string
 
 	ClientID, RedirectURI, State string // as they came, for where to go afterwards
 }
@@ -38,23 +39,30 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 	who, ok := s.SignIn.Current(r)
 	switch {
 	case !ok:
-		return s.signedOut(w, r, hint, params)
+		return s.signedOut(w, r, hint, params, page.SignedOut("", ""))
 	case r.Method == http.MethodPost:
 		if err := s.checkSignOutForm(r, who, params); err != nil {
 			return err
 		}
 	case !isSession(hint, who):
 		return page.Render(w, r, http.StatusOK, "signout", signOutPage{
-			Person: who.Person.Username, Token: base64.RawURLEncoding.EncodeToString(s.signOutForms.Sum([]byte(who.SessionID))),
+			Person: who.Person.Username, Provider: who.ProviderLabel, Token: base64.RawURLEncoding.EncodeToString(s.signOutForms.Sum([]byte(who.SessionID))),
 			ClientID: clientOf(hint, params), RedirectURI: params.Get("post_logout_redirect_uri"), State: params.Get("state"),
 		})
 	case r.Method == http.MethodHead:
 		return nil
 	}
-	if err := s.SignIn.End(w, r); err != nil {
+	elsewhere, err := s.SignIn.End(w, r)
+	if err != nil {
 		return unavailable(err)
 	}
-	return s.signedOut(w, r, hint, params)
+	if params.Get("at") == "provider" && elsewhere != "" {
+		w.Header().Set("Location", elsewhere)
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
+	}
+	return s.signedOut(w, r, hint, params, page.SignedOut(who.ProviderLabel, elsewhere))
 }
 
 func (s *Server) checkSignOutForm(r *http.Request, who *identity.SignedIn, form url.Values) error {
@@ -83,13 +91,11 @@ func clientOf(hint identity.Claims, params url.Values) string {
 }
 
 // signedOut goes where the client asked to go, if that is registered, or says that it is done.
-func (s *Server) signedOut(w http.ResponseWriter, r *http.Request, hint identity.Claims, params url.Values) error {
+func (s *Server) signedOut(w http.ResponseWriter, r *http.Request, hint identity.Claims, params url.Values, done page.Message) error {
 	target := params.Get("post_logout_redirect_uri")
 	client := s.current.Load().clients[identity.ClientID(clientOf(hint, params))]
 	if target == "" || client == nil || !matchRedirect(client.PostLogoutRedirectURIs, target) {
-		return page.Render(w, r, http.StatusOK, "message", page.Message{
-			Title: "You are signed out", Text: "You can close this window. To sign in again, start from your application.",
-		})
+		return page.Render(w, r, http.StatusOK, "message", done)
 	}
 	if state := params.Get("state"); state != "" {
 		target = withParams(target, url.Values{"state": {state}})

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 
-	"gatehouse/internal/identity"
 	"gatehouse/internal/oauthclient"
 	"gatehouse/internal/secret"
 )
@@ -53,7 +52,7 @@ func providerTrouble(err error, o Provider) trouble {
 // client's secret or key.
 func (r *report) credential(ctx context.Context, provider *oauthclient.Provider) {
 	const check = "client secret"
-	_, _, err := provider.Refresh(ctx, secret.New("gatehouse-doctor-made-this-up"), identity.PersonKey{})
+	_, _, err := provider.Refresh(ctx, secret.New("gatehouse-doctor-made-this-up"), oauthclient.RefreshOptions{})
 	e, ok := errors.AsType[*oauthclient.Error](err)
 	expected := "invalid_grant, which says that it takes the client's credential"
 	fix := func(otherwise string) string { return orElse(otherwise, "", e.Hint) }

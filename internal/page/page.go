@@ -87,6 +87,20 @@ type Message struct {
 	LinkText, LinkPath string
 }
 
+// SignedOut is the message after signing out. Somebody who came from an identity provider is still signed in there: the
+// address is where they can change that, if the provider has one.
+func SignedOut(provider, address string) Message {
+	m := Message{Title: "You are signed out", Text: "You can close this window. To sign in again, start from your application."}
+	if provider == "" {
+		return m
+	}
+	m.Text = "You are signed out of Gatehouse, and still signed in at " + provider + ". On a computer that others use, sign out there as well."
+	if address != "" {
+		m.LinkText, m.LinkPath = "Sign out at "+provider, address
+	}
+	return m
+}
+
 // setHeaders writes what holds for every page (security checklist 27, 28).
 //
 // A page of an authorization flow goes without form-action, because Chromium applies it to the redirects that follow

@@ -23,6 +23,7 @@ const recent = 10 * time.Minute
 // accountPage is the data of the "account" page.
 type accountPage struct {
 	Person   identity.Person
+	Provider string // the identity provider that vouches for the person, who then has neither password nor passkeys here
 	Token    string
 	Done     string // what has just been done
 	Clients  []client
@@ -54,6 +55,7 @@ type passkey struct {
 // The notes that an action leaves for the page it redirects to, by the word in the address.
 var notes = map[string]string{
 	"disconnected": "The client is disconnected. It can no longer act for you.",
+	"all":          "All clients are disconnected. None of them can act for you any longer.",
 	"added":        "The passkey was added. You can sign in with it from now on.",
 	"removed":      "The passkey was removed.",
 	"password":     "Your password was changed. Everything that was signed in with the old one has been signed out.",
@@ -75,15 +77,18 @@ func (p *Portal) render(w http.ResponseWriter, r *http.Request, signedIn *identi
 	if err != nil {
 		return fmt.Errorf("show account: %w", err)
 	}
+	a.Person, a.Provider, a.Token = signedIn.Person, signedIn.ProviderLabel, p.SignIn.FormToken(signedIn)
+	for _, g := range grants {
+		a.Clients = append(a.Clients, clientOf(g))
+	}
+	if a.Provider != "" {
+		return page.Render(w, r, status, "account", a)
+	}
 	passkeys, err := p.SignIn.Passkeys(ctx, signedIn)
 	if err != nil {
 		return fmt.Errorf("show account: %w", err)
 	}
-	a.Person, a.Token = signedIn.Person, p.SignIn.FormToken(signedIn)
 	a.Recent = p.isRecent(signedIn)
-	for _, g := range grants {
-		a.Clients = append(a.Clients, clientOf(g))
-	}
 	for _, k := range passkeys {
 		a.Passkeys = append(a.Passkeys, passkey{base64.RawURLEncoding.EncodeToString(k.CredentialID), k.Name, k.CreatedAt, k.LastUsed})
 	}
@@ -135,6 +140,21 @@ func (p *Portal) disconnect(w http.ResponseWriter, r *http.Request, signedIn *id
 		web.Note(ctx, "audit_error", err.Error()) // what is revoked stays revoked
 	}
 	return done(w, r, "disconnected")
+}
+
+// disconnectAll revokes every grant of the person. They stay signed in.
+func (p *Portal) disconnectAll(w http.ResponseWriter, r *http.Request, signedIn *identity.SignedIn) error {
+	const reason = "all disconnected by the person"
+	ctx := r.Context()
+	if _, err := p.Store.RevokeGrantsOf(ctx, signedIn.Person.Key, reason); err != nil {
+		return fmt.Errorf("disconnect all clients: %w", err)
+	}
+	if err := p.Audit.Record(ctx, audit.Event{
+		Time: p.Now(), Kind: audit.KindRevoke, RequestID: web.RequestID(ctx), Person: signedIn.Person.Key, Reason: reason,
+	}); err != nil {
+		web.Note(ctx, "audit_error", err.Error()) // what is revoked stays revoked
+	}
+	return done(w, r, "all")
 }
 
 // confirm has the person sign in again, after which passkeys can be changed.
@@ -201,17 +221,23 @@ func (p *Portal) passwordRefused(w http.ResponseWriter, r *http.Request, signedI
 	return p.render(w, r, signedIn, status, accountPage{ErrorIn: "password", Error: why})
 }
 
-func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, _ *identity.SignedIn) error {
-	if err := p.SignIn.End(w, r); err != nil {
-		return err
-	}
-	http.Redirect(w, r, "/", http.StatusSeeOther)
-	return nil
+func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, signedIn *identity.SignedIn) error {
+	elsewhere, err := p.SignIn.End(w, r)
+	return p.signedOut(w, r, signedIn, elsewhere, err)
 }
 
 func (p *Portal) signOutEverywhere(w http.ResponseWriter, r *http.Request, signedIn *identity.SignedIn) error {
-	if err := p.SignIn.SignOutEverywhere(w, r, signedIn); err != nil {
+	elsewhere, err := p.SignIn.SignOutEverywhere(w, r, signedIn)
+	return p.signedOut(w, r, signedIn, elsewhere, err)
+}
+
+// signedOut goes to the home page, unless there is something to say about the identity provider.
+func (p *Portal) signedOut(w http.ResponseWriter, r *http.Request, signedIn *identity.SignedIn, elsewhere string, err error) error {
+	switch {
+	case err != nil:
 		return err
+	case signedIn.ProviderLabel != "":
+		return page.Render(w, r, http.StatusOK, "message", page.SignedOut(signedIn.ProviderLabel, elsewhere))
 	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 	return nil

@@ -77,9 +77,10 @@ func (p *Portal) Routes() []web.Route {
 		{Pattern: "GET " + AccountPath, Handler: page.Handler(p.Log, p.showAccount)},
 		{Pattern: "GET " + AccountPath + "/", Handler: http.RedirectHandler(AccountPath, http.StatusSeeOther)}, // the address of a form shown again
 		post("/clients/disconnect", p.disconnect),
-		post("/passkeys/add", p.addPasskey),
-		post("/passkeys/remove", p.removePasskey),
-		post("/password", p.changePassword),
+		post("/clients/disconnect-all", p.disconnectAll),
+		post("/passkeys/add", ownUser(p.addPasskey)),
+		post("/passkeys/remove", ownUser(p.removePasskey)),
+		post("/password", ownUser(p.changePassword)),
 		post("/confirm", p.confirm),
 		post("/signout", p.signOut),
 		post("/signout-everywhere", p.signOutEverywhere),
@@ -88,6 +89,16 @@ func (p *Portal) Routes() []web.Route {
 
 // action is what a form of the account page does.
 type action func(w http.ResponseWriter, r *http.Request, signedIn *identity.SignedIn) error
+
+// ownUser keeps actions about passwords and passkeys to people who have them here.
+func ownUser(do action) action {
+	return func(w http.ResponseWriter, r *http.Request, signedIn *identity.SignedIn) error {
+		if signedIn.Person.Provider != "" {
+			return &page.Failure{Status: http.StatusForbidden, Title: "Nothing was changed", Text: "Your password and passkeys are kept at " + signedIn.ProviderLabel + "."}
+		}
+		return do(w, r, signedIn)
+	}
+}
 
 // submitted runs an action for the person whose form it is.
 func (p *Portal) submitted(do action) func(http.ResponseWriter, *http.Request) error {

@@ -42,19 +42,21 @@ func (s *Service) ChangePassword(w http.ResponseWriter, r *http.Request, signedI
 	return s.begin(w, r, user, []string{"pwd"})
 }
 
-// SignOutEverywhere ends every browser session of the person and disconnects every client.
-func (s *Service) SignOutEverywhere(w http.ResponseWriter, r *http.Request, signedIn *identity.SignedIn) error {
+// SignOutEverywhere ends every browser session of the person and disconnects every client. It returns what End returns.
+func (s *Service) SignOutEverywhere(w http.ResponseWriter, r *http.Request, signedIn *identity.SignedIn) (elsewhere string, err error) {
 	key := signedIn.Person.Key
+	elsewhere = s.signOutElsewhere(r, signedIn)
 	if err := s.Store.RevokePerson(r.Context(), key, "signed out everywhere"); err != nil {
-		return fmt.Errorf("sign out everywhere: %w", err)
+		return "", fmt.Errorf("sign out everywhere: %w", err)
 	}
 	s.record(r, audit.Event{Kind: audit.KindRevoke, Person: key, Reason: "signed out everywhere"})
 	if signedIn.Person.Provider != "" {
 		if err := s.forget(r.Context(), key.Subject); err != nil {
-			return fmt.Errorf("sign out everywhere: %w", err)
+			return "", fmt.Errorf("sign out everywhere: %w", err)
 		}
 	}
-	return s.End(w, r)
+	_, err = s.End(w, r)
+	return elsewhere, err
 }
 
 // Passkeys returns the passkeys of the person who is signed in.

@@ -159,17 +159,21 @@ func (s *Service) user(ctx context.Context, id string) (store.User, error) {
 	return u, nil
 }
 
-// End signs this browser out: the session is gone from the store and the cookie from the browser.
-func (s *Service) End(w http.ResponseWriter, r *http.Request) error {
+// End signs this browser out: the session is gone from the store and the cookie from the browser. It returns where the
+// person can sign out at their identity provider as well, or nothing.
+func (s *Service) End(w http.ResponseWriter, r *http.Request) (elsewhere string, err error) {
 	signedIn, ok := s.Current(r)
+	if ok {
+		elsewhere = s.signOutElsewhere(r, signedIn)
+	}
 	if err := s.endStored(r); err != nil {
-		return err
+		return "", err
 	}
 	s.cookies.set(w, s.cookies.session, "", -1)
 	if ok {
-		s.record(r, audit.Event{Kind: audit.KindSignOut, Person: signedIn.Person.Key})
+		s.record(r, audit.Event{Kind: audit.KindSignOut, Person: signedIn.Person.Key, Provider: signedIn.Person.Provider})
 	}
-	return nil
+	return elsewhere, nil
 }
 
 // endStored removes the session whose cookie came with the request, if there is one.

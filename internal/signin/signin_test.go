@@ -99,7 +99,7 @@ func newFixture(t *testing.T) *fixture {
 		_, _ = io.WriteString(w, who.Person.Username+" "+who.SessionID+" "+who.AuthTime.Format(time.RFC3339)+" "+strings.Join(who.Methods, ","))
 	})
 	mux.HandleFunc("POST /end", func(w http.ResponseWriter, r *http.Request) {
-		if err := f.End(w, r); err != nil {
+		if _, err := f.End(w, r); err != nil {
 			t.Error(err)
 		}
 	})

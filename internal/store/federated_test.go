@@ -333,3 +333,115 @@ func TestPurgeForgetsRefreshTokensOfProviders(t *testing.T) {
 		}
 	})
 }
+
+// A logout of a session ends what rests on it, at that provider, once.
+func TestEndIDPSession(t *testing.T) {
+	onBoth(t, func(t *testing.T, f *fixture) {
+		ctx := t.Context()
+		elsewhere := carol
+		elsewhere.Provider = "entra"
+		id := f.comeIn(t, carol, "one", nil)
+		f.comeIn(t, carol, "two", nil)
+		other := f.comeIn(t, elsewhere, "three", func(_ *store.FederatedPerson, b *store.BrowserSession) { b.IDPSession = "sid of one" })
+		give := func(subject, grant, sid string) {
+			g := grantOf(subject, grant, f.clock)
+			g.IDPSession = sid
+			must(t, f.CreateGrant(ctx, g, hash("refresh of "+grant)))
+		}
+		give(id, "of one", "sid of one")
+		give(id, "of two", "sid of two")
+		give(id, "nameless", "")
+		give(other, "elsewhere", "sid of one")
+		c := store.Code{Hash: hash("code"), Grant: "coming", Person: identity.PersonKey{Issuer: issuer, Subject: id}, Client: "client", IDPSession: "sid of one", Expires: f.clock.Now().Add(time.Minute)}
+		must(t, f.SaveCode(ctx, c))
+		logout := store.IDPLogout{Provider: "okta", Issuer: carol.Issuer, IDPSession: "sid of one", ID: "jti", ReplayUntil: f.clock.Now().Add(time.Minute), Reason: "signed out"}
+		people, fresh, err := f.EndIDPSession(ctx, logout)
+		must(t, err)
+		if !fresh || len(people) != 1 || people[0] != id {
+			t.Errorf("fresh %v, people %v", fresh, people)
+		}
+		standing := func(want string) {
+			t.Helper()
+			got := ""
+			for _, g := range []identity.GrantID{"of one", "of two", "nameless", "elsewhere"} {
+				if _, err := f.GrantByID(ctx, g); err == nil {
+					got += string(g) + ", "
+				}
+			}
+			for _, b := range []string{"one", "two", "three"} {
+				if _, err := f.BrowserSession(ctx, hash(b)); err == nil {
+					got += b + ", "
+				}
+			}
+			if got != want {
+				t.Errorf("what stands is %q, want %q", got, want)
+			}
+		}
+		standing("of two, nameless, elsewhere, two, three, ")
+		if _, fresh, err := f.TakeCode(ctx, hash("code")); err != nil || fresh {
+			t.Errorf("a code of that session is still good: %v", err)
+		}
+		if !f.Revoked(identity.PersonKey{Issuer: issuer, Subject: id}, "of one", "client", f.clock.Now().Add(time.Second)) {
+			t.Error("an access token of that session is still good")
+		}
+		p, b := f.arrival(t, carol, "late")
+		b.IDPSession = "sid of one"
+		wantErr(t, f.SignInFederated(ctx, p, b), identity.ErrGone)
+
+		if _, fresh, err := f.EndIDPSession(ctx, logout); err != nil || fresh {
+			t.Errorf("the same logout again: fresh %v, %v", fresh, err)
+		}
+		logout.ID, logout.TokenSubject, logout.IDPSession = "jti 2", "sub of carol", "unheard of"
+		people, _, err = f.EndIDPSession(ctx, logout)
+		must(t, err)
+		if len(people) != 1 {
+			t.Errorf("people %v", people)
+		}
+		standing("of two, elsewhere, two, three, ")
+		logout.ID, logout.IDPSession = "jti 3", ""
+		get2(t)(f.EndIDPSession(ctx, logout))
+		standing("elsewhere, three, ")
+		if p := f.federated(t, id); p.Sealed != nil || p.EndedReason != "" {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+func get2(t *testing.T) func([]string, bool, error) {
+	return func(_ []string, fresh bool, err error) {
+		t.Helper()
+		if err != nil || !fresh {
+			t.Fatalf("fresh %v, %v", fresh, err)
+		}
+	}
+}
+
+func TestRevokeGrantsOf(t *testing.T) {
+	onBoth(t, func(t *testing.T, f *fixture) {
+		ctx := t.Context()
+		id := f.comeIn(t, carol, "cookie", nil)
+		f.grant(t, id, "a")
+		f.grant(t, id, "b")
+		f.grant(t, "another", "c")
+		f.code(t, id, "d")
+		if n := get(f.RevokeGrantsOf(ctx, identity.PersonKey{Issuer: issuer, Subject: id}, "all"))(t); n != 2 {
+			t.Errorf("%d grants", n)
+		}
+		for _, g := range []identity.GrantID{"a", "b"} {
+			_, err := f.GrantByID(ctx, g)
+			wantErr(t, err, store.ErrNotFound)
+			if !f.Revoked(identity.PersonKey{Issuer: issuer, Subject: id}, g, "client", f.clock.Now()) {
+				t.Errorf("tokens of %s live on", g)
+			}
+		}
+		if _, fresh, err := f.TakeCode(ctx, hash("code of d")); err != nil || fresh {
+			t.Errorf("the code is still good: %v", err)
+		}
+		get(f.GrantByID(ctx, "c"))(t)
+		get(f.BrowserSession(ctx, hash("cookie")))(t)
+		_, err := f.RevokeGrantsOf(ctx, identity.PersonKey{Issuer: issuer}, "nobody")
+		if err == nil {
+			t.Error("nobody's grants were revoked")
+		}
+	})
+}
