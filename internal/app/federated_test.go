@@ -461,7 +461,7 @@ func TestChecklist31_FederatedSessionIsNew(t *testing.T) {
 	if now := session(); now == "" || now == planted {
 		t.Errorf("session %q after the sign-in, %q before", now, planted)
 	}
-	if asked := f.idps["okta"].Requests("authorize"); asked[len(asked)-1].Params.Get("prompt") != "select_account" {
+	if asked := f.idps["okta"].Requests("authorize"); asked[len(asked)-1].Params.Get("prompt") != "consent login" {
 		t.Errorf("signing in as somebody else asks the provider with %v", asked[len(asked)-1].Params)
 	}
 	old := testkit.NewBrowser(t)
@@ -485,7 +485,7 @@ func TestFederatedPromptLogin(t *testing.T) {
 	if page = c.browser.Submit(page, "okta", nil); page.URL.Path != "/consent" {
 		t.Fatalf("%s:\n%s", page, page.Text)
 	}
-	if asked := f.idps["okta"].Requests("authorize"); asked[len(asked)-1].Params.Get("prompt") != "login" {
+	if asked := f.idps["okta"].Requests("authorize"); asked[len(asked)-1].Params.Get("prompt") != "consent login" {
 		t.Errorf("asked with %v", asked[len(asked)-1].Params)
 	}
 	f.clock.Advance(10 * time.Minute)

@@ -162,7 +162,8 @@ func (s *Server) fillPrompt(t *transaction, params url.Values) error {
 	if t.Silent && len(prompts) > 1 {
 		return refuse(codeInvalidRequest, "prompt none cannot be combined with others")
 	}
-	t.Ask = slices.Contains(prompts, "consent") || slices.Contains(prompts, "select_account")
+	t.Choose = slices.Contains(prompts, "select_account")
+	t.Ask = t.Choose || slices.Contains(prompts, "consent")
 	now := s.Now().Unix()
 	if text := params.Get("max_age"); text != "" {
 		age, err := strconv.ParseInt(text, 10, 32)

@@ -257,6 +257,11 @@ func TestPrompt(t *testing.T) {
 	if start == nil || start.LoginHint != "bob" || start.ClientName != "Desktop" || start.Reauthenticate || !strings.HasPrefix(start.ReturnTo, "/consent?tx=") {
 		t.Errorf("nobody signed in: %+v", start)
 	}
+	for prompt, other := range map[string]bool{"consent": false, "select_account": true, "consent select_account": true} { // consent is asked for here, not at an identity provider
+		if start, _, _ := open(authorizeParams(map[string]string{"prompt": prompt}), ""); start == nil || start.OtherAccount != other || start.Reauthenticate {
+			t.Errorf("prompt=%s, nobody signed in: %+v", prompt, start)
+		}
+	}
 	if start, _, _ := open(authorizeParams(map[string]string{"prompt": "login"}), "a"); start == nil || !start.Reauthenticate {
 		t.Errorf("prompt=login: %+v, want another sign-in", start)
 	}

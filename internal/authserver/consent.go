@@ -114,7 +114,7 @@ func (s *Server) checkLate(w http.ResponseWriter, r *http.Request, t *transactio
 func (s *Server) signInStart(t *transaction, client *Client, sealed string, again bool) identity.SignInStart {
 	facts := s.clientFacts(t, client)
 	return identity.SignInStart{
-		ReturnTo: consentPath(sealed), LoginHint: t.LoginHint, ClientName: clientName(client), Reauthenticate: again, OtherAccount: t.Ask, Client: &facts,
+		ReturnTo: consentPath(sealed), LoginHint: t.LoginHint, ClientName: clientName(client), Reauthenticate: again, OtherAccount: t.Choose, Client: &facts,
 	}
 }
 

@@ -35,6 +35,7 @@ type transaction struct {
 	Silent      bool              `json:"silent,omitempty"`     // prompt=none
 	Ask         bool              `json:"ask,omitempty"`        // prompt=consent or select_account
 	Unchecked   bool              `json:"unchecked,omitempty"`  // the client was pending: nobody knows whose redirect URI this is
+	Choose      bool              `json:"choose,omitempty"`     // prompt=select_account
 }
 
 // sealTransaction gives the transaction an id and a lifetime, and returns its text form.

@@ -18,7 +18,7 @@ import (
 // BeginOptions is what one sign-in asks for (OpenID Connect Core §3.1.2.1).
 type BeginOptions struct {
 	LoginHint string         // who is probably signing in
-	Prompt    string         // login, consent, select_account, or none alone
+	Prompt    string         // login, consent, select_account (login where that is unknown), or none alone
 	MaxAge    *time.Duration // how long ago the person may have signed in at the IdP; checked in the ID token
 }
 
@@ -48,6 +48,8 @@ func (s Pending) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // PendingLifetime is how long a person has to sign in at the IdP.
 const PendingLifetime = 10 * time.Minute
 
+const selectAccount = "select_account"
+
 // Begin returns the URL at the IdP to send the browser to, and what to keep until it comes back.
 func (p *Provider) Begin(ctx context.Context, o BeginOptions) (string, Pending, error) {
 	m, err := p.Metadata(ctx)
@@ -70,19 +72,22 @@ func (p *Provider) Begin(ctx context.Context, o BeginOptions) (string, Pending, 
 		return "", Pending{}, p.fail(Misconfigured, ReasonDiscovery, "the discovery document's authorization_endpoint", err)
 	}
 	query := to.Query() // the endpoint may have parameters of its own (RFC 6749 §3.1)
-	for name, values := range p.authorizeParams(o, pending) {
+	for name, values := range p.authorizeParams(m, o, pending) {
 		query[name] = values
 	}
 	to.RawQuery = query.Encode()
 	return to.String(), pending, nil
 }
 
-func (p *Provider) authorizeParams(o BeginOptions, s Pending) url.Values {
+func (p *Provider) authorizeParams(m Metadata, o BeginOptions, s Pending) url.Values {
 	q := url.Values{}
 	for _, param := range slices.Concat(p.preset.AuthorizeParams, p.o.AuthorizeParams) {
 		q.Set(param.Name, param.Value)
 	}
-	if prompt := p.prompt(q.Get("prompt"), o.Prompt); prompt != "" {
+	if p.preset.Name == "" && p.scopes.Has(offlineAccess) && !q.Has("prompt") {
+		q.Set("prompt", "consent") // or IdPs that keep to the letter give no refresh token (OpenID Connect Core §11)
+	}
+	if prompt := p.prompt(m, q.Get("prompt"), o.Prompt); prompt != "" {
 		q.Set("prompt", prompt)
 	}
 	if o.LoginHint != "" {
@@ -102,10 +107,14 @@ func (p *Provider) authorizeParams(o BeginOptions, s Pending) url.Values {
 	return q
 }
 
-// prompt joins what the configuration always asks for with what this sign-in asks for. none goes with nothing else.
-func (p *Provider) prompt(always, now string) string {
-	if now == "none" {
+// prompt joins what the configuration always asks for with what this sign-in asks for. none goes with nothing else. Only
+// none and login are known to every IdP (OpenID Connect Core §15.1); some answer select_account with an error.
+func (p *Provider) prompt(m Metadata, always, now string) string {
+	switch {
+	case now == "none":
 		return now
+	case now == selectAccount && !p.preset.SelectAccount && !slices.Contains(m.Prompts, selectAccount):
+		now = "login"
 	}
 	words := identity.ParseScopes(always + " " + now)
 	if i := slices.Index(words, "login"); i >= 0 && p.preset.LoginPrompt != "" {

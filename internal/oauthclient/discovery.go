@@ -11,7 +11,7 @@ import (
 )
 
 // Metadata is what we use of an IdP's discovery document (OpenID Connect Discovery §3, RFC 8414 §2, RFC 9207 §3, OpenID
-// Connect RP-Initiated Logout §2.1 and Back-Channel Logout §2.1).
+// Connect RP-Initiated Logout §2.1 and Back-Channel Logout §2.1, Initiating User Registration via OpenID Connect §4).
 type Metadata struct {
 	Issuer                identity.Issuer `json:"issuer"`
 	AuthorizationEndpoint string          `json:"authorization_endpoint"`
@@ -24,6 +24,7 @@ type Metadata struct {
 	BackchannelLogout     bool            `json:"backchannel_logout_supported"`
 	TokenAuthMethods      []string        `json:"token_endpoint_auth_methods_supported"`
 	ChallengeMethods      []string        `json:"code_challenge_methods_supported"`
+	Prompts               []string        `json:"prompt_values_supported"`
 	Scopes                []string        `json:"scopes_supported"`
 	SigningAlgorithms     []string        `json:"id_token_signing_alg_values_supported"`
 }
@@ -109,7 +110,7 @@ func (p *Provider) checkMetadata(m Metadata) error {
 		required  bool
 	}{
 		{"authorization_endpoint", m.AuthorizationEndpoint, true}, {"token_endpoint", m.TokenEndpoint, true},
-		{"userinfo_endpoint", m.UserinfoEndpoint, p.wantsUserinfo()}, {"revocation_endpoint", m.RevocationEndpoint, false},
+		{"userinfo_endpoint", m.UserinfoEndpoint, p.needsUserinfo()}, {"revocation_endpoint", m.RevocationEndpoint, false},
 		{"end_session_endpoint", m.EndSessionEndpoint, false},
 	} {
 		if endpoint.url == "" && !endpoint.required {

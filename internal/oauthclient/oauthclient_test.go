@@ -217,6 +217,20 @@ func TestAuthorizationRequest(t *testing.T) {
 	if !strings.Contains(to, "prompt=none&") {
 		t.Errorf("prompt=none is not alone in %s", to)
 	}
+	for _, tc := range []struct {
+		preset string
+		known  []string // prompts in the IdP's metadata
+		want   string
+	}{
+		{"keycloak", nil, "login"}, {"keycloak", []string{"none", "login", "consent"}, "login"}, {"keycloak", []string{"none", "login", "select_account"}, "select_account"},
+		{"entra", nil, "select_account"}, {"", nil, "consent+login"}, // OpenID Connect Core §11: offline_access goes with consent
+	} {
+		s := newSite(t, tc.preset, nil)
+		s.idp.SetDocument(map[string]any{"prompt_values_supported": tc.known})
+		if to, _ := s.begin(oauthclient.BeginOptions{Prompt: "select_account"}); !strings.Contains(to, "prompt="+tc.want+"&") {
+			t.Errorf("preset %q, metadata with %v: %s, want prompt=%s", tc.preset, tc.known, to, tc.want)
+		}
+	}
 }
 
 func TestUserinfo(t *testing.T) {
@@ -249,6 +263,36 @@ func TestUserinfo(t *testing.T) {
 			}
 			if err != nil || !tc.check(r.Person) {
 				t.Errorf("%v, %+v", err, r)
+			}
+		})
+	}
+}
+
+// Without a preset the specification holds: the claims of scopes are in userinfo, where there is one.
+func TestUserinfoWithoutPreset(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		preset   string
+		document map[string]any
+		asked    int
+	}{
+		"endpoint":    {"", nil, 1},
+		"no endpoint": {"", map[string]any{"userinfo_endpoint": nil}, 0},
+		"preset":      {"keycloak", nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, tc.preset, nil)
+			s.idp.Configure(func(c *testkit.UpstreamConfig) {
+				c.Person, c.Userinfo = map[string]any{}, map[string]any{"name": "From userinfo"}
+			})
+			s.idp.SetDocument(tc.document)
+			r, err := s.signIn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(s.idp.Requests("userinfo")); n != tc.asked || (r.Person.Name == "From userinfo") != (tc.asked == 1) {
+				t.Errorf("userinfo was asked %d times, want %d; the person's name is %q", n, tc.asked, r.Person.Name)
 			}
 		})
 	}

@@ -22,6 +22,7 @@ type Preset struct {
 	Scopes          []string // asked for when the administrator names none; openid comes first in any case
 	AuthorizeParams []Param  // sent with every authorization request
 	LoginPrompt     string   // what this IdP understands instead of prompt=login
+	SelectAccount   bool     // it understands prompt=select_account, although its metadata may not say so
 
 	// RefreshScope must be asked for to get a refresh token; empty where none is needed.
 	RefreshScope string

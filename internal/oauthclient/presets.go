@@ -30,6 +30,7 @@ func okta() Preset {
 func entra() Preset {
 	return Preset{
 		Name:             "entra",
+		SelectAccount:    true,
 		DiscoveryExample: "https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000/v2.0/.well-known/openid-configuration",
 		DiscoveryPath:    `/(?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|common|organizations)/v2\.0`,
 		FormHint:         "use the tenant's id, not its domain name, and the v2.0 endpoint; common and organizations need the list of tenants beside them",
@@ -113,6 +114,7 @@ func keycloak() Preset {
 func google() Preset {
 	return Preset{
 		Name:             "google",
+		SelectAccount:    true,
 		DiscoveryExample: "https://accounts.google.com/.well-known/openid-configuration",
 		DiscoveryPath:    `/?`,
 		FormHint:         "Google has just this one",
@@ -184,6 +186,7 @@ func zitadel() Preset {
 	const roles = "urn:zitadel:iam:org:project:roles"
 	return Preset{
 		Name:              "zitadel",
+		SelectAccount:     true,
 		DiscoveryExample:  "https://acme.zitadel.cloud/.well-known/openid-configuration",
 		DiscoveryPath:     `/?`,
 		FormHint:          "use the instance's domain, nothing behind it",

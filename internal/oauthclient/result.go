@@ -18,7 +18,7 @@ func (p *Provider) result(ctx context.Context, m Metadata, t tokens, want expect
 		return nil, err
 	}
 	merged := claims
-	if p.wantsUserinfo() {
+	if p.wantsUserinfo(m) {
 		if merged, err = p.withUserinfo(ctx, m, t.AccessToken, claims); err != nil {
 			return nil, err
 		}
@@ -49,7 +49,13 @@ func (p *Provider) result(ctx context.Context, m Metadata, t tokens, want expect
 // token of a refresh need not repeat them (OpenID Connect Core §12.2).
 func signInClaims() []string { return []string{"acr", "amr"} }
 
-func (p *Provider) wantsUserinfo() bool { return p.o.UserInfo || p.preset.UserInfo }
+// wantsUserinfo is about where the claims of the scopes profile and email are: in userinfo, says the specification, when
+// there is an access token (OpenID Connect Core §5.4). The presets know which IdPs put them into the ID token all the same.
+func (p *Provider) wantsUserinfo(m Metadata) bool {
+	return p.needsUserinfo() || p.preset.Name == "" && m.UserinfoEndpoint != ""
+}
+
+func (p *Provider) needsUserinfo() bool { return p.o.UserInfo || p.preset.UserInfo }
 
 // withUserinfo adds what the userinfo endpoint says to the claims of the ID token, which win. It must speak of the same
 // subject (OpenID Connect Core §5.3.2).
