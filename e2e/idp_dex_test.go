@@ -22,7 +22,7 @@ func startDex(t *testing.T, at place) (*idp, *service) {
 	t.Helper()
 	binary := install(t, "dex")
 	p := &idp{
-		name: "dex", origin: at.idp, discovery: at.idp + "/dex/.well-known/openid-configuration",
+		name: "dex", label: "Dex", preset: "dex", origin: at.idp, discovery: at.idp + "/dex/.well-known/openid-configuration",
 		scopes: `["openid","profile","email","groups"]`, // Dex insists on openid
 		// The access tokens name the client as their audience, and nothing else says who it was.
 		assistant: "mcp-remote", audience: "mcp-remote",
@@ -97,4 +97,10 @@ func TestDex(t *testing.T) {
 		t.Errorf("bob, who is in no group that gets in, gets %d, want 401", status)
 	}
 	h.logged(t, `"auth_refused":"claim_mismatch"`)
+}
+
+func TestDexEnterprise(t *testing.T) {
+	at := newPlace(t)
+	p, _ := startDex(t, at)
+	enterpriseSignIn(t, at, p, "eng")
 }

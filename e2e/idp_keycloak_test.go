@@ -152,9 +152,21 @@ func (k *keycloak) assistant(t *testing.T, at place, lifetime time.Duration) *id
 	return p
 }
 
+// application registers Gatehouse, as docs/idp says.
+func (k *keycloak) application(t *testing.T, at place) *idp {
+	t.Helper()
+	p := k.idp()
+	p.webClient, p.webSecret = fmt.Sprintf("gatehouse-%d", at.housePort), "a secret of the web client"
+	k.client(t, p.webClient, map[string]any{
+		"name": "Gatehouse", "secret": p.webSecret, "redirectUris": []string{at.house + "/oauth/callback/" + p.name},
+		"attributes": map[string]any{"pkce.code.challenge.method": "S256"},
+	})
+	return p
+}
+
 func (k *keycloak) idp() *idp {
 	return &idp{
-		name: "keycloak", origin: k.origin, discovery: k.issuer() + "/.well-known/openid-configuration",
+		name: "keycloak", label: "Keycloak", preset: "keycloak", origin: k.origin, discovery: k.issuer() + "/.well-known/openid-configuration",
 		scopes: `["mcp:tools"]`, audience: keycloakAudience,
 		pages: func(person string) []formPage {
 			return []formPage{{Fields: map[string]string{"username": person, "password": password}}}
@@ -184,6 +196,7 @@ func TestKeycloak(t *testing.T) {
 		{"direct, claim rules", keycloakClaimRules},
 		{"direct, person removed", keycloakRemovedDirect},
 		{"direct, key rotation under load", keycloakRotation},
+		{"enterprise", keycloakEnterprise},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, k) })
 	}

@@ -26,7 +26,7 @@ type oidcProviderOptions struct {
 func startOIDCProvider(t *testing.T, at place, o oidcProviderOptions) (*idp, *service) {
 	t.Helper()
 	p := &idp{
-		name: "oidcprovider", origin: at.idp, discovery: at.idp + "/.well-known/openid-configuration", scopes: `["mcp:tools"]`, audience: o.Audience,
+		name: "oidcprovider", label: "Acme", settings: "      scopes: [profile, email, groups, offline_access]\n      groups_claim: groups", origin: at.idp, discovery: at.idp + "/.well-known/openid-configuration", scopes: `["mcp:tools"]`, audience: o.Audience,
 		webClient: "gatehouse", webSecret: "a secret of the web client",
 		pages: func(person string) []formPage {
 			return []formPage{{Fields: map[string]string{"login": person, "password": "any"}, Press: "Sign-in"}, {Press: "Continue"}}
@@ -122,4 +122,11 @@ func TestOIDCProviderOpaqueTokens(t *testing.T) {
 		t.Errorf("without introspection an opaque token gets %d, want 401", status)
 	}
 	h.logged(t, `"auth_refused":"token_malformed"`)
+}
+
+// oidc-provider for Gatehouse's own sign-in: it asks for no registration and no resource there.
+func TestOIDCProviderEnterprise(t *testing.T) {
+	at := newPlace(t)
+	p, _ := startOIDCProvider(t, at, oidcProviderOptions{Resource: "off"})
+	enterpriseSignIn(t, at, p, "eng")
 }

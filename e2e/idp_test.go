@@ -21,6 +21,9 @@ import (
 // and Gatehouse checks its access tokens, and enterprise sign-in, where Gatehouse itself is its client.
 type idp struct {
 	name      string // of its authorizer, and of its callback path at Gatehouse
+	label     string // on the sign-in page
+	preset    string // of Gatehouse, where it has one …
+	settings  string // … or further lines of the provider in sign_in
 	origin    string
 	discovery string // URL of its metadata
 	scopes    string // what clients have to ask it for, as a YAML list
