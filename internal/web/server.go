@@ -8,7 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
+
+	"gatehouse/internal/httpd"
 )
 
 // ServerOptions describe a server.
@@ -31,7 +34,9 @@ const (
 // Server is an HTTP server that stops without losing requests.
 type Server struct {
 	options  ServerOptions
-	http     *http.Server
+	httpd    *httpd.Server
+	http2    *http.Server  // nil without TLS
+	handed   *handedOver   // connections on their way from httpd to http2
 	certs    *certificates // nil without TLS
 	listener net.Listener  // nil until Listen
 	stopping chan struct{}
@@ -48,15 +53,10 @@ func NewServer(o ServerOptions) (*Server, error) {
 		o.Grace = 15 * time.Second
 	}
 	s := &Server{options: o, stopping: make(chan struct{})}
-	s.http = &http.Server{
-		Handler:           s.closeWhenStopping(o.Handler),
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(context.Background(), stoppingKey{}, (<-chan struct{})(s.stopping))
-		},
+	base := s.base()
+	h := httpd.Options{
+		Handler: s.closeWhenStopping(o.Handler), Log: o.Log, Context: base,
+		HeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, StallTimeout: stallTimeout, MaxHeader: maxHeaderBytes,
 	}
 	if o.TLS != nil {
 		certs, err := loadCertificates(*o.TLS)
@@ -64,9 +64,26 @@ func NewServer(o ServerOptions) (*Server, error) {
 			return nil, err
 		}
 		s.certs = certs
-		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get}
+		s.handed = &handedOver{conns: make(chan net.Conn), closed: make(chan struct{})}
+		h.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get}
+		h.HTTP2 = s.handed.take
+		s.http2 = &http.Server{
+			Handler: h.Handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+			ErrorLog:    slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+			BaseContext: func(net.Listener) context.Context { return base },
+		}
+	}
+	var err error
+	s.httpd, err = httpd.New(h)
+	if err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// base is the context that all requests' contexts begin with.
+func (s *Server) base() context.Context {
+	return context.WithValue(context.Background(), stoppingKey{}, (<-chan struct{})(s.stopping))
 }
 
 // Listen takes the address, so that a failure shows before anything else starts. Run or Close gives it back.
@@ -77,6 +94,9 @@ func (s *Server) Listen(ctx context.Context) error {
 		return listenError(s.options.Listen, err)
 	}
 	s.listener = l
+	if s.handed != nil {
+		s.handed.addr = l.Addr()
+	}
 	return nil
 }
 
@@ -141,25 +161,75 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) serve() error {
-	if s.certs != nil {
-		return s.http.ServeTLS(s.listener, "", "")
+	if s.http2 == nil {
+		return s.httpd.Serve(s.listener)
 	}
-	return s.http.Serve(s.listener)
+	second := make(chan error, 1)
+	go func() { second <- s.http2.Serve(s.handed) }()
+	err := s.httpd.Serve(s.listener)
+	_ = s.handed.Close()
+	<-second
+	return err
 }
 
 func (s *Server) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.options.Grace)
 	defer cancel()
-	err := s.http.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		s.options.Log.Warn("requests were cut because they outlasted the grace", "grace", s.options.Grace)
-		err = s.http.Close()
+	servers := []interface {
+		Shutdown(context.Context) error
+		Close() error
+	}{s.httpd}
+	if s.http2 != nil {
+		servers = append(servers, s.http2)
 	}
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("stop server on %s: %w", s.options.Listen, err)
+	var stopped error
+	for _, server := range servers {
+		err := server.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			s.options.Log.Warn("requests were cut because they outlasted the grace", "grace", s.options.Grace)
+			err = server.Close()
+		}
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			stopped = errors.Join(stopped, fmt.Errorf("stop server on %s: %w", s.options.Listen, err))
+		}
 	}
+	return stopped
+}
+
+// handedOver is the listener of the HTTP/2 server: it accepts the connections whose clients chose HTTP/2.
+type handedOver struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+	addr   net.Addr
+}
+
+func (h *handedOver) take(c *tls.Conn) {
+	select {
+	case h.conns <- c:
+	case <-h.closed:
+		_ = c.Close()
+	}
+}
+
+// Accept implements net.Listener.
+func (h *handedOver) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (h *handedOver) Close() error {
+	h.once.Do(func() { close(h.closed) })
 	return nil
 }
+
+// Addr implements net.Listener.
+func (h *handedOver) Addr() net.Addr { return h.addr }
 
 // tell informs systemd, when it asked to be.
 func (s *Server) tell(state string) {

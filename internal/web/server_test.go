@@ -159,12 +159,12 @@ func TestStopCutsWhatOutlastsTheGrace(t *testing.T) {
 
 func TestNotReadyWhileStopping(t *testing.T) {
 	t.Parallel()
-	s, err := NewServer(ServerOptions{Log: discard()})
+	s, err := NewServer(ServerOptions{Log: discard(), Handler: http.NotFoundHandler()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	close(s.stopping)
-	if worst, _ := NewHealth().check(s.http.BaseContext(nil)); worst != Down {
+	if worst, _ := NewHealth().check(s.base()); worst != Down {
 		t.Errorf("health is %s", worst)
 	}
 	if Stopping(context.Background()) != nil {

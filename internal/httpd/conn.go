@@ -1,0 +1,307 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Sizes of what a connection holds.
+const (
+	firstBuffer = 4 << 10
+	maxDiscard  = 256 << 10 // of a body that the handler did not read, to keep the connection
+)
+
+// longAgo makes a read that is under way fail.
+var longAgo = time.Unix(1, 0)
+
+// conn is one connection. Its fields belong to the goroutine that serves it, but for those that say otherwise.
+type conn struct {
+	s   *Server
+	nc  net.Conn
+	tls *tls.ConnectionState
+
+	remote string
+	buf    []byte // what was read and not used yet is buf[r:w]
+	r, w   int
+	out    []byte      // what is to be written
+	header http.Header // of the answer; a handler must not use it once it has returned
+
+	mu       sync.Mutex // guards what follows
+	state    connState
+	began    time.Time          // of the request under way
+	cancel   context.CancelFunc // ends the request under way
+	watched  chan struct{}      // closed when the watcher has ended; nil when there is none
+	readable bool               // the request's body has been read to its end, so that nobody else reads
+}
+
+type connState uint8
+
+const (
+	stateIdle connState = iota // waits for a request
+	stateActive
+	stateClosed
+)
+
+func (c *conn) serve() {
+	if !c.handshake() {
+		return
+	}
+	defer func() { _ = c.nc.Close() }()
+	c.remote = c.nc.RemoteAddr().String()
+	for c.one() {
+	}
+}
+
+// release gives up buffers that a large request made grow.
+func (c *conn) release() {
+	if c.r == c.w && len(c.buf) > firstBuffer {
+		c.buf, c.r, c.w = nil, 0, 0
+	}
+	if cap(c.out) > maxOut {
+		c.out = nil
+	}
+}
+
+// one serves one request, and reports whether the connection can take another.
+func (c *conn) one() bool {
+	if !c.awaitRequest() {
+		return false
+	}
+	head, err := c.readHead()
+	if err != nil {
+		c.refuse(err)
+		return false
+	}
+	x := &exchange{c: c}
+	if err := x.parse(head); err != nil {
+		c.refuse(err)
+		return false
+	}
+	if !c.begin(x) {
+		return false
+	}
+	if !x.body.complete() {
+		_ = c.nc.SetReadDeadline(time.Time{}) // how long a body may take is for the handler to say
+	}
+	ok := c.handle(x)
+	c.end()
+	if !ok || !x.finish() {
+		return false
+	}
+	return c.rest()
+}
+
+// awaitRequest waits for the first byte of a request.
+func (c *conn) awaitRequest() bool {
+	if c.r < c.w {
+		return true
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(c.s.o.IdleTimeout))
+	c.mu.Lock()
+	closed := c.state == stateClosed
+	c.mu.Unlock()
+	return !closed && c.fill() == nil
+}
+
+// fill reads more into the buffer.
+func (c *conn) fill() error {
+	if c.buf == nil {
+		c.buf = make([]byte, firstBuffer)
+	}
+	if c.r > 0 {
+		copy(c.buf, c.buf[c.r:c.w])
+		c.r, c.w = 0, c.w-c.r
+	}
+	if c.w == len(c.buf) {
+		c.buf = append(c.buf, make([]byte, len(c.buf))...)
+	}
+	n, err := c.nc.Read(c.buf[c.w:])
+	c.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// readHead reads up to the empty line that ends a request's head, and returns what stands before it.
+func (c *conn) readHead() (string, error) {
+	for c.w-c.r >= 2 && c.buf[c.r] == '\r' && c.buf[c.r+1] == '\n' {
+		c.r += 2 // an empty line before a request (RFC 9112 §2.2)
+	}
+	for seen, late := 0, false; ; {
+		if end := bytes.Index(c.buf[c.r+seen:c.w], []byte("\r\n\r\n")); end >= 0 {
+			end += seen
+			head := string(c.buf[c.r : c.r+end])
+			c.r += end + 4
+			return head, nil
+		}
+		if c.w-c.r > c.s.o.MaxHeader {
+			return "", &fault{http.StatusRequestHeaderFieldsTooLarge, "the head of the request is too long"}
+		}
+		if bytes.Contains(c.buf[c.r+seen:c.w], []byte("\n\n")) {
+			return "", badRequest("lines end with CR LF")
+		}
+		seen = max(0, c.w-c.r-3)
+		if !late {
+			late = true
+			_ = c.nc.SetReadDeadline(time.Now().Add(c.s.o.HeaderTimeout))
+		}
+		if err := c.fill(); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return "", &fault{http.StatusRequestTimeout, "the head of the request took too long"}
+			}
+			return "", errGone
+		}
+	}
+}
+
+// errGone means that the client has gone, so that nothing has to be answered.
+var errGone = errors.New("the client has gone")
+
+// refuse answers a request that cannot be read; the connection ends with it.
+func (c *conn) refuse(err error) {
+	f, ok := errors.AsType[*fault](err)
+	if !ok {
+		return
+	}
+	c.s.o.Log.Debug("request refused", "client", c.nc.RemoteAddr().String(), "status", f.status, "error", f.text)
+	c.out = appendRefusal(c.out[:0], f)
+	_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
+	if _, err := c.nc.Write(c.out); err != nil {
+		return
+	}
+	c.linger()
+}
+
+// linger reads for a moment what the client is still sending, because closing at once could take the answer from it.
+func (c *conn) linger() {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	_, _ = io.CopyN(io.Discard, c.nc, maxDiscard)
+}
+
+// begin makes the request the one under way, unless the server is stopping and cut the connection.
+func (c *conn) begin(x *exchange) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == stateClosed {
+		return false
+	}
+	c.state, c.began, c.cancel, c.readable = stateActive, x.began, x.cancel, x.body.state == bodyDone
+	return true
+}
+
+// handle calls the handler. It reports false when the connection must be cut.
+func (c *conn) handle(x *exchange) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			ok = false
+			c.panicked(p, debug.Stack())
+		}
+	}()
+	c.s.o.Handler.ServeHTTP(&x.response, x.request)
+	return true
+}
+
+// end stops watching, and cancels the context of the request.
+func (c *conn) end() {
+	c.mu.Lock()
+	watched := c.watched
+	c.watched, c.readable = nil, false
+	cancel := c.cancel
+	c.cancel = nil
+	c.mu.Unlock()
+	if watched != nil {
+		_ = c.nc.SetReadDeadline(longAgo)
+		<-watched
+	}
+	cancel()
+}
+
+// rest makes the connection one that may be closed at any time, and gives up its buffers.
+func (c *conn) rest() bool {
+	c.release()
+	if c.s.stopping.Load() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == stateClosed {
+		return false
+	}
+	c.state = stateIdle
+	return true
+}
+
+// closeIfIdle is called by a server that stops.
+func (c *conn) closeIfIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == stateIdle {
+		c.state = stateClosed
+		_ = c.nc.SetReadDeadline(longAgo)
+	}
+}
+
+// cut is called by a server that does not wait any longer.
+func (c *conn) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = stateClosed
+	if c.cancel != nil {
+		c.cancel()
+	}
+	_ = c.nc.Close()
+}
+
+// bodyRead notes that nobody reads from the connection any more until the request has been answered.
+func (c *conn) bodyRead() {
+	c.mu.Lock()
+	c.readable = true
+	c.mu.Unlock()
+}
+
+// tick starts the watcher of a request that has been under way for a while. The server calls it.
+func (c *conn) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != stateActive || !c.readable || c.watched != nil || time.Since(c.began) < watchEvery {
+		return
+	}
+	done := make(chan struct{})
+	c.watched = done
+	_ = c.nc.SetReadDeadline(time.Time{})
+	go c.lookout(done, c.cancel)
+}
+
+// lookout cancels the request when the client goes away. A client that sends its next request early is there.
+func (c *conn) lookout(done chan struct{}, cancel context.CancelFunc) {
+	defer close(done)
+	if c.r < c.w {
+		return
+	}
+	c.buf, c.r, c.w = nil, 0, 0 // a stream may last
+	var b [1]byte
+	n, err := c.nc.Read(b[:])
+	switch {
+	case n > 0:
+		c.buf, c.r, c.w = append(make([]byte, 0, firstBuffer), b[0])[:firstBuffer], 0, 1
+	case errors.Is(err, os.ErrDeadlineExceeded):
+	default:
+		cancel()
+	}
+}

@@ -1,0 +1,216 @@
+package httpd
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// fault is what is wrong with a request that does not reach the handler.
+type fault struct {
+	status int
+	text   string
+}
+
+func (f *fault) Error() string { return f.text }
+
+func badRequest(format string, args ...any) *fault {
+	return &fault{http.StatusBadRequest, fmt.Sprintf(format, args...)}
+}
+
+func appendRefusal(dst []byte, f *fault) []byte {
+	return fmt.Appendf(dst, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",
+		f.status, http.StatusText(f.status), len(f.text)+1, f.text)
+}
+
+// exchange is one request and its answer. It is made in one piece.
+type exchange struct {
+	c        *conn
+	began    time.Time
+	request  *http.Request
+	cancel   context.CancelFunc
+	url      url.URL
+	body     body
+	response response
+}
+
+// parse reads a request's head (RFC 9112 §3 and §5). It is strict where parsers differ.
+func (x *exchange) parse(head string) error {
+	x.began = time.Now()
+	line, rest, _ := strings.Cut(head, "\r\n")
+	method, target, ok := strings.Cut(line, " ")
+	target, proto, ok2 := strings.Cut(target, " ")
+	if !ok || !ok2 || !httpguts.ValidHeaderFieldName(method) {
+		return badRequest("the request line is malformed")
+	}
+	minor := 1
+	switch proto {
+	case "HTTP/1.1":
+	case "HTTP/1.0":
+		minor = 0
+	default:
+		return &fault{http.StatusHTTPVersionNotSupported, "HTTP/1.1 is spoken here"}
+	}
+	header, err := parseHeader(rest)
+	if err != nil {
+		return err
+	}
+	r := http.Request{
+		Method: method, Proto: proto, ProtoMajor: 1, ProtoMinor: minor, Header: header, RequestURI: target,
+		RemoteAddr: x.c.remote, TLS: x.c.tls, URL: &x.url,
+	}
+	if err := x.parseTarget(&r); err != nil {
+		return err
+	}
+	if err := x.frame(&r); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(x.c.s.o.Context)
+	x.cancel = cancel
+	x.request = r.WithContext(ctx)
+	x.response.begin(x)
+	return nil
+}
+
+func parseHeader(rest string) (http.Header, error) {
+	if rest == "" {
+		return http.Header{}, nil
+	}
+	count := strings.Count(rest, "\r\n") + 1
+	header, values := make(http.Header, count), make([]string, count)
+	var line string
+	for i := range count {
+		line, rest, _ = strings.Cut(rest, "\r\n")
+		name, value, ok := parseLine(line)
+		if !ok {
+			return nil, badRequest("a header of the request is malformed")
+		}
+		if had, again := header[name]; again {
+			header[name] = append(had, value)
+			continue
+		}
+		values[i] = value
+		header[name] = values[i : i+1 : i+1]
+	}
+	return header, nil
+}
+
+// parseLine reads one header line.
+func parseLine(line string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(line, ":")
+	value = strings.Trim(value, " \t")
+	if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+		return "", "", false
+	}
+	return textproto.CanonicalMIMEHeaderKey(name), value, true
+}
+
+// parseTarget reads what is asked for and from which host (RFC 9112 §3.2, RFC 9110 §7.2).
+func (x *exchange) parseTarget(r *http.Request) error {
+	hosts := r.Header["Host"]
+	delete(r.Header, "Host")
+	switch {
+	case len(hosts) > 1 || len(hosts) == 0 && r.ProtoMinor == 1:
+		return badRequest("the request must name its host once")
+	case len(hosts) == 1:
+		r.Host = hosts[0]
+	}
+	if !httpguts.ValidHostHeader(r.Host) {
+		return badRequest("the host of the request is malformed")
+	}
+	switch target := r.RequestURI; {
+	case plainPath(target):
+		x.url.Path = target
+		return nil
+	case target == "*" && r.Method == http.MethodOptions:
+		x.url.Path = "*"
+		return nil
+	case r.Method == http.MethodConnect || !strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "http://") && !strings.HasPrefix(target, "https://"):
+		return badRequest("the target of the request is malformed")
+	}
+	u, err := url.ParseRequestURI(r.RequestURI)
+	if err != nil || strings.Contains(r.RequestURI, "#") || u.User != nil {
+		return badRequest("the target of the request is malformed")
+	}
+	x.url = *u
+	if u.Host != "" { // an absolute target counts for more than the header
+		r.Host = u.Host
+	}
+	return nil
+}
+
+// plainPath reports whether a target is a path that means what it says, as nearly all are.
+func plainPath(s string) bool {
+	if len(s) == 0 || s[0] != '/' || len(s) > 1 && s[1] == '/' {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '/' || c == '-' || c == '_' || c == '.' || c == '~':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// frame finds out how long the body is (RFC 9112 §6). A length that is said in two ways is refused: whoever stands in
+// front could read it otherwise.
+func (x *exchange) frame(r *http.Request) error {
+	x.body.c = x.c
+	lengths, codings := r.Header["Content-Length"], r.Header["Transfer-Encoding"]
+	if len(codings) > 0 && (len(lengths) > 0 || r.ProtoMinor == 0) {
+		return badRequest("the request says its length in two ways")
+	}
+	if len(codings) > 1 || len(codings) == 1 && !strings.EqualFold(codings[0], "chunked") {
+		return &fault{http.StatusNotImplemented, "chunked is the only transfer coding here"}
+	}
+	n := int64(0)
+	for i, l := range lengths {
+		v, err := strconv.ParseUint(l, 10, 62)
+		if err != nil || i > 0 && int64(v) != n {
+			return badRequest("the content length of the request is malformed")
+		}
+		n = int64(v)
+	}
+	if len(lengths) > 1 {
+		r.Header["Content-Length"] = lengths[:1]
+	}
+	r.Close = r.ProtoMinor == 0 || httpguts.HeaderValuesContainsToken(r.Header["Connection"], "close")
+	switch {
+	case len(codings) == 1:
+		delete(r.Header, "Transfer-Encoding")
+		r.TransferEncoding, r.ContentLength = []string{"chunked"}, -1
+		x.body.in = bufio.NewReaderSize(rawReader{x.c}, firstBuffer)
+		x.body.chunks = httputil.NewChunkedReader(x.body.in)
+	case n > 0:
+		r.ContentLength, x.body.left = n, n
+	default:
+		x.body.state = bodyDone
+		r.Body = http.NoBody
+		return x.expect(r)
+	}
+	r.Body = &x.body
+	return x.expect(r)
+}
+
+// expect reads Expect (RFC 9110 §10.1.1).
+func (x *exchange) expect(r *http.Request) error {
+	switch v := r.Header["Expect"]; {
+	case len(v) == 0 || r.ProtoMinor == 0:
+	case len(v) == 1 && strings.EqualFold(v[0], "100-continue"):
+		x.body.expected = r.Body != http.NoBody
+	default:
+		return &fault{http.StatusExpectationFailed, "100-continue is the only expectation here"}
+	}
+	return nil
+}

@@ -1,0 +1,324 @@
+package httpd
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// Sizes of what is gathered before it is written.
+const (
+	maxPending = 4 << 10  // of a body whose length is not known yet
+	maxOut     = 16 << 10 // of head and body in one write
+)
+
+// response is an http.ResponseWriter. As with every one, it must not be used once the handler has returned.
+type response struct {
+	x      *exchange
+	header http.Header
+	status int // 0 until WriteHeader
+
+	length   int64 // as the handler said it; -1 when it did not
+	written  int64 // bytes of body
+	pending  []byte
+	framed   bool // the head is complete, in c.out or sent
+	chunked  bool
+	bodiless bool // HEAD, 204, 304
+	typed    bool // the handler said what type the body has
+	close    bool // the connection ends with this answer
+	deadline time.Time
+	err      error // of a write
+}
+
+func (w *response) begin(x *exchange) {
+	if x.c.header == nil {
+		x.c.header = make(http.Header, 16)
+	}
+	clear(x.c.header)
+	*w = response{x: x, header: x.c.header, length: -1}
+}
+
+// Header implements http.ResponseWriter.
+func (w *response) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter. The headers count as they are now.
+func (w *response) WriteHeader(status int) {
+	c, r := w.x.c, w.x.request
+	if w.status != 0 {
+		c.s.o.Log.Warn("a handler wrote its head twice", "path", r.URL.Path, "status", status)
+		return
+	}
+	if status < 100 || status > 999 {
+		panic(fmt.Sprintf("invalid status %d", status))
+	}
+	if status < 200 {
+		w.informational(status)
+		return
+	}
+	w.status = status
+	w.close = r.Close || c.s.stopping.Load()
+	w.bodiless = r.Method == http.MethodHead || status == http.StatusNoContent || status == http.StatusNotModified
+	c.out = appendStatus(c.out[:0], status)
+	c.out = append(c.out, "Date: "...)
+	c.out = append(c.s.appendDate(c.out, w.x.began), "\r\n"...)
+	for name, values := range w.header {
+		switch name {
+		case "Connection":
+			w.close = w.close || httpguts.HeaderValuesContainsToken(values, "close")
+			continue
+		case "Transfer-Encoding", "Trailer", "Date":
+			continue // said by the server alone
+		case "Content-Length":
+			if n, err := strconv.ParseUint(values[0], 10, 62); err == nil && status != http.StatusNoContent {
+				w.length = int64(n)
+			}
+			continue
+		case "Content-Type", "Content-Encoding":
+			w.typed = true
+		}
+		c.out = appendHeader(c.out, name, values)
+	}
+	if !w.x.body.complete() && (w.x.body.expected || w.x.body.left > maxDiscard) {
+		w.close = true // what the client still has to send is not waited for
+	}
+}
+
+func appendStatus(dst []byte, status int) []byte {
+	if status == http.StatusOK {
+		return append(dst, "HTTP/1.1 200 OK\r\n"...)
+	}
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(append(dst, ' '), http.StatusText(status)...)
+	return append(dst, "\r\n"...)
+}
+
+// appendHeader writes a header. What a value holds cannot begin another one.
+func appendHeader(dst []byte, name string, values []string) []byte {
+	if !httpguts.ValidHeaderFieldName(name) {
+		return dst
+	}
+	for _, v := range values {
+		dst = append(append(dst, name...), ": "...)
+		if strings.ContainsAny(v, "\r\n") {
+			v = strings.NewReplacer("\r", " ", "\n", " ").Replace(v)
+		}
+		dst = append(append(dst, v...), "\r\n"...)
+	}
+	return dst
+}
+
+// informational writes a 1xx answer, with the headers as they are now.
+func (w *response) informational(status int) {
+	if w.x.request.ProtoMinor == 0 || status == http.StatusSwitchingProtocols {
+		return
+	}
+	c := w.x.c
+	c.out = appendStatus(c.out[:0], status)
+	for name, values := range w.header {
+		if name != "Content-Length" && name != "Transfer-Encoding" && name != "Connection" {
+			c.out = appendHeader(c.out, name, values)
+		}
+	}
+	c.out = append(c.out, "\r\n"...)
+	w.flushOut()
+}
+
+// frame completes the head: how long the body is, and whether the connection goes on.
+func (w *response) frame(length int64) {
+	if w.framed {
+		return
+	}
+	w.framed = true
+	c := w.x.c
+	if !w.typed && len(w.pending) > 0 {
+		c.out = append(append(append(c.out, "Content-Type: "...), http.DetectContentType(w.pending)...), "\r\n"...)
+	}
+	switch {
+	case w.status == http.StatusNoContent || w.status == http.StatusNotModified:
+	case length >= 0:
+		c.out = append(c.out, "Content-Length: "...)
+		c.out = append(strconv.AppendInt(c.out, length, 10), "\r\n"...)
+	case w.bodiless:
+	case w.x.request.ProtoMinor == 0:
+		w.close = true // the body runs to the end of the connection
+	default:
+		w.chunked = true
+		c.out = append(c.out, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if w.close {
+		c.out = append(c.out, "Connection: close\r\n"...)
+	}
+	c.out = append(c.out, "\r\n"...)
+}
+
+// Write implements http.ResponseWriter.
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	switch {
+	case w.status == http.StatusNoContent || w.status == http.StatusNotModified:
+		return 0, http.ErrBodyNotAllowed
+	case w.bodiless:
+		w.written += int64(len(p))
+		return len(p), nil
+	case w.length >= 0 && w.written+int64(len(p)) > w.length:
+		return 0, http.ErrContentLength
+	}
+	w.written += int64(len(p))
+	if w.length < 0 && !w.framed && len(w.pending)+len(p) <= maxPending {
+		w.pending = append(w.pending, p...)
+		return len(p), nil
+	}
+	if !w.typed && w.length >= 0 && !w.framed && len(p) > 0 {
+		w.typed = true
+		w.x.c.out = append(append(append(w.x.c.out, "Content-Type: "...), http.DetectContentType(p)...), "\r\n"...)
+	}
+	w.frame(w.length)
+	w.emitPending()
+	w.emit(p)
+	if w.err != nil {
+		return 0, w.err
+	}
+	return len(p), nil
+}
+
+// WriteString implements io.StringWriter.
+func (w *response) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+
+func (w *response) emitPending() {
+	if len(w.pending) > 0 {
+		p := w.pending
+		w.pending = nil
+		w.emit(p)
+	}
+}
+
+// emit puts a part of the body behind what is to be written, and writes it all when that is much.
+func (w *response) emit(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	c := w.x.c
+	if w.chunked {
+		c.out = append(strconv.AppendInt(c.out, int64(len(p)), 16), "\r\n"...)
+	}
+	if len(c.out)+len(p) <= maxOut {
+		c.out = append(c.out, p...)
+	} else {
+		w.writeAll(c.out, p)
+		c.out = c.out[:0]
+	}
+	if w.chunked {
+		c.out = append(c.out, "\r\n"...)
+	}
+}
+
+// Flush implements http.Flusher.
+func (w *response) Flush() { _ = w.FlushError() }
+
+// FlushError is what http.ResponseController looks for.
+func (w *response) FlushError() error {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	w.frame(w.length)
+	w.emitPending()
+	w.flushOut()
+	return w.err
+}
+
+func (w *response) flushOut() {
+	c := w.x.c
+	if len(c.out) > 0 {
+		w.writeAll(c.out, nil)
+		c.out = c.out[:0]
+	}
+}
+
+// writeAll writes two parts at once. The first failure is the last attempt, and ends the request: its client has gone.
+func (w *response) writeAll(first, second []byte) {
+	if w.err != nil {
+		return
+	}
+	c := w.x.c
+	deadline := w.deadline
+	if deadline.IsZero() {
+		deadline = time.Now().Add(c.s.o.StallTimeout)
+	}
+	_ = c.nc.SetWriteDeadline(deadline)
+	if len(second) == 0 {
+		_, w.err = c.nc.Write(first)
+	} else {
+		parts := net.Buffers{first, second}
+		_, w.err = parts.WriteTo(c.nc)
+	}
+	if w.err != nil {
+		w.x.cancel()
+	}
+}
+
+// SetReadDeadline is what http.ResponseController looks for. There is nothing to limit once the body has arrived.
+func (w *response) SetReadDeadline(t time.Time) error {
+	if w.x.body.complete() {
+		return nil
+	}
+	return w.x.c.nc.SetReadDeadline(t)
+}
+
+// SetWriteDeadline is what http.ResponseController looks for.
+func (w *response) SetWriteDeadline(t time.Time) error {
+	w.deadline = t
+	return nil
+}
+
+// EnableFullDuplex is what http.ResponseController looks for: reading and writing never wait for each other here.
+func (w *response) EnableFullDuplex() error { return nil }
+
+// finish completes the answer after the handler has returned, and reports whether the connection can take another
+// request.
+func (x *exchange) finish() bool {
+	w, c := &x.response, x.c
+	w.deadline = time.Time{}
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if !w.framed {
+		length := w.length
+		if length < 0 && (!w.bodiless || w.written > 0) {
+			length = w.written
+		}
+		w.frame(length)
+		w.emitPending()
+	}
+	if w.chunked {
+		c.out = append(c.out, "0\r\n\r\n"...)
+	}
+	w.flushOut()
+	short := w.length >= 0 && w.written < w.length && !w.bodiless
+	if w.err != nil || short {
+		return false
+	}
+	if !x.body.discard() {
+		c.linger()
+		return false
+	}
+	if w.close {
+		c.linger()
+		return false
+	}
+	return true
+}
+
+var _ interface {
+	http.ResponseWriter
+	http.Flusher
+	io.StringWriter
+} = (*response)(nil)
