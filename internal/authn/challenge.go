@@ -18,7 +18,7 @@ func WriteRefusal(w http.ResponseWriter, r *http.Request, e *Endpoint, err error
 		web.WriteError(w, r, web.AsError(err))
 		return
 	}
-	body := &web.Error{Status: refusal.Status, Code: refusal.Code, Message: refusal.message(), RetryAfter: refusal.RetryAfter}
+	body := &web.Error{Status: refusal.Status, Code: refusal.Code, Reason: string(refusal.Reason), Message: refusal.Description, RetryAfter: refusal.RetryAfter}
 	if body.Code == "" {
 		body.Code = "unauthorized"
 	}

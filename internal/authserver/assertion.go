@@ -25,18 +25,18 @@ func assertionAlgs() []string { return jose.DefaultAlgorithms() }
 // believed yet.
 func readAssertion(form url.Values) (*credentials, error) {
 	if form.Get("client_assertion_type") != assertionType {
-		return nil, refuseClient("client_assertion_type must be "+assertionType, nil)
+		return nil, refuseClient("assertion_type", "client_assertion_type must be "+assertionType, nil)
 	}
 	token, err := jose.Parse(form.Get("client_assertion"))
 	if err != nil {
-		return nil, refuseClient("the client assertion cannot be read: send a signed JWT", err)
+		return nil, refuseClient("assertion_unreadable", "the client assertion cannot be read: send a signed JWT", err)
 	}
 	subject, _ := token.Claims.String("sub")
 	if subject == "" {
-		return nil, refuseClient("the client assertion has no sub; it must be the client_id", nil)
+		return nil, refuseClient("assertion_subject_missing", "the client assertion has no sub; it must be the client_id", nil)
 	}
 	if id := form.Get("client_id"); id != "" && id != subject {
-		return nil, refuseClient("client_id and the client assertion name different clients", nil)
+		return nil, refuseClient("assertion_client_differs", "client_id and the client assertion name different clients", nil)
 	}
 	return &credentials{ids: []identity.ClientID{identity.ClientID(subject)}, assertion: token, method: AuthPrivateKey}, nil
 }
@@ -46,18 +46,18 @@ func readAssertion(form url.Values) (*credentials, error) {
 func (s *Server) checkAssertion(ctx context.Context, client *Client, token *jose.Token) error {
 	switch typ := token.Header; {
 	case typ.Typ != "" && !typ.IsType("jwt") && !typ.IsType("client-authentication+jwt"):
-		return refuseClient("the typ of the client assertion must be JWT or client-authentication+jwt", nil)
+		return refuseClient("assertion_typ", "the typ of the client assertion must be JWT or client-authentication+jwt", nil)
 	case client.AssertionAlg != "" && token.Header.Alg != client.AssertionAlg:
-		return refuseClient("this client is registered for assertions signed with "+client.AssertionAlg, nil)
+		return refuseClient("assertion_algorithm_differs", "this client is registered for assertions signed with "+client.AssertionAlg, nil)
 	}
 	if err := token.Verify(ctx, client.Keys, assertionAlgs()); err != nil {
 		return refuseSignature(err)
 	}
 	if issuer, _ := token.Claims.String("iss"); issuer != string(client.ID) {
-		return refuseClient("iss and sub of the client assertion must both be the client_id", nil)
+		return refuseClient("assertion_issuer", "iss and sub of the client assertion must both be the client_id", nil)
 	}
 	if !s.isAudience(token.Claims) {
-		return refuseClient("the aud of the client assertion must be "+string(s.Issuer)+" or its token endpoint, and nothing else", nil)
+		return refuseClient("assertion_audience", "the aud of the client assertion must be "+string(s.Issuer)+" or its token endpoint, and nothing else", nil)
 	}
 	expires, err := s.checkAssertionTimes(token.Claims)
 	if err != nil {
@@ -65,14 +65,14 @@ func (s *Server) checkAssertion(ctx context.Context, client *Client, token *jose
 	}
 	jti, _ := token.Claims.String("jti")
 	if jti == "" || len(jti) > maxJTI {
-		return refuseClient("the client assertion needs a jti", nil)
+		return refuseClient("assertion_jti_missing", "the client assertion needs a jti", nil)
 	}
 	first, err := s.Store.UseOnce(ctx, "client assertion", string(client.ID)+"\x00"+jti, expires.Add(assertionSkew))
 	switch {
 	case err != nil:
 		return unavailable(err)
 	case !first:
-		return refuseClient("the client assertion was used before: make a new one for each request", nil)
+		return refuseClient("assertion_used", "the client assertion was used before: make a new one for each request", nil)
 	}
 	return nil
 }
@@ -83,11 +83,11 @@ func refuseSignature(err error) error {
 	case jose.KeysUnavailable:
 		return unavailable(err)
 	case jose.AlgRefused:
-		return refuseClient("the client assertion is signed with an algorithm that is not accepted", err)
+		return refuseClient("assertion_algorithm_refused", "the client assertion is signed with an algorithm that is not accepted", err)
 	case jose.UnknownKey:
-		return refuseClient("the client assertion is signed with a key that is not among the client's", err)
+		return refuseClient("assertion_key_unknown", "the client assertion is signed with a key that is not among the client's", err)
 	}
-	return refuseClient("the signature of the client assertion is wrong", err)
+	return refuseClient("assertion_signature", "the signature of the client assertion is wrong", err)
 }
 
 // isAudience reports whether aud names nobody but us. A second name could be that of a server that took the assertion
@@ -105,16 +105,16 @@ func (s *Server) checkAssertionTimes(claims identity.Claims) (time.Time, error) 
 	expires, ok := claims.Time("exp")
 	switch {
 	case !ok:
-		return expires, refuseClient("the client assertion needs an exp, in seconds since 1970", nil)
+		return expires, refuseClient("assertion_expiry_missing", "the client assertion needs an exp, in seconds since 1970", nil)
 	case !now.Before(expires.Add(assertionSkew)):
-		return expires, refuseClient("the client assertion has expired; is the client's clock right?", nil)
+		return expires, refuseClient("assertion_expired", "the client assertion has expired; is the client's clock right?", nil)
 	case expires.After(now.Add(assertionLife + assertionSkew)):
-		return expires, refuseClient("the client assertion lives too long: its exp may lie "+assertionLife.String()+" ahead at most", nil)
+		return expires, refuseClient("assertion_lifetime", "the client assertion lives too long: its exp may lie "+assertionLife.String()+" ahead at most", nil)
 	}
 	for _, name := range []string{"nbf", "iat"} {
 		at, ok := claims.Time(name)
 		if _, present := claims[name]; present && (!ok || at.After(now.Add(assertionSkew))) {
-			return expires, refuseClient("the "+name+" of the client assertion is in the future; is the client's clock right?", nil)
+			return expires, refuseClient("assertion_in_future", "the "+name+" of the client assertion is in the future; is the client's clock right?", nil)
 		}
 	}
 	return expires, nil

@@ -58,14 +58,14 @@ func consentPath(sealed string) string { return "/consent?tx=" + sealed }
 // is pending is checked for what it is alone.
 func (s *Server) checkRedirectTarget(r *http.Request, params url.Values) (*Client, string, error) {
 	if len(params["client_id"]) != 1 || params.Get("client_id") == "" {
-		return nil, "", refuse(codeInvalidRequest, "the request names no client, or more than one")
+		return nil, "", refuse(codeInvalidRequest, "client_id_missing", "the request names no client, or more than one")
 	}
 	client, err := s.lookup(r.Context(), identity.ClientID(params.Get("client_id")), s.browserAccount(r))
 	if err != nil {
 		return nil, "", err
 	}
 	if len(params["redirect_uri"]) != 1 || params.Get("redirect_uri") == "" {
-		return nil, "", refuse(codeInvalidRequest, "the request names no redirect_uri, or more than one")
+		return nil, "", refuse(codeInvalidRequest, "redirect_uri_missing", "the request names no redirect_uri, or more than one")
 	}
 	redirectURI := params.Get("redirect_uri")
 	if client.Pending() {
@@ -87,7 +87,7 @@ func (s *Server) checkRegistered(client *Client, redirectURI string) error {
 			return refuse(codeInvalidRequest, err.Error())
 		}
 	}
-	return refuse(codeInvalidRequest, "the redirect_uri is not registered for this client")
+	return refuse(codeInvalidRequest, "redirect_uri_unregistered", "the redirect_uri is not registered for this client")
 }
 
 // fillTransaction checks everything that is answered by redirect.
@@ -115,29 +115,29 @@ func (s *Server) fillTransaction(t *transaction, client *Client, params url.Valu
 func checkBasics(t *transaction, client *Client, params url.Values) error {
 	switch {
 	case params.Get("request") != "":
-		return refuse(codeRequestNotSupported, "request objects are not supported")
+		return refuse(codeRequestNotSupported, "request_object_unsupported", "request objects are not supported")
 	case params.Get("request_uri") != "":
-		return refuse(codeRequestURINotSupp, "request objects are not supported")
+		return refuse(codeRequestURINotSupp, "request_object_unsupported", "request objects are not supported")
 	case params.Get("response_type") == "":
-		return refuse(codeInvalidRequest, "response_type is missing")
+		return refuse(codeInvalidRequest, "response_type_missing", "response_type is missing")
 	case params.Get("response_type") != "code":
-		return refuse(codeUnsupportedResponse, "response_type must be code")
+		return refuse(codeUnsupportedResponse, "response_type_unsupported", "response_type must be code")
 	case !client.Pending() && !client.allows(GrantCode):
-		return refuse(codeUnauthorizedClient, "this client may not use the authorization code grant")
+		return refuse(codeUnauthorizedClient, "grant_type_not_allowed", "this client may not use the authorization code grant")
 	case params.Get("response_mode") != "" && params.Get("response_mode") != "query":
-		return refuse(codeInvalidRequest, "response_mode must be query")
+		return refuse(codeInvalidRequest, "response_mode_unsupported", "response_mode must be query")
 	case params.Get("code_challenge") == "":
-		return refuse(codeInvalidRequest, "code_challenge is missing: PKCE is required")
+		return refuse(codeInvalidRequest, "pkce_missing", "code_challenge is missing: PKCE is required")
 	case params.Get("code_challenge_method") != "S256":
-		return refuse(codeInvalidRequest, "code_challenge_method must be S256")
+		return refuse(codeInvalidRequest, "pkce_method", "code_challenge_method must be S256")
 	case !isPKCEText(params.Get("code_challenge")):
-		return refuse(codeInvalidRequest, "code_challenge must have 43 to 128 unreserved characters")
+		return refuse(codeInvalidRequest, "pkce_malformed", "code_challenge must have 43 to 128 unreserved characters")
 	case params.Get("state") != t.State:
-		return refuse(codeInvalidRequest, "state is too long or not UTF-8")
+		return refuse(codeInvalidRequest, "state_unacceptable", "state is too long or not UTF-8")
 	case len(params.Get("nonce")) > maxNonce || len(params.Get("login_hint")) > maxLoginHint || len(params.Get("scope")) > maxScope:
-		return refuse(codeInvalidRequest, "nonce, login_hint or scope is too long")
+		return refuse(codeInvalidRequest, "parameter_too_long", "nonce, login_hint or scope is too long")
 	case !isText(params.Get("nonce")) || !isText(params.Get("login_hint")):
-		return refuse(codeInvalidRequest, "nonce or login_hint has characters that are not text")
+		return refuse(codeInvalidRequest, "parameter_unprintable", "nonce or login_hint has characters that are not text")
 	}
 	return nil
 }
@@ -160,7 +160,7 @@ func (s *Server) fillPrompt(t *transaction, params url.Values) error {
 	prompts := strings.Fields(params.Get("prompt"))
 	t.Silent = slices.Contains(prompts, "none")
 	if t.Silent && len(prompts) > 1 {
-		return refuse(codeInvalidRequest, "prompt none cannot be combined with others")
+		return refuse(codeInvalidRequest, "prompt_combined", "prompt none cannot be combined with others")
 	}
 	t.Choose = slices.Contains(prompts, "select_account")
 	t.Ask = t.Choose || slices.Contains(prompts, "consent")
@@ -168,7 +168,7 @@ func (s *Server) fillPrompt(t *transaction, params url.Values) error {
 	if text := params.Get("max_age"); text != "" {
 		age, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || age < 0 {
-			return refuse(codeInvalidRequest, "max_age must be a number of seconds")
+			return refuse(codeInvalidRequest, "max_age_malformed", "max_age must be a number of seconds")
 		}
 		t.NotBefore = now - age
 	}
@@ -194,9 +194,9 @@ func (c *settings) findResource(asked []string) (*Resource, error) {
 		i := slices.IndexFunc(c.resources, func(r Resource) bool { return r.canonical == wanted })
 		switch {
 		case err != nil || i < 0:
-			return nil, refuse(codeInvalidTarget, "the resource is not an endpoint of this server")
+			return nil, refuse(codeInvalidTarget, "resource_unknown", "the resource is not an endpoint of this server")
 		case found != nil && found != &c.resources[i]:
-			return nil, refuse(codeInvalidTarget, "only one resource at a time")
+			return nil, refuse(codeInvalidTarget, "resource_repeated", "only one resource at a time")
 		}
 		found = &c.resources[i]
 	}

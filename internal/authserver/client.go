@@ -259,7 +259,7 @@ func newSettings(issuer identity.Issuer, snapshot Snapshot) (*settings, error) {
 // lookup finds a client that may act. Clients that an administrator revoked are as unknown as those that never were. A
 // client whose metadata document would have to be fetched, when the account does not allow that, is Pending.
 func (s *Server) lookup(ctx context.Context, id identity.ClientID, on account) (*Client, error) {
-	unknown := refuse(codeInvalidClient, "this client is not known here, or no longer allowed")
+	unknown := refuse(codeInvalidClient, "client_unknown", "this client is not known here, or no longer allowed")
 	current, host := s.current.Load(), ""
 	client := current.clients[id]
 	switch {

@@ -39,7 +39,7 @@ func (s *Server) authenticate(r *http.Request, form url.Values) (*Client, error)
 	if err != nil {
 		e := web.AsError(err)
 		if e.Code == codeInvalidClient {
-			return nil, refuseClient(e.Message, e.Cause)
+			return nil, refuseClient(e.Reason, e.Message, e.Cause)
 		}
 		return nil, e
 	}
@@ -47,7 +47,7 @@ func (s *Server) authenticate(r *http.Request, form url.Values) (*Client, error)
 		return nil, web.TooMany(time.Minute)
 	}
 	if client.AuthMethod != given.method {
-		return nil, refuseClient("this client is registered for the authentication method "+client.AuthMethod, nil)
+		return nil, refuseClient("auth_method_differs", "this client is registered for the authentication method "+client.AuthMethod, nil)
 	}
 	switch {
 	case client.AuthMethod == AuthNone:
@@ -56,7 +56,7 @@ func (s *Server) authenticate(r *http.Request, form url.Values) (*Client, error)
 			return nil, err
 		}
 	case !slices.ContainsFunc(given.secrets, func(secret string) bool { return s.secretFits(client, secret) }):
-		return nil, refuseClient("the client secret is wrong", nil)
+		return nil, refuseClient("client_secret_wrong", "the client secret is wrong", nil)
 	}
 	return client, nil
 }
@@ -78,20 +78,20 @@ func readCredentials(r *http.Request, form url.Values) (*credentials, error) {
 	asserted := form.Get("client_assertion") != "" || form.Get("client_assertion_type") != ""
 	switch {
 	case basic && secret != "" || asserted && (basic || secret != ""):
-		return nil, refuse(codeInvalidRequest, "the client authenticates in two ways at once")
+		return nil, refuse(codeInvalidRequest, "client_auth_twice", "the client authenticates in two ways at once")
 	case asserted:
 		return readAssertion(form)
 	case basic:
 		out, err := parseBasic(strings.TrimSpace(encoded))
 		if err != nil {
-			return nil, refuseClient("the Basic credentials cannot be read", err)
+			return nil, refuseClient("basic_unreadable", "the Basic credentials cannot be read", err)
 		}
 		if id != "" && !slices.Contains(out.ids, identity.ClientID(id)) {
-			return nil, refuse(codeInvalidRequest, "client_id and the Basic credentials name different clients")
+			return nil, refuse(codeInvalidRequest, "client_id_differs", "client_id and the Basic credentials name different clients")
 		}
 		return out, nil
 	case id == "":
-		return nil, refuseClient("client_id is missing", nil)
+		return nil, refuseClient("client_id_missing", "client_id is missing", nil)
 	case secret == "":
 		return &credentials{ids: []identity.ClientID{identity.ClientID(id)}, method: AuthNone}, nil
 	}

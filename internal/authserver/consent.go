@@ -61,7 +61,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	}
 	if !ok || t.needsSignIn(who.AuthTime) {
 		if t.Silent {
-			return s.answerUnasked(w, r, t, client, refuse(codeLoginRequired, "nobody is signed in, or not recently enough"))
+			return s.answerUnasked(w, r, t, client, refuse(codeLoginRequired, "login_required", "nobody is signed in, or not recently enough"))
 		}
 		s.SignIn.Start(w, r, s.signInStart(t, client, params.Get("tx"), ok))
 		return nil
@@ -75,7 +75,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 		}
 		return s.finish(r, t, func() error { return s.allow(w, r, t, client, who) })
 	case t.Silent:
-		return s.answerUnasked(w, r, t, client, refuse(codeConsentRequired, "this client needs the person's consent"))
+		return s.answerUnasked(w, r, t, client, refuse(codeConsentRequired, "consent_required", "this client needs the person's consent"))
 	}
 	data := s.consentData(t, client, who)
 	data.Transaction, data.Token = params.Get("tx"), s.consentToken(t, who)
@@ -99,7 +99,7 @@ func (s *Server) checkLate(w http.ResponseWriter, r *http.Request, t *transactio
 	}
 	t.Unchecked = false
 	if !client.allows(GrantCode) {
-		return s.answerUnasked(w, r, t, client, refuse(codeUnauthorizedClient, "this client may not use the authorization code grant"))
+		return s.answerUnasked(w, r, t, client, refuse(codeUnauthorizedClient, "grant_type_not_allowed", "this client may not use the authorization code grant"))
 	}
 	sealed, err := s.resealTransaction(t)
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request, t *transaction) 
 				Title: "Nothing was allowed", Text: "You did not sign in, and the application was not told. You can close this window.",
 			})
 		}
-		s.answerError(w, r, t, refuse(codeAccessDenied, "the person did not want to sign in"))
+		s.answerError(w, r, t, refuse(codeAccessDenied, "person_went_back", "the person did not want to sign in"))
 		return nil
 	})
 }
@@ -155,7 +155,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, t *transaction, 
 	tag, err := decodeExact(form.Get("token"))
 	if err != nil || !s.consentForms.Check(consentSubject(t, who), tag) {
 		return &web.Error{Status: http.StatusForbidden, Code: codeInvalidRequest,
-			Message: "this form belongs to another sign-in; go back to the application and start again"}
+			Reason: "form_foreign", Message: "this form belongs to another sign-in; go back to the application and start again"}
 	}
 	switch form.Get("decision") {
 	case "allow":
@@ -166,7 +166,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, t *transaction, 
 			if err := s.record(r, event); err != nil {
 				return err
 			}
-			s.answerError(w, r, t, refuse(codeAccessDenied, "the person did not allow it"))
+			s.answerError(w, r, t, refuse(codeAccessDenied, "person_refused", "the person did not allow it"))
 			return nil
 		})
 	case "switch":
@@ -178,7 +178,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, t *transaction, 
 		s.SignIn.Start(w, r, start)
 		return nil
 	}
-	return refuse(codeInvalidRequest, "the form has no decision")
+	return refuse(codeInvalidRequest, "decision_missing", "the form has no decision")
 }
 
 // checkSameOrigin refuses forms that another site sent. A browser that is told to hide where a form comes from says
@@ -186,7 +186,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, t *transaction, 
 func (s *Server) checkSameOrigin(r *http.Request) error {
 	if err := s.crossOrigin.Check(r); err != nil {
 		return &web.Error{Status: http.StatusForbidden, Code: codeInvalidRequest, Cause: err,
-			Message: "this form was sent from another site; go back to the application and start again"}
+			Reason: "form_cross_site", Message: "this form was sent from another site; go back to the application and start again"}
 	}
 	return nil
 }
@@ -198,7 +198,7 @@ func (s *Server) finish(r *http.Request, t *transaction, answer func() error) er
 		return unavailable(err)
 	}
 	if !first {
-		return refuse(codeInvalidRequest, "this request has been answered already; go back to the application and start again")
+		return refuse(codeInvalidRequest, "answered_before", "this request has been answered already; go back to the application and start again")
 	}
 	return answer()
 }
@@ -226,7 +226,7 @@ func (s *Server) allow(w http.ResponseWriter, r *http.Request, t *transaction, c
 	case err != nil:
 		return err
 	case !stands:
-		s.answerError(w, r, t, refuse(codeAccessDenied, "the person is no longer signed in"))
+		s.answerError(w, r, t, refuse(codeAccessDenied, "signed_out", "the person is no longer signed in"))
 		return nil
 	}
 	s.answer(w, t, url.Values{"code": {code}})

@@ -57,9 +57,9 @@ func (s *Server) authorizeDevice(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	case !client.allows(GrantDevice):
-		return refuse(codeUnauthorizedClient, "this client may not use the device grant")
+		return refuse(codeUnauthorizedClient, "grant_type_not_allowed", "this client may not use the device grant")
 	case len(form.Get("scope")) > maxScope:
-		return refuse(codeInvalidRequest, "scope is too long")
+		return refuse(codeInvalidRequest, "parameter_too_long", "scope is too long")
 	}
 	current := s.current.Load()
 	resource, err := current.findResource(form["resource"])

@@ -173,7 +173,7 @@ func (s *Server) decideDevice(w http.ResponseWriter, r *http.Request, who *ident
 	tag, err := decodeExact(form.Get("token"))
 	if err != nil || !s.deviceForms.Check(deviceSubject(userCode, who), tag) {
 		return &web.Error{Status: http.StatusForbidden, Code: codeInvalidRequest,
-			Message: "this form belongs to another sign-in; open the page again and type in the code that your device shows"}
+			Reason: "form_foreign", Message: "this form belongs to another sign-in; open the page again and type in the code that your device shows"}
 	}
 	if form.Get("decision") == "switch" {
 		if _, err := s.SignIn.End(w, r); err != nil {
@@ -198,7 +198,7 @@ func (s *Server) decideDevice(w http.ResponseWriter, r *http.Request, who *ident
 	case "deny":
 		return s.denyDevice(w, r, who, found)
 	}
-	return refuse(codeInvalidRequest, "the form has no decision")
+	return refuse(codeInvalidRequest, "decision_missing", "the form has no decision")
 }
 
 func answered(w http.ResponseWriter, r *http.Request) error {
@@ -230,7 +230,7 @@ func (s *Server) allowDevice(w http.ResponseWriter, r *http.Request, who *identi
 	case err != nil:
 		return err
 	case !stands:
-		return refuse(codeAccessDenied, "you are no longer signed in; start again at your device")
+		return refuse(codeAccessDenied, "signed_out", "you are no longer signed in; start again at your device")
 	}
 	return page.Render(w, r, http.StatusOK, "message", page.Message{
 		Title: "Your device is connected", Text: "Go back to it. In a few seconds it will go on by itself. You can close this window.",

@@ -42,20 +42,20 @@ const (
 	codeUnsupportedResponse = "unsupported_response_type"
 )
 
-// refuse is an answer with status 400 to what the client did wrong.
-func refuse(code, description string) *web.Error {
-	return &web.Error{Status: http.StatusBadRequest, Code: code, Message: description}
+// refuse is an answer with status 400 to what the client did wrong. The reason is one stable word of docs/reasons.md.
+func refuse(code, reason, description string) *web.Error {
+	return &web.Error{Status: http.StatusBadRequest, Code: code, Reason: reason, Message: description}
 }
 
 // refuseClient is for clients that are not who they say (RFC 6749 §5.2).
-func refuseClient(description string, cause error) *web.Error {
-	return &web.Error{Status: http.StatusUnauthorized, Code: codeInvalidClient, Message: description, Cause: cause}
+func refuseClient(reason, description string, cause error) *web.Error {
+	return &web.Error{Status: http.StatusUnauthorized, Code: codeInvalidClient, Reason: reason, Message: description, Cause: cause}
 }
 
 // unavailable is for a back end that could not be asked; the caller may come again.
 func unavailable(cause error) *web.Error {
 	return &web.Error{Status: http.StatusServiceUnavailable, Code: codeUnavailable, Cause: cause, RetryAfter: retryAfter,
-		Message: "the server cannot answer at the moment; try again shortly"}
+		Reason: "unavailable", Message: "the server cannot answer at the moment; try again shortly"}
 }
 
 const retryAfter = 5 * time.Second
@@ -88,7 +88,7 @@ func (s *Server) writeAPIError(w http.ResponseWriter, r *http.Request, e *web.Er
 	case e.Code == codeInvalidClient && strings.EqualFold(scheme, "Basic"):
 		w.Header().Set("WWW-Authenticate", `Basic realm="gatehouse"`)
 	case e.Code == codeInvalidToken || e.Code == codeInsufficientScope:
-		w.Header().Set("WWW-Authenticate", `Bearer error="`+e.Code+`", error_description="`+e.Message+`"`)
+		w.Header().Set("WWW-Authenticate", `Bearer error="`+e.Code+`", error_description="`+e.Public()+`"`)
 	}
 	web.WriteError(w, r, e)
 }
@@ -106,7 +106,7 @@ func (s *Server) browser(h web.HandlerFunc, methods ...string) http.Handler {
 
 // errorPage is the data of templates/authorize_error.html.
 type errorPage struct {
-	Code, Description string
+	Code, Reason, Description string
 	Ours              bool // our trouble, not the client's request
 	RequestID         string
 }
@@ -120,7 +120,7 @@ func (s *Server) writeBrowserError(w http.ResponseWriter, r *http.Request, e *we
 		return
 	}
 	web.PrepareError(w, e)
-	data := errorPage{Code: e.Code, Description: e.Message, Ours: e.Status >= http.StatusInternalServerError, RequestID: web.RequestID(r.Context())}
+	data := errorPage{Code: e.Code, Reason: e.Reason, Description: e.Message, Ours: e.Status >= http.StatusInternalServerError, RequestID: web.RequestID(r.Context())}
 	if err := page.Render(w, r, e.Status, "authorize_error", data); err != nil {
 		s.Log.ErrorContext(r.Context(), "error page not rendered", "error", err)
 		http.Error(w, e.Message, e.Status)
@@ -137,7 +137,7 @@ func checkMethod(w http.ResponseWriter, r *http.Request, methods []string) error
 		return nil
 	}
 	w.Header().Set("Allow", strings.Join(methods, ", "))
-	return &web.Error{Status: http.StatusMethodNotAllowed, Code: codeInvalidRequest, Message: "use " + strings.Join(methods, " or ")}
+	return &web.Error{Status: http.StatusMethodNotAllowed, Code: codeInvalidRequest, Reason: "method_not_allowed", Message: "use " + strings.Join(methods, " or ")}
 }
 
 // writeJSON writes a value that always encodes.

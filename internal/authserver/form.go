@@ -18,15 +18,15 @@ const maxForm = 32 << 10
 func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/x-www-form-urlencoded" {
-		return nil, &web.Error{Status: http.StatusUnsupportedMediaType, Code: codeInvalidRequest, Message: "send the parameters as application/x-www-form-urlencoded"}
+		return nil, &web.Error{Status: http.StatusUnsupportedMediaType, Code: codeInvalidRequest, Reason: "media_type", Message: "send the parameters as application/x-www-form-urlencoded"}
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return nil, &web.Error{Status: http.StatusRequestEntityTooLarge, Code: codeInvalidRequest, Message: "the form is too large"}
+			return nil, &web.Error{Status: http.StatusRequestEntityTooLarge, Code: codeInvalidRequest, Reason: "form_too_large", Message: "the form is too large"}
 		}
-		return nil, refuse(codeInvalidRequest, "the form cannot be read")
+		return nil, refuse(codeInvalidRequest, "form_unreadable", "the form cannot be read")
 	}
 	return r.PostForm, nil
 }
@@ -34,11 +34,11 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 // readQuery reads the parameters of a GET request.
 func readQuery(r *http.Request) (url.Values, error) {
 	if len(r.URL.RawQuery) > maxForm {
-		return nil, &web.Error{Status: http.StatusRequestURITooLong, Code: codeInvalidRequest, Message: "the query is too long"}
+		return nil, &web.Error{Status: http.StatusRequestURITooLong, Code: codeInvalidRequest, Reason: "query_too_long", Message: "the query is too long"}
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, refuse(codeInvalidRequest, "the query cannot be read")
+		return nil, refuse(codeInvalidRequest, "query_unreadable", "the query cannot be read")
 	}
 	return values, nil
 }
@@ -56,7 +56,7 @@ func readParams(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 func checkRepeated(values url.Values) error {
 	for name, v := range values {
 		if len(v) > 1 && name != "resource" {
-			return refuse(codeInvalidRequest, "a parameter is given more than once")
+			return refuse(codeInvalidRequest, "parameter_repeated", "a parameter is given more than once")
 		}
 	}
 	return nil

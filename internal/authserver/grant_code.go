@@ -18,19 +18,19 @@ import (
 func (s *Server) redeemCode(req *redemption) (*issue, error) {
 	text := req.form.Get("code")
 	if text == "" {
-		return nil, refuse(codeInvalidRequest, "code is missing")
+		return nil, refuse(codeInvalidRequest, "code_missing", "code is missing")
 	}
 	ctx := req.r.Context()
 	code, fresh, err := s.Store.TakeCode(ctx, hash(text))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return nil, refuse(codeInvalidGrant, "the code is unknown")
+		return nil, refuse(codeInvalidGrant, "code_unknown", "the code is unknown")
 	case err != nil:
 		return nil, unavailable(err)
 	case !fresh:
 		return nil, s.codeReused(req, &code, "authorization code")
 	case !req.now.Before(code.Expires):
-		return nil, refuse(codeInvalidGrant, "the code has expired")
+		return nil, refuse(codeInvalidGrant, "code_expired", "the code has expired")
 	}
 	if err := checkCode(&code, req.client, req.form); err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (s *Server) grantFor(req *redemption, code *store.Code) (*issue, error) {
 	}
 	switch err := s.Store.CreateGrant(ctx, grant, refreshHash); {
 	case errors.Is(err, store.ErrRevoked):
-		return nil, refuse(codeInvalidGrant, "the authorization was revoked")
+		return nil, refuse(codeInvalidGrant, "grant_revoked", "the authorization was revoked")
 	case err != nil:
 		return nil, unavailable(err)
 	}
@@ -83,7 +83,7 @@ func (s *Server) codeReused(req *redemption, code *store.Code, what string) erro
 	if err := s.record(req.r, event); err != nil {
 		return err
 	}
-	return refuse(codeInvalidGrant, "the code was used before")
+	return refuse(codeInvalidGrant, "code_used", "the code was used before")
 }
 
 // checkCode compares the token request with what the code was issued for. OAuth 2.1 clients do not repeat the
@@ -91,11 +91,11 @@ func (s *Server) codeReused(req *redemption, code *store.Code, what string) erro
 func checkCode(code *store.Code, client *Client, form url.Values) error {
 	switch redirectURI := form.Get("redirect_uri"); {
 	case code.Client != client.ID:
-		return refuse(codeInvalidGrant, "the code was issued to another client")
+		return refuse(codeInvalidGrant, "code_of_other_client", "the code was issued to another client")
 	case redirectURI != "" && redirectURI != code.RedirectURI:
-		return refuse(codeInvalidGrant, "redirect_uri is not the one of the authorization request")
+		return refuse(codeInvalidGrant, "redirect_uri_differs", "redirect_uri is not the one of the authorization request")
 	case !verifies(form.Get("code_verifier"), code.Challenge):
-		return refuse(codeInvalidGrant, "code_verifier does not fit the code_challenge")
+		return refuse(codeInvalidGrant, "pkce_mismatch", "code_verifier does not fit the code_challenge")
 	}
 	return checkResource(form["resource"], code.Resource)
 }
@@ -112,7 +112,7 @@ func (s *Server) person(ctx context.Context, key identity.PersonKey) (identity.P
 	person, err := s.SignIn.Person(ctx, key)
 	switch {
 	case errors.Is(err, identity.ErrGone):
-		e := refuse(codeInvalidGrant, "the person may no longer have access")
+		e := refuse(codeInvalidGrant, "person_gone", "the person may no longer have access")
 		if gone, ok := errors.AsType[*identity.Gone](err); ok {
 			e.Message = gone.Error()
 		}

@@ -22,17 +22,17 @@ const successorPurpose = seal.Purpose("refresh successor")
 func (s *Server) redeemRefreshToken(req *redemption) (*issue, error) {
 	old := req.form.Get("refresh_token")
 	if old == "" {
-		return nil, refuse(codeInvalidRequest, "refresh_token is missing")
+		return nil, refuse(codeInvalidRequest, "refresh_token_missing", "refresh_token is missing")
 	}
 	ctx := req.r.Context()
 	grant, err := s.Store.GrantByRefresh(ctx, hash(old))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return nil, refuse(codeInvalidGrant, "the refresh token is unknown, expired or revoked")
+		return nil, refuse(codeInvalidGrant, "refresh_token_unknown", "the refresh token is unknown, expired or revoked")
 	case err != nil:
 		return nil, unavailable(err)
 	case grant.Client != req.client.ID:
-		return nil, refuse(codeInvalidGrant, "the refresh token was issued to another client")
+		return nil, refuse(codeInvalidGrant, "refresh_token_of_other_client", "the refresh token was issued to another client")
 	}
 	scopes, err := s.checkRefresh(req, &grant)
 	if err != nil {
@@ -71,7 +71,7 @@ func (s *Server) checkRefresh(req *redemption, grant *store.Grant) (identity.Sco
 		return nil, err
 	}
 	if grant.Resource != "" && !s.current.Load().hasResource(grant.Resource) {
-		return nil, refuse(codeInvalidGrant, "the endpoint that was authorized is no longer served")
+		return nil, refuse(codeInvalidGrant, "endpoint_gone", "the endpoint that was authorized is no longer served")
 	}
 	granted := grant.Scopes
 	if len(req.client.Scopes) > 0 { // which an administrator may have narrowed since
@@ -82,7 +82,7 @@ func (s *Server) checkRefresh(req *redemption, grant *store.Grant) (identity.Sco
 		return granted, nil
 	}
 	if !granted.HasAll(asked) {
-		return nil, refuse(codeInvalidScope, "the scope is wider than what was authorized")
+		return nil, refuse(codeInvalidScope, "scope_too_wide", "the scope is wider than what was authorized")
 	}
 	return asked, nil
 }
@@ -123,7 +123,7 @@ func (s *Server) rotate(req *redemption, old string) (string, error) {
 			return "", err
 		}
 	}
-	refused := refuse(codeInvalidGrant, "the refresh token is no longer good")
+	refused := refuse(codeInvalidGrant, "refresh_token_used", "the refresh token is no longer good")
 	refused.Cause = fmt.Errorf("rotation: %s", result.Outcome)
 	return "", refused
 }

@@ -13,14 +13,14 @@ import (
 func (s *Server) serviceToken(req *redemption) (*issue, error) {
 	client, current := req.client, s.current.Load()
 	if client.registered || client.AuthMethod == AuthNone { // neither can be set up so; this is what it would break
-		return nil, refuse(codeUnauthorizedClient, "only a client that an administrator set up, with a secret or keys, may act as itself")
+		return nil, refuse(codeUnauthorizedClient, "service_not_allowed", "only a client that an administrator set up, with a secret or keys, may act as itself")
 	}
 	resource, err := current.findResource(req.form["resource"])
 	if err != nil {
 		return nil, err
 	}
 	if resource == nil && client.Audience == "" {
-		return nil, refuse(codeInvalidTarget, "name the endpoint that the token is for in resource")
+		return nil, refuse(codeInvalidTarget, "resource_missing", "name the endpoint that the token is for in resource")
 	}
 	scopes, err := serviceScopes(client, resource, req.form.Get("scope"))
 	if err != nil {
@@ -44,7 +44,7 @@ func serviceScopes(client *Client, resource *Resource, asked string) (identity.S
 		scopes = wanted.Intersect(scopes)
 	}
 	if len(scopes) == 0 {
-		return nil, refuse(codeInvalidScope, "this service may have none of these scopes here")
+		return nil, refuse(codeInvalidScope, "scope_not_allowed", "this service may have none of these scopes here")
 	}
 	return scopes, nil
 }

@@ -165,5 +165,5 @@ func writeDocument(w http.ResponseWriter, document []byte) {
 }
 
 func notFound(http.ResponseWriter, *http.Request) error {
-	return &web.Error{Status: http.StatusNotFound, Code: codeNotFound, Message: "there is no such document here"}
+	return &web.Error{Status: http.StatusNotFound, Code: codeNotFound, Reason: "document_unknown", Message: "there is no such document here"}
 }

@@ -80,7 +80,7 @@ type registrationResponse struct {
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if s.current.Load().closed {
 		return &web.Error{Status: http.StatusForbidden, Code: codeAccessDenied,
-			Message: "clients cannot register themselves here; ask the administrator for a client_id"}
+			Reason: "registration_closed", Message: "clients cannot register themselves here; ask the administrator for a client_id"}
 	}
 	if ok, wait := s.registrationsByAddr.Allow(web.AddrKey(web.ClientIP(r))); !ok {
 		return web.TooMany(wait)
@@ -124,19 +124,19 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 func readRegistration(w http.ResponseWriter, r *http.Request) (*registrationRequest, error) {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/json" {
-		return nil, &web.Error{Status: http.StatusUnsupportedMediaType, Code: codeInvalidMetadata, Message: "send the client metadata as application/json"}
+		return nil, &web.Error{Status: http.StatusUnsupportedMediaType, Code: codeInvalidMetadata, Reason: "media_type", Message: "send the client metadata as application/json"}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return nil, &web.Error{Status: http.StatusRequestEntityTooLarge, Code: codeInvalidMetadata, Message: "the client metadata is too large"}
+			return nil, &web.Error{Status: http.StatusRequestEntityTooLarge, Code: codeInvalidMetadata, Reason: "client_metadata_too_large", Message: "the client metadata is too large"}
 		}
-		return nil, refuse(codeInvalidMetadata, "the client metadata cannot be read")
+		return nil, refuse(codeInvalidMetadata, "client_metadata_malformed", "the client metadata cannot be read")
 	}
 	var out registrationRequest
 	if err := json.Unmarshal(body, &out); err != nil {
-		return nil, &web.Error{Status: http.StatusBadRequest, Code: codeInvalidMetadata, Message: "the client metadata is not well-formed JSON of the expected types", Cause: err}
+		return nil, &web.Error{Status: http.StatusBadRequest, Code: codeInvalidMetadata, Reason: "client_metadata_malformed", Message: "the client metadata is not well-formed JSON of the expected types", Cause: err}
 	}
 	return &out, nil
 }
@@ -148,7 +148,7 @@ func (s *Server) checkRegistration(asked *registrationRequest) (*clientRecord, e
 		out.AuthMethod = AuthBasic // RFC 7591 §2
 	}
 	if !slices.Contains(authMethods(), out.AuthMethod) {
-		return nil, refuse(codeInvalidMetadata, "token_endpoint_auth_method must be one of "+strings.Join(authMethods(), ", "))
+		return nil, refuse(codeInvalidMetadata, "auth_method_unsupported", "token_endpoint_auth_method must be one of "+strings.Join(authMethods(), ", "))
 	}
 	if out.AuthMethod == AuthPrivateKey {
 		if err := out.takeKeys(asked); err != nil {
@@ -156,7 +156,7 @@ func (s *Server) checkRegistration(asked *registrationRequest) (*clientRecord, e
 		}
 	}
 	if len(asked.ResponseTypes) > 0 && !slices.Contains(asked.ResponseTypes, "code") {
-		return nil, refuse(codeInvalidMetadata, "response_types must contain code")
+		return nil, refuse(codeInvalidMetadata, "response_type_unsupported", "response_types must contain code")
 	}
 	// A client that names no grant type gets both, so that its person need not sign in again every hour.
 	out.Refresh = len(asked.GrantTypes) == 0 || slices.Contains(asked.GrantTypes, GrantRefresh)
@@ -164,15 +164,15 @@ func (s *Server) checkRegistration(asked *registrationRequest) (*clientRecord, e
 	out.Device = slices.Contains(asked.GrantTypes, GrantDevice) && !current.noDevices
 	out.NoCode = len(asked.GrantTypes) > 0 && !slices.Contains(asked.GrantTypes, GrantCode)
 	if out.NoCode && !out.Device {
-		return nil, refuse(codeInvalidMetadata, "grant_types must contain authorization_code")
+		return nil, refuse(codeInvalidMetadata, "grant_type_unsupported", "grant_types must contain authorization_code")
 	}
 	out.RedirectURIs = []string{}
 	if len(asked.RedirectURIs) == 0 && !out.NoCode || len(asked.RedirectURIs) > maxRedirects {
-		return nil, refuse(codeInvalidRedirect, fmt.Sprintf("give between 1 and %d redirect URIs", maxRedirects))
+		return nil, refuse(codeInvalidRedirect, "redirect_uris_count", fmt.Sprintf("give between 1 and %d redirect URIs", maxRedirects))
 	}
 	for _, uri := range asked.RedirectURIs {
 		if err := checkRedirect(uri, current.schemes); err != nil {
-			return nil, refuse(codeInvalidRedirect, err.Error())
+			return nil, refuse(codeInvalidRedirect, "redirect_uri_unacceptable", err.Error())
 		}
 		if !slices.Contains(out.RedirectURIs, uri) {
 			out.RedirectURIs = append(out.RedirectURIs, uri)
@@ -186,15 +186,15 @@ func (s *Server) checkRegistration(asked *registrationRequest) (*clientRecord, e
 func (c *clientRecord) takeKeys(asked *registrationRequest) error {
 	switch {
 	case asked.KeysURI != "":
-		return refuse(codeInvalidMetadata, "jwks_uri is not supported here: register the keys themselves as jwks")
+		return refuse(codeInvalidMetadata, "jwks_uri_unsupported", "jwks_uri is not supported here: register the keys themselves as jwks")
 	case len(asked.Keys) == 0:
-		return refuse(codeInvalidMetadata, "private_key_jwt needs the client's public keys, as jwks")
+		return refuse(codeInvalidMetadata, "jwks_missing", "private_key_jwt needs the client's public keys, as jwks")
 	case asked.AssertionAlg != "" && !slices.Contains(assertionAlgs(), asked.AssertionAlg):
-		return refuse(codeInvalidMetadata, "token_endpoint_auth_signing_alg must be one of "+strings.Join(assertionAlgs(), ", "))
+		return refuse(codeInvalidMetadata, "assertion_algorithm_unsupported", "token_endpoint_auth_signing_alg must be one of "+strings.Join(assertionAlgs(), ", "))
 	}
 	keys, err := jose.ParseKeySet(asked.Keys)
 	if err != nil {
-		e := refuse(codeInvalidMetadata, "jwks has no public key that can verify signatures")
+		e := refuse(codeInvalidMetadata, "jwks_unusable", "jwks has no public key that can verify signatures")
 		e.Cause = err
 		return e
 	}
@@ -246,7 +246,7 @@ func (s *Server) sealClientID(record *clientRecord) (identity.ClientID, error) {
 	signed := clientIDPrefix + base64.RawURLEncoding.EncodeToString(body)
 	id := signed + "." + base64.RawURLEncoding.EncodeToString(s.clientIDs.Sum([]byte(signed)))
 	if len(id) > maxClientID {
-		return "", refuse(codeInvalidMetadata, "the redirect URIs, the name and the keys are too long together")
+		return "", refuse(codeInvalidMetadata, "client_metadata_too_large", "the redirect URIs, the name and the keys are too long together")
 	}
 	return identity.ClientID(id), nil
 }

@@ -26,7 +26,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 	}
 	token := form.Get("token")
 	if token == "" {
-		return refuse(codeInvalidRequest, "token is missing")
+		return refuse(codeInvalidRequest, "token_parameter_missing", "token is missing")
 	}
 	if done, err := s.revokeService(r, client, token); done || err != nil {
 		return err
@@ -39,7 +39,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return unavailable(err)
 	case grant.Client != client.ID:
-		return refuse(codeInvalidGrant, "the token was issued to another client")
+		return refuse(codeInvalidGrant, "token_of_other_client", "the token was issued to another client")
 	}
 	if err := s.Store.RevokeGrant(r.Context(), grant.ID, "revoked by the client"); err != nil {
 		return unavailable(err)
@@ -65,7 +65,7 @@ func (s *Server) revokeService(r *http.Request, client *Client, token string) (d
 	case id == "": // a service has no other tokens (RFC 7009 §2.2)
 		return true, nil
 	case owner != string(client.ID):
-		return true, refuse(codeInvalidGrant, "the token was issued to another client")
+		return true, refuse(codeInvalidGrant, "token_of_other_client", "the token was issued to another client")
 	}
 	if err := s.Store.RevokeGrant(r.Context(), identity.GrantID(id), "revoked by the client"); err != nil {
 		return true, unavailable(err)

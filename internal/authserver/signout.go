@@ -71,7 +71,7 @@ func (s *Server) checkSignOutForm(r *http.Request, who *identity.SignedIn, form 
 	}
 	tag, err := decodeExact(form.Get("token"))
 	if err != nil || !s.signOutForms.Check([]byte(who.SessionID), tag) {
-		return &web.Error{Status: http.StatusForbidden, Code: codeInvalidRequest, Message: "this form belongs to another sign-in; try again"}
+		return &web.Error{Status: http.StatusForbidden, Code: codeInvalidRequest, Reason: "form_foreign", Message: "this form belongs to another sign-in; try again"}
 	}
 	return nil
 }

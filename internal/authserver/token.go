@@ -45,7 +45,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !client.allows(form.Get("grant_type")) {
-		return refuse(codeUnauthorizedClient, "this client may not use this grant type")
+		return refuse(codeUnauthorizedClient, "grant_type_not_allowed", "this client may not use this grant type")
 	}
 	request := &redemption{r: r, client: client, form: form, now: s.Now()}
 	what, err := hook(request)
@@ -77,9 +77,9 @@ func (s *Server) grantType(name string) (audit.Kind, grantHook, error) {
 	case GrantClientCredentials:
 		return audit.KindIssue, s.serviceToken, nil
 	case "":
-		return "", nil, refuse(codeInvalidRequest, "grant_type is missing")
+		return "", nil, refuse(codeInvalidRequest, "grant_type_missing", "grant_type is missing")
 	}
-	return "", nil, refuse(codeUnsupportedGrant, "this grant type is not supported; the metadata lists those that are")
+	return "", nil, refuse(codeUnsupportedGrant, "grant_type_unsupported", "this grant type is not supported; the metadata lists those that are")
 }
 
 // checkResource compares the resource parameters with what the grant is bound to. A client may leave them out.
@@ -90,7 +90,7 @@ func checkResource(asked []string, bound string) error {
 			continue
 		}
 		if got, gotErr := canonicalResource(text); err != nil || gotErr != nil || got != want {
-			return refuse(codeInvalidTarget, "the resource is not the one that was authorized")
+			return refuse(codeInvalidTarget, "resource_not_authorized", "the resource is not the one that was authorized")
 		}
 	}
 	return nil

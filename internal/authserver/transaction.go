@@ -56,7 +56,7 @@ func (s *Server) resealTransaction(t *transaction) (string, error) {
 
 // openTransaction reverses sealTransaction.
 func (s *Server) openTransaction(sealed string) (*transaction, error) {
-	stale := refuse(codeInvalidRequest, "this sign-in took too long or its address is damaged; go back to the application and start again")
+	stale := refuse(codeInvalidRequest, "transaction_expired", "this sign-in took too long or its address is damaged; go back to the application and start again")
 	plain, err := s.transactions.OpenString(sealed, nil)
 	if err != nil {
 		return nil, stale
@@ -91,7 +91,9 @@ func (s *Server) answer(w http.ResponseWriter, t *transaction, params url.Values
 // answerError tells the client what went wrong.
 func (s *Server) answerError(w http.ResponseWriter, r *http.Request, t *transaction, e *web.Error) {
 	s.logError(r, e)
-	s.answer(w, t, url.Values{"error": {e.Code}, "error_description": {e.Message}})
+	web.Note(r.Context(), "error", e.Error())
+	web.Note(r.Context(), "reason", e.Reason)
+	s.answer(w, t, url.Values{"error": {e.Code}, "error_description": {e.Public()}})
 }
 
 // answerUnasked is answerError before the person has seen anything. The site of a client that nobody vouches for gets no

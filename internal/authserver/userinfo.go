@@ -17,9 +17,9 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		w.Header().Set("WWW-Authenticate", "Bearer") // no error code for a request without a token (RFC 6750 §3.1)
-		return &web.Error{Status: http.StatusUnauthorized, Code: codeInvalidRequest, Message: "send an access token in the Authorization header"}
+		return &web.Error{Status: http.StatusUnauthorized, Code: codeInvalidRequest, Reason: "token_missing", Message: "send an access token in the Authorization header"}
 	}
-	refused := &web.Error{Status: http.StatusUnauthorized, Code: codeInvalidToken, Message: "the access token is not good, or no longer"}
+	refused := &web.Error{Status: http.StatusUnauthorized, Code: codeInvalidToken, Reason: "token_not_good", Message: "the access token is not good, or no longer"}
 	claims, err := s.ownClaims(r.Context(), token, typAccess)
 	if err != nil {
 		refused.Cause = err
@@ -39,7 +39,7 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
 	scope, _ := claims.String("scope")
 	scopes := identity.ParseScopes(scope)
 	if !scopes.Has(scopeOpenID) {
-		return &web.Error{Status: http.StatusForbidden, Code: codeInsufficientScope, Message: "the access token lacks the scope openid"}
+		return &web.Error{Status: http.StatusForbidden, Code: codeInsufficientScope, Reason: "insufficient_scope", Message: "the access token lacks the scope openid"}
 	}
 	person, err := s.SignIn.Person(r.Context(), grant.Person)
 	switch {

@@ -13,6 +13,7 @@ import (
 type Error struct {
 	Status     int
 	Code       string // for programs, snake_case
+	Reason     string // which refusal of that code it is, in one stable word (docs/reasons.md); empty when the code says it
 	Message    string // for the caller; carries nothing secret
 	RetryAfter time.Duration
 	Cause      error
@@ -21,9 +22,18 @@ type Error struct {
 // Error returns the full text, for the log.
 func (e *Error) Error() string {
 	if e.Cause == nil {
-		return e.Code + ": " + e.Message
+		return e.Code + ": " + e.Public()
 	}
-	return fmt.Sprintf("%s: %s: %v", e.Code, e.Message, e.Cause)
+	return fmt.Sprintf("%s: %s: %v", e.Code, e.Public(), e.Cause)
+}
+
+// Public is what the caller reads: the message, and behind it the reason, for people who look for it in a log or a
+// manual.
+func (e *Error) Public() string {
+	if e.Reason == "" {
+		return e.Message
+	}
+	return e.Message + " (" + e.Reason + ")"
 }
 
 // Unwrap returns the cause.
@@ -62,6 +72,9 @@ func (h HandlerFunc) serve(w http.ResponseWriter, r *http.Request, write ErrorWr
 		return
 	}
 	Note(r.Context(), "error", err.Error())
+	if e := AsError(err); e.Reason != "" {
+		Note(r.Context(), "reason", e.Reason)
+	}
 	if _, ours := errors.AsType[*Error](err); !ours && r.Context().Err() != nil {
 		Note(r.Context(), "client_gone", true)
 		return
@@ -84,7 +97,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, e *Error) {
 		Error       string `json:"error"`
 		Description string `json:"error_description,omitempty"`
 		RequestID   string `json:"request_id,omitempty"`
-	}{e.Code, e.Message, RequestID(r.Context())})
+	}{e.Code, e.Public(), RequestID(r.Context())})
 }
 
 // PrepareError sets the headers that an error asks for whatever its body looks like; an ErrorWriter calls it first.
