@@ -27,7 +27,7 @@ func newDoctor(s streams) *cobra.Command {
 		Short: "Look at the whole set-up from outside, and say what is wrong and what to do",
 		Long: `Walks the set-up as a client would: name, TLS, clock, the 401 and where it leads, metadata, proxies on the way,
 streams, identity providers, targets, database, disk. Each finding says what was found, what was expected, and the fix;
-its code is stable. Nothing is changed and nobody is signed in. Targets that are commands
+its code is stable and stands in docs/reasons.md. Nothing is changed and nobody is signed in. Targets that are commands
 are started and stopped again.
 
 It is for a running Gatehouse, on the machine that it runs on. With --before-start it looks at what can be known before

@@ -104,7 +104,7 @@ func (h *house) examine(t *testing.T, ca *testkit.CA, f front) []doctor.Finding 
 // throughDial is a client for which every name leads to one address.
 func throughDial(roots *x509.CertPool, to string, fails error) *http.Client {
 	return &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableCompression: true, DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableCompression: true, ExpectContinueTimeout: 2 * time.Second, DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if fails != nil {
 				return nil, fails

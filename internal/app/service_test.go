@@ -56,7 +56,7 @@ func TestServicesAreAdmittedByName(t *testing.T) {
 	alice := connect(h, "/ci/mcp")
 	alice.mustCall("demo___whoami", `{}`)
 	records := h.auditRecords()
-	for _, want := range []string{`"subject":"service:ci"`, `"reason":"service not admitted"`, `"reason":"access rule"`} {
+	for _, want := range []string{`"subject":"service:ci"`, `"reason":"service_not_admitted"`, `"reason":"access_rule"`} {
 		if !strings.Contains(records, want) {
 			t.Errorf("the audit records lack %s:\n%s", want, records)
 		}

@@ -107,8 +107,8 @@ func (s *Server) browser(h web.HandlerFunc, methods ...string) http.Handler {
 // errorPage is the data of templates/authorize_error.html.
 type errorPage struct {
 	Code, Reason, Description string
-	Ours              bool // our trouble, not the client's request
-	RequestID         string
+	Ours                      bool // our trouble, not the client's request
+	RequestID                 string
 }
 
 // writeBrowserError is the one writer of errors that are shown instead of sent to the client. A program that probes

@@ -26,7 +26,7 @@ type route struct {
 func (rq *request) call() (job, error) {
 	began := rq.g.o.Now()
 	to, found := rq.resolve()
-	event := audit.Event{Kind: audit.KindCall, Method: rq.m.Method, Name: rq.m.Name, Decision: audit.Deny, Reason: "unknown name"}
+	event := audit.Event{Kind: audit.KindCall, Method: rq.m.Method, Name: rq.m.Name, Decision: audit.Deny, Reason: "unknown_name"}
 	if found {
 		event.Target, event.Name = to.to.Name(), to.name
 		d := rq.judge(to)

@@ -182,8 +182,8 @@ func TestCallsAreRecorded(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"subject":"ada","client":"test-client","scopes":"mcp:tools","endpoint":"/mcp","target":"files","method":"tools/call","name":"echo","decision":"allow","reason":"allowed","outcome":"ok"`,
-		`"name":"files___nop","decision":"deny","reason":"unknown name"`,
-		`"name":"admin","decision":"deny","reason":"missing scopes"`,
+		`"name":"files___nop","decision":"deny","reason":"unknown_name"`,
+		`"name":"admin","decision":"deny","reason":"missing_scopes"`,
 	} {
 		if !strings.Contains(lines, want) {
 			t.Errorf("no record with %s in\n%s", want, lines)

@@ -64,11 +64,11 @@ type Decision struct {
 // The reasons of decisions, as they stand in audit records.
 const (
 	ReasonAllowed       = "allowed"
-	ReasonNoPolicy      = "no policy"
-	ReasonNobody        = "no principal"
-	ReasonAccessRule    = "access rule"
-	ReasonService       = "service not admitted"
-	ReasonMissingScopes = "missing scopes"
+	ReasonNoPolicy      = "no_policy"
+	ReasonNobody        = "no_principal"
+	ReasonAccessRule    = "access_rule"
+	ReasonService       = "service_not_admitted"
+	ReasonMissingScopes = "missing_scopes"
 )
 
 // Policy decides for one endpoint. It is immutable; a nil Policy denies everything.

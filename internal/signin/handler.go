@@ -191,7 +191,7 @@ func (s *Service) checkCredentials(r *http.Request, username, password string) (
 		return store.User{}, fmt.Errorf("check password: %w", err)
 	}
 	if !ok || tooLong || user.Disabled {
-		s.record(r, refused("pwd", "wrong username or password"))
+		s.record(r, refused("pwd", "credentials_wrong"))
 		return store.User{}, ErrWrong
 	}
 	success()
@@ -249,7 +249,7 @@ func (s *Service) record(r *http.Request, e audit.Event) {
 // nothing, and must not fill the disk.
 func (s *Service) recordSlowed(r *http.Request, method string) {
 	if ok, _ := s.slowed.Allow(network(s.ClientIP(r), 48)); ok {
-		s.record(r, refused(method, "too many attempts"))
+		s.record(r, refused(method, "too_many_attempts"))
 	}
 }
 

@@ -451,7 +451,7 @@ func TestAFloodOfAttemptsDoesNotFillTheDisk(t *testing.T) {
 		b.post(PasskeyPath, ceremony)
 	}
 	lines := read()
-	if n := strings.Count(lines, `"too many attempts"`); n != 1 {
+	if n := strings.Count(lines, `"too_many_attempts"`); n != 1 {
 		t.Errorf("%d records of attempts that came too fast, want one for the address", n)
 	}
 	if n := strings.Count(lines, "\n"); n > 1+2*pairRate.burst {

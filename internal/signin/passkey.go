@@ -134,7 +134,7 @@ func (s *Service) checkPasskey(r *http.Request, bound string) (store.User, []str
 	}
 	user, methods, err := s.checkAnswer(r, bound)
 	if err != nil {
-		s.record(r, refused("passkey", "not accepted"))
+		s.record(r, refused("passkey", "passkey_refused"))
 		return store.User{}, nil, err
 	}
 	success()

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Internet leads public names to servers of a test, over TLS, so that fakes can have the addresses of what they stand
@@ -43,7 +44,7 @@ func (n *Internet) Serve(t testing.TB, host string, h http.Handler) {
 // Client reaches these servers and nobody else, except on this machine.
 func (n *Internet) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: n.Pool(), MinVersion: tls.VersionTLS12}, DisableCompression: true,
+		TLSClientConfig: &tls.Config{RootCAs: n.Pool(), MinVersion: tls.VersionTLS12}, DisableCompression: true, ExpectContinueTimeout: 2 * time.Second,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			host, _, err := net.SplitHostPort(addr)
 			if err != nil {

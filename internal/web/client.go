@@ -66,6 +66,7 @@ func newTransport(fence Fence, o ClientOptions) *http.Transport {
 		MaxIdleConnsPerHost:    8,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxResponseHeader,
+		ExpectContinueTimeout:  2 * time.Second, // for requests that say Expect: 100-continue
 	}
 	if fence == FenceAdmin {
 		t.Proxy = http.ProxyFromEnvironment
