@@ -70,7 +70,7 @@ func (s *Server) checkRedirectTarget(r *http.Request, params url.Values) (*Clien
 	redirectURI := params.Get("redirect_uri")
 	if client.Pending() {
 		if err := checkRedirect(redirectURI, s.current.Load().schemes); err != nil {
-			return nil, "", refuse(codeInvalidRequest, err.Error())
+			return nil, "", refuse(codeInvalidRequest, "redirect_uri_unacceptable", err.Error())
 		}
 		return client, redirectURI, nil
 	}
@@ -84,7 +84,7 @@ func (s *Server) checkRegistered(client *Client, redirectURI string) error {
 	}
 	if client.Host != "" { // whose document may list it all the same
 		if err := checkRedirect(redirectURI, s.current.Load().schemes); err != nil {
-			return refuse(codeInvalidRequest, err.Error())
+			return refuse(codeInvalidRequest, "redirect_uri_unacceptable", err.Error())
 		}
 	}
 	return refuse(codeInvalidRequest, "redirect_uri_unregistered", "the redirect_uri is not registered for this client")

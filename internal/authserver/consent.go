@@ -89,7 +89,7 @@ func (s *Server) checkLate(w http.ResponseWriter, r *http.Request, t *transactio
 	case client.Pending() && signedIn:
 		return web.TooMany(time.Minute) // the person has opened too many of them
 	case client.Pending() && t.Silent:
-		return refuse(codeLoginRequired, "nobody is signed in")
+		return refuse(codeLoginRequired, "login_required", "nobody is signed in")
 	case client.Pending():
 		s.SignIn.Start(w, r, s.signInStart(t, client, sealed, false))
 		return nil

@@ -116,16 +116,16 @@ func (s *Server) ownerOf(ctx context.Context, form url.Values) (identity.ClientI
 // documentHost says whether a client_id names a document that is accepted here, from its text and the settings alone.
 func (c *settings) documentHost(issuer identity.Issuer, id identity.ClientID) (string, error) {
 	if c.documents.Off {
-		return "", refuse(codeInvalidClient, "clients that are named by a URL are not accepted here; ask the administrator for a client_id")
+		return "", refuse(codeInvalidClient, "documents_off", "clients that are named by a URL are not accepted here; ask the administrator for a client_id")
 	}
 	host, err := clientdoc.CheckURL(string(id))
 	switch {
 	case err != nil:
-		return "", refuse(codeInvalidClient, "the client_id cannot name a client ID metadata document: "+err.Error())
+		return "", refuse(codeInvalidClient, "document_url", "the client_id cannot name a client ID metadata document: "+err.Error())
 	case strings.HasPrefix(string(id), string(issuer)+"/"):
-		return "", refuse(codeInvalidClient, "this server publishes no client ID metadata documents")
+		return "", refuse(codeInvalidClient, "document_own", "this server publishes no client ID metadata documents")
 	case len(c.documents.Hosts) > 0 && !slices.Contains(c.documents.Hosts, host):
-		return "", refuse(codeInvalidClient, "applications of "+host+" are not accepted here; ask the administrator")
+		return "", refuse(codeInvalidClient, "document_host_refused", "applications of "+host+" are not accepted here; ask the administrator")
 	}
 	return host, nil
 }
@@ -149,7 +149,7 @@ func (s *Server) documented(ctx context.Context, id identity.ClientID, host stri
 }
 
 func refuseDocument(host string, fault *clientdoc.Error) *web.Error {
-	e := refuse(codeInvalidClient, "the metadata document of this client, at "+host+", cannot be used: "+fault.Detail)
+	e := refuse(codeInvalidClient, string(fault.Reason), "the metadata document of this client, at "+host+", cannot be used: "+fault.Detail)
 	if e.Cause = fault; fault.Temporary() {
 		e.Status, e.Code, e.RetryAfter = http.StatusServiceUnavailable, codeUnavailable, time.Minute
 	}
@@ -172,7 +172,7 @@ func (s *Server) clientFrom(doc *clientdoc.Document, on account) (*Client, error
 		return client, nil
 	}
 	if doc.AssertionAlg != "" && !slices.Contains(assertionAlgs(), doc.AssertionAlg) {
-		return nil, refuse(codeInvalidClient, "the client's metadata document names a signature algorithm that is not accepted; use one of "+strings.Join(assertionAlgs(), ", "))
+		return nil, refuse(codeInvalidClient, "assertion_algorithm_unsupported", "the client's metadata document names a signature algorithm that is not accepted; use one of "+strings.Join(assertionAlgs(), ", "))
 	}
 	if doc.KeysURI != "" {
 		client.Keys = &documentKeys{server: s, client: client.ID, uri: doc.KeysURI, host: doc.Host, on: on}
@@ -180,7 +180,7 @@ func (s *Server) clientFrom(doc *clientdoc.Document, on account) (*Client, error
 	}
 	keys, err := jose.ParseKeySet(doc.Keys)
 	if err != nil {
-		e := refuse(codeInvalidClient, "the client's metadata document has no key that can verify signatures")
+		e := refuse(codeInvalidClient, "jwks_unusable", "the client's metadata document has no key that can verify signatures")
 		e.Cause = err
 		return nil, e
 	}

@@ -53,7 +53,7 @@ func (s *Service) backchannelLogout(w http.ResponseWriter, r *http.Request) erro
 	})
 	switch {
 	case err != nil:
-		return &web.Error{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", Message: "the logout cannot be carried out at the moment", Cause: err, RetryAfter: 5 * time.Second}
+		return &web.Error{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", Reason: "unavailable", Message: "the logout cannot be carried out at the moment", Cause: err, RetryAfter: 5 * time.Second}
 	case !fresh:
 		return s.logoutRefused(r, p, errors.New("the logout token came before"))
 	}
@@ -66,7 +66,7 @@ func (s *Service) backchannelLogout(w http.ResponseWriter, r *http.Request) erro
 }
 
 func readLogoutToken(w http.ResponseWriter, r *http.Request) (string, error) {
-	malformed := &web.Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: "post one logout_token as application/x-www-form-urlencoded"}
+	malformed := &web.Error{Status: http.StatusBadRequest, Code: "invalid_request", Reason: "logout_token_malformed", Message: "post one logout_token as application/x-www-form-urlencoded"}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
 		return "", malformed
 	}
@@ -86,10 +86,10 @@ func (s *Service) logoutRefused(r *http.Request, p *Provider, err error) error {
 	reason := oauthclient.ReasonOf(err)
 	web.Note(r.Context(), "logout_refused", string(reason))
 	if reason != "" && oauthclient.KindOf(err) == oauthclient.Temporary {
-		return &web.Error{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", Message: "the logout token cannot be verified at the moment", Cause: err, RetryAfter: 5 * time.Second}
+		return &web.Error{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", Reason: "unavailable", Message: "the logout token cannot be verified at the moment", Cause: err, RetryAfter: 5 * time.Second}
 	}
 	s.Log.InfoContext(r.Context(), "logout token refused", "provider", p.Name(), "error", err)
-	return &web.Error{Status: http.StatusBadRequest, Code: "invalid_request", Message: "the logout token is not good, or was used before", Cause: err}
+	return &web.Error{Status: http.StatusBadRequest, Code: "invalid_request", Reason: "logout_token_refused", Message: "the logout token is not good, or was used before", Cause: err}
 }
 
 // signOutElsewhere returns where the person can sign out at their provider too (OpenID Connect RP-Initiated Logout §2),
