@@ -3,15 +3,12 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/oauth2"
 
 	"gatehouse/internal/identity"
 )
@@ -112,9 +109,8 @@ func keycloakRemovedDirect(t *testing.T, k *keycloak) {
 	r.tool("demo___whoami", map[string]any{})
 	k.disable(t, id)
 
-	var refused *oauth2.RetrieveError
-	if _, err := client.config.TokenSource(t.Context(), &oauth2.Token{RefreshToken: token.RefreshToken}).Token(); !errors.As(err, &refused) || refused.ErrorCode != "invalid_grant" {
-		t.Errorf("Keycloak refreshes the token of a disabled person: %v", err)
+	if _, refused := client.refresh(t, token); refused == nil || refused.ErrorCode != "invalid_grant" {
+		t.Errorf("Keycloak refreshes the token of a disabled person: %v", refused)
 	}
 	for out := time.After(lifetime + 2*time.Second); ; {
 		if status, _ := c.whoami(token.AccessToken, "carol"); status == http.StatusUnauthorized {
@@ -129,11 +125,7 @@ func keycloakRemovedDirect(t *testing.T, k *keycloak) {
 	h.logged(t, `"auth_refused":"token_expired"`)
 
 	r.begin("tools/call", map[string]any{"name": "demo___whoami", "arguments": map[string]any{}})
-	r.log.wait(t, "mcp-remote to want another sign-in", 20*time.Second, func(log string) (string, bool) {
-		return "", len(visiting.FindAllString(log, -1)) == 2
-	})
-	visits := visiting.FindAllStringSubmatch(r.log.String(), -1)
-	if shown := browse(t, visits[1][1], p.pages("carol")); !strings.Contains(shown.last(), "disabled") {
+	if shown := browse(t, r.nextAuthorizeURL(2), p.pages("carol")); !strings.Contains(shown.last(), "disabled") {
 		t.Errorf("Keycloak lets a disabled person in:\n%s", shown.last())
 	}
 }

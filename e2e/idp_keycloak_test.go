@@ -159,7 +159,10 @@ func (k *keycloak) application(t *testing.T, at place) *idp {
 	p.webClient, p.webSecret = fmt.Sprintf("gatehouse-%d", at.housePort), "a secret of the web client"
 	k.client(t, p.webClient, map[string]any{
 		"name": "Gatehouse", "secret": p.webSecret, "redirectUris": []string{at.house + "/oauth/callback/" + p.name},
-		"attributes": map[string]any{"pkce.code.challenge.method": "S256"},
+		"attributes": map[string]any{
+			"pkce.code.challenge.method": "S256",
+			"backchannel.logout.url":     at.house + "/oauth/backchannel-logout/" + p.name, "backchannel.logout.session.required": "true",
+		},
 	})
 	return p
 }
@@ -197,6 +200,10 @@ func TestKeycloak(t *testing.T) {
 		{"direct, person removed", keycloakRemovedDirect},
 		{"direct, key rotation under load", keycloakRotation},
 		{"enterprise", keycloakEnterprise},
+		{"enterprise, person removed", keycloakRemoved},
+		{"enterprise, person signed out at Keycloak", keycloakSignedOut},
+		{"enterprise, two clients refresh at once", keycloakTogether},
+		{"enterprise, beside Dex", keycloakBesideDex},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, k) })
 	}

@@ -132,17 +132,35 @@ func tokenFrom(t *testing.T, endpoint, client, secret string, form url.Values) s
 	return answer.AccessToken
 }
 
+// claimsOf reads a JWT without checking it.
+func claimsOf(t *testing.T, token string) map[string]any {
+	t.Helper()
+	var claims map[string]any
+	if err := json.Unmarshal(segment(t, token, 1), &claims); err != nil {
+		t.Fatalf("claims of the token: %v", err)
+	}
+	return claims
+}
+
+func segment(t *testing.T, token string, i int) []byte {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatalf("a token with %d segments is no JWT", len(parts))
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(parts[i])
+	if err != nil {
+		t.Fatalf("segment %d of the token: %v", i, err)
+	}
+	return raw
+}
+
 func keyID(t *testing.T, token string) string {
 	t.Helper()
 	var header struct {
 		KID string `json:"kid"`
 	}
-	head, _, _ := strings.Cut(token, ".")
-	raw, err := base64.RawURLEncoding.DecodeString(head)
-	if err != nil {
-		t.Fatalf("header of the token: %v", err)
-	}
-	if err := json.Unmarshal(raw, &header); err != nil {
+	if err := json.Unmarshal(segment(t, token, 0), &header); err != nil {
 		t.Fatalf("header of the token: %v", err)
 	}
 	return header.KID

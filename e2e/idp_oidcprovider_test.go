@@ -130,3 +130,9 @@ func TestOIDCProviderEnterprise(t *testing.T) {
 	p, _ := startOIDCProvider(t, at, oidcProviderOptions{Resource: "off"})
 	enterpriseSignIn(t, at, p, "eng")
 }
+
+func TestOIDCProviderTogether(t *testing.T) {
+	at := newPlace(t)
+	p, _ := startOIDCProvider(t, at, oidcProviderOptions{Resource: "off"})
+	refreshTogether(t, at, p)
+}

@@ -4,9 +4,11 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 
 	"golang.org/x/oauth2"
@@ -40,6 +42,41 @@ func (p *idp) directClient(t *testing.T, at place) *codeClient {
 			Endpoint: oauth2.Endpoint{AuthURL: metadata.Authorize, TokenURL: metadata.Token, AuthStyle: oauth2.AuthStyleInParams},
 		},
 	}
+}
+
+// houseClients are the lines of Gatehouse's configuration for clients of ours.
+func houseClients(at place, names ...string) string {
+	var lines strings.Builder
+	lines.WriteString("clients:\n")
+	for _, name := range names {
+		fmt.Fprintf(&lines, "  - {client_id: %s, redirect_uris: [\"http://localhost:%d/oauth/callback\"], scopes: [\"mcp:tools\", offline_access]}\n", name, at.callback)
+	}
+	return lines.String()
+}
+
+// houseClient is one of those.
+func houseClient(at place, name string) *codeClient {
+	return &codeClient{
+		callback: "127.0.0.1:" + at.callbackPort(), resource: at.house + "/mcp",
+		config: oauth2.Config{
+			ClientID: name, RedirectURL: fmt.Sprintf("http://localhost:%d/oauth/callback", at.callback), Scopes: []string{"mcp:tools", "offline_access"},
+			Endpoint: oauth2.Endpoint{AuthURL: at.house + "/authorize", TokenURL: at.house + "/token", AuthStyle: oauth2.AuthStyleInParams},
+		},
+	}
+}
+
+// refresh redeems the refresh token. The error is the server's own, when it gave one.
+func (c *codeClient) refresh(t *testing.T, token *oauth2.Token) (*oauth2.Token, *oauth2.RetrieveError) {
+	t.Helper()
+	next, err := c.config.TokenSource(t.Context(), &oauth2.Token{RefreshToken: token.RefreshToken}).Token()
+	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+		return nil, refused
+	}
+	if err != nil {
+		t.Errorf("refresh: %v", err)
+		return nil, &oauth2.RetrieveError{}
+	}
+	return next, nil
 }
 
 // signIn lets a person walk through pages and returns the client's tokens.

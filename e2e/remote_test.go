@@ -198,6 +198,17 @@ func (r *remote) authorizeURL() string {
 	})
 }
 
+// nextAuthorizeURL waits until mcp-remote has asked for a sign-in n times, and returns the last URL.
+func (r *remote) nextAuthorizeURL(n int) string {
+	r.t.Helper()
+	return r.log.wait(r.t, fmt.Sprintf("mcp-remote to ask for sign-in %d", n), 60*time.Second, func(s string) (string, bool) {
+		if all := visiting.FindAllStringSubmatch(s, -1); len(all) >= n {
+			return all[n-1][1], true
+		}
+		return "", false
+	})
+}
+
 // askedForSignIn reports whether mcp-remote wanted a browser at any time.
 func (r *remote) askedForSignIn() bool { return visiting.MatchString(r.log.String()) }
 

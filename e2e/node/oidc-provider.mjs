@@ -37,6 +37,7 @@ function provider() {
     cookies: { keys: cookieKeys },
     scopes: ['openid', 'offline_access', scope],
     claims: { openid: ['sub'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'], groups: ['groups'] },
+    rotateRefreshToken: true, // and whoever uses an old one ends the grant
     pkce: { required: (_, client) => client.clientAuthMethod === 'none' },
     ttl: { AccessToken: hour, AuthorizationCode: 60, ClientCredentials: hour, Grant: hour, IdToken: hour, Interaction: hour, RefreshToken: hour, Session: hour },
     findAccount: (_, id) => ({
