@@ -264,6 +264,23 @@ func TestUncheckedRedirectIsNeverFollowed(t *testing.T) {
 	fresh.refusedWithPage("revoked meanwhile", fresh.follow(fresh.lastStart().ReturnTo, "a"), http.StatusBadRequest, "no longer allowed")
 }
 
+// Somebody's page sends a person who is signed in here, in the name of a client of a trusted host that the person has
+// allowed before: the person is asked.
+func TestChecklist30_TrustedDocumentsAreAskedForEveryTime(t *testing.T) {
+	t.Parallel()
+	d := newDocHarness(t, trusting("client.example"))
+	d.grantTo(docClient)
+	for _, site := range []string{"cross-site", "none", "same-origin"} {
+		for _, prompt := range []string{"", "none"} {
+			w := d.do(request{path: "/authorize", query: ask(map[string]string{"prompt": prompt}), session: "a", header: map[string]string{"Sec-Fetch-Site": site}})
+			w = d.follow(w.Header().Get("Location"), "a")
+			if w.Header().Get("Location") != "" || prompt == "" && !strings.Contains(w.Body.String(), "consent-allow") {
+				t.Errorf("%s, prompt %q: status %d, location %q", site, prompt, w.Code, w.Header().Get("Location"))
+			}
+		}
+	}
+}
+
 // The form of a page that was checked does not open one that was not.
 func TestUncheckedTransactionIsNotAnswered(t *testing.T) {
 	t.Parallel()

@@ -49,6 +49,25 @@ func TestSignInPageNamesClientAndHint(t *testing.T) {
 	}
 }
 
+// A client that nobody knows yet is named by a host that it chose itself: the page says so, and offers the way back.
+func TestUncheckedClientIsShownAsSuch(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	b := f.browser(t)
+	start := url.Values{"to": {"/consent?tx=abc"}, "client": {"bank.example"}}
+	page := b.get(b.get("/go?" + start.Encode()).Header.Get("Location")).body
+	if strings.Contains(page, "not checked yet") || strings.Contains(page, "cancel-form") {
+		t.Error("a client that is known is shown as one that is not")
+	}
+	start.Set("unchecked", "bank.example")
+	page = b.get(b.get("/go?" + start.Encode()).Header.Get("Location")).body
+	for _, want := range []string{"not checked yet", "says that it is of <code>bank.example</code>", "<code>evil.example</code>", `name="tx" value="abc"`, "signin-form"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %s:\n%s", want, page)
+		}
+	}
+}
+
 func TestChecklist5_ClientNameIsEscaped(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -17,11 +17,12 @@ import (
 )
 
 // offer fills in what the page says about identity providers. Where a browser may go to one, the page names the client
-// on whose behalf, since nobody is asked in between (security checklist 25).
+// on whose behalf, since nobody is asked in between (security checklist 25). So it does where nobody knows the client
+// yet: its name on our page must not lend it our word.
 func (s *Service) offer(f *form, flow identity.SignInStart) {
 	settings := s.settings.Load()
 	f.Passwords = !settings.NoUsers
-	if len(settings.Providers) == 0 {
+	if len(settings.Providers) == 0 && (flow.Client == nil || !flow.Client.Unchecked) {
 		return
 	}
 	f.Client = flow.Client

@@ -86,9 +86,11 @@ func newFixture(t *testing.T) *fixture {
 	}
 	mux.HandleFunc("GET /go", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
-		f.Start(w, r, identity.SignInStart{
+		start := identity.SignInStart{
 			ReturnTo: q.Get("to"), LoginHint: q.Get("hint"), ClientName: q.Get("client"), Reauthenticate: q.Has("again"),
-		})
+			Client: &identity.ClientFacts{Host: q.Get("unchecked"), Unchecked: q.Has("unchecked"), RedirectHost: "evil.example"},
+		}
+		f.Start(w, r, start)
 	})
 	mux.HandleFunc("GET /who", func(w http.ResponseWriter, r *http.Request) {
 		who, ok := f.Current(r)

@@ -59,6 +59,20 @@ func (k *IDPKey) JWK() map[string]any {
 	return out
 }
 
+// PrivateJWK is the whole key in its JSON form, for clients that sign.
+func (k *IDPKey) PrivateJWK(t testing.TB) map[string]any {
+	t.Helper()
+	raw, err := jose.JSONWebKey{Key: k.Private, KeyID: k.KID, Algorithm: k.Alg}.MarshalJSON()
+	if err != nil {
+		t.Fatalf("encode key: %v", err)
+	}
+	var out map[string]any
+	if err := json.Unmarshal(raw, &out); err != nil {
+		t.Fatalf("encode key: %v", err)
+	}
+	return out
+}
+
 // MintToken signs claims; header is put on top of alg, kid and typ, and nil removes one. The key's algorithm decides
 // how, whatever the header says; none and HS256 exist to be refused.
 func MintToken(t testing.TB, key *IDPKey, header, claims map[string]any) string {
