@@ -524,3 +524,34 @@ func TestFederatedReload(t *testing.T) {
 	}
 	f.join("new")
 }
+
+// A service has nobody who vouches for it, and gets in all the same where nobody has a password.
+func TestServicesBesideFederatedPeople(t *testing.T) {
+	t.Parallel()
+	settings := strings.Replace(oneEndpoint, "access: any_signed_in,", "access: any_signed_in, services: {gatehouse: [ci]},", 1) + `
+clients:
+  - {client_id: ci, grant_types: [client_credentials], token_endpoint_auth_method: client_secret_post, client_secret: {file: secret}, scopes: [mcp:tools]}
+`
+	f := &federation{house: prepareHouse(t, demoOnly), clock: testkit.NewClock(time.Now().Truncate(time.Second)), idps: map[string]*testkit.UpstreamIDP{}}
+	f.now = f.clock.Now
+	f.idps["okta"] = f.newIDP("okta")
+	f.write("secret", "the secret of ci")
+	f.configure(f.settings(settings, map[string]string{"okta": ""}))
+	f.start()
+	c := newClient(f.house, "/mcp")
+	c.id = "ci"
+	status, doc := c.postForm(f.url+"/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {"ci"}, "client_secret": {"the secret of ci"}, "resource": {c.endpoint}})
+	if status != http.StatusOK {
+		t.Fatalf("token: %d %v", status, doc)
+	}
+	c.access = doc["access_token"].(string)
+	c.initialize()
+	c.mustCall("demo___echo", `{"text":"night"}`)
+	f.join("okta").mustCall("demo___whoami", `{}`)
+}
+
+func (c *client) postForm(address string, form url.Values) (int, map[string]any) {
+	c.t.Helper()
+	resp, err := c.http.PostForm(address, form)
+	return c.readJSON(resp, err)
+}

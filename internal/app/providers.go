@@ -88,23 +88,23 @@ func signInSettings(c *config.Config, providers map[string]*provider) signin.Set
 	return s
 }
 
-// vouchers is the rule that own tokens have to meet: whoever vouched for the person is still in the configuration.
+// vouchers is the rule that own tokens have to meet: whoever vouched for the person is still in the configuration. A
+// service has nobody who vouches for it.
 func vouchers(c *config.Config) (*identity.Rule, error) {
-	var parts []*identity.Rule
-	add := func(r identity.ClaimRule) error {
-		rule, err := identity.NewRule(r)
-		parts = append(parts, rule)
-		return err
-	}
+	leaves := []identity.ClaimRule{{Claim: "sub", Type: identity.TypeString, Operator: identity.OpStartsWith, Values: []string{identity.ServicePrefix}}}
 	if c.SignIn.Users {
-		if err := add(identity.ClaimRule{Claim: identity.ProviderClaim, Operator: identity.OpExists, Values: []string{"false"}}); err != nil {
-			return nil, fmt.Errorf("rule about identity providers: %w", err)
-		}
+		leaves = append(leaves, identity.ClaimRule{Claim: identity.ProviderClaim, Operator: identity.OpExists, Values: []string{"false"}})
 	}
 	for _, o := range c.SignIn.OIDC {
-		if err := add(identity.ClaimRule{Claim: identity.ProviderClaim, Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{o.Name}}); err != nil {
+		leaves = append(leaves, identity.ClaimRule{Claim: identity.ProviderClaim, Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{o.Name}})
+	}
+	var parts []*identity.Rule
+	for _, l := range leaves {
+		rule, err := identity.NewRule(l)
+		if err != nil {
 			return nil, fmt.Errorf("rule about identity providers: %w", err)
 		}
+		parts = append(parts, rule)
 	}
 	return identity.AnyOf(parts...)
 }

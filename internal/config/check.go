@@ -26,6 +26,7 @@ func check(c *Config, r *report) {
 	k.authorizers()
 	k.targets()
 	k.endpoints()
+	k.carriedClaims()
 	k.direct()
 	k.unused()
 }

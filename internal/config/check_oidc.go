@@ -42,6 +42,37 @@ func (k *checker) providers() {
 	}
 }
 
+// carriedClaims doubts access rules about claims that tokens do not carry: then nobody is ever admitted. Built-in users have
+// any claims that their administrator gives them.
+func (k *checker) carriedClaims() {
+	if k.cfg.SignIn.Users {
+		return
+	}
+	for _, e := range k.cfg.Endpoints {
+		if !slices.Equal(e.Issuers, []string{Gatehouse}) {
+			continue
+		}
+		for _, path := range e.Access.Rule.Claims() {
+			if !k.carried(path) {
+				k.doubtful(join("endpoints", e.Path)+".access", fmt.Sprintf("asks for the claim %q, which tokens do not carry", path),
+					"Add it to the claims of a provider in sign_in.oidc.")
+			}
+		}
+	}
+}
+
+func (k *checker) carried(path string) bool {
+	first, _, _ := strings.Cut(path, ".")
+	if identity.ReservedClaim(path) || identity.ReservedClaim(first) {
+		return true
+	}
+	names := func(c string) bool { return path == c || strings.HasPrefix(path, c+".") }
+	if slices.ContainsFunc(k.cfg.Clients, func(c Client) bool { return slices.ContainsFunc(slices.Collect(maps.Keys(c.AccessTokenClaims)), names) }) {
+		return true
+	}
+	return slices.ContainsFunc(k.cfg.SignIn.OIDC, func(p OIDC) bool { return slices.ContainsFunc(p.Claims, names) })
+}
+
 var (
 	providerName  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
 	domainPattern = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)

@@ -22,6 +22,7 @@ func TestExamples(t *testing.T) {
 	t.Parallel()
 	certificate, key := newCertificate(t)
 	extra := map[string]string{
+		"secrets/okta": "x", "secrets/partner.pem": key, "secrets/database_url": "postgres://gatehouse@db.internal.example/gatehouse",
 		"secrets/master_key": testKey, "secrets/github_token": "x", "tls/tools.crt": certificate, "tls/tools.key": key,
 	}
 	getenv := func(name string) (string, bool) {

@@ -39,17 +39,17 @@ func (k PersonKey) String() string { return string(k.Issuer) + "\x00" + k.Subjec
 // IsZero reports whether nobody is named.
 func (k PersonKey) IsZero() bool { return k.Issuer == "" && k.Subject == "" }
 
-// servicePrefix begins the subjects of services at Gatehouse's own authorization server, and of nobody else there.
-const servicePrefix = "service:"
+// ServicePrefix begins the subjects of services at Gatehouse's own authorization server, and of nobody else there.
+const ServicePrefix = "service:"
 
 // ServiceKey is who a client is when it acts as itself (client credentials) at Gatehouse's own authorization server.
 func ServiceKey(own Issuer, client ClientID) PersonKey {
-	return PersonKey{Issuer: own, Subject: servicePrefix + string(client)}
+	return PersonKey{Issuer: own, Subject: ServicePrefix + string(client)}
 }
 
 // IsService reports whether the subject is one of a service, for keys of Gatehouse's own authorization server. No person
 // there may have such a subject.
-func (k PersonKey) IsService() bool { return strings.HasPrefix(k.Subject, servicePrefix) }
+func (k PersonKey) IsService() bool { return strings.HasPrefix(k.Subject, ServicePrefix) }
 
 // Person is somebody whom a sign-in back end knows.
 type Person struct {

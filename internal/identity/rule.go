@@ -74,6 +74,21 @@ func (r *Rule) Validate() error {
 	return nil
 }
 
+// Claims lists the paths of the claims that the rule looks at, in its own order.
+func (r *Rule) Claims() []string {
+	if r == nil {
+		return nil
+	}
+	if r.kind == oneClaim {
+		return []string{r.leaf.rule.Claim}
+	}
+	var out []string
+	for _, p := range r.parts {
+		out = append(out, p.Claims()...)
+	}
+	return out
+}
+
 // Match reports whether the claims satisfy the rule.
 func (r *Rule) Match(c Claims) bool { return r.ask(c) == holds }
 

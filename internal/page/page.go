@@ -18,6 +18,7 @@
 //	<label class="check"><input type="checkbox"> …</label>
 //	<button class="button primary">, <button class="button secondary">, <button class="button danger">
 //	<div class="actions">                        buttons side by side; the primary one first in the source, they stack on a phone
+//	<div class="choices">                        buttons of equal weight below one another
 //	<dl class="facts"><div><dt>…</dt><dd>…</dd></div></dl>   names and values
 //	<ul class="items"><li>…                      a list with rules between; <li class="row"> puts text left and a button right
 //	<ul class="ticks"><li>…                      what a permission allows
