@@ -19,7 +19,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-const enterpriseConfig = `
+const manyProviders = `
 public_url: %[1]s
 listen: 127.0.0.1:%[2]d
 state_dir: state
@@ -47,7 +47,7 @@ func TestEnterprisePagesInChromium(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "master.key"), base64.StdEncoding.EncodeToString(key))
 	writeFile(t, filepath.Join(dir, "secret"), "s3cret+/&=")
 	file := filepath.Join(dir, "gatehouse.yaml")
-	writeFile(t, file, fmt.Sprintf(enterpriseConfig, ours, port, idp.DiscoveryURL()))
+	writeFile(t, file, fmt.Sprintf(manyProviders, ours, port, idp.DiscoveryURL()))
 	startHouse(t, dir, ours, "serve", "-c", file)
 
 	a := newAssistant(t, ours)
@@ -76,7 +76,9 @@ func TestEnterprisePagesInChromium(t *testing.T) {
 	w = walk(t, "enterprise-3-no-such-address", a.authorizeURL(), ours, []formPage{{Fields: map[string]string{"address": "carol@nowhere.example"}}})
 	w.mustShow(t, 1, "No identity provider is set up for addresses of that kind")
 
-	at("entra", func(c *testkit.UpstreamConfig) { c.AuthorizeErr, c.ErrText = "access_denied", "AADSTS50105: The signed in user is not assigned to a role for the application." })
+	at("entra", func(c *testkit.UpstreamConfig) {
+		c.AuthorizeErr, c.ErrText = "access_denied", "AADSTS50105: The signed in user is not assigned to a role for the application."
+	})
 	w = walk(t, "enterprise-4-refused", a.authorizeURL(), ours, []formPage{{Press: "entra"}})
 	w.mustShow(t, 1, "Microsoft did not let you in", "AADSTS50105", "Try again")
 
