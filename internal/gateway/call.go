@@ -44,7 +44,7 @@ func (rq *request) call() (job, error) {
 		return job{run: func() error { return rq.failure(unknown(&rq.m)) }}, nil
 	}
 	if err := rq.g.o.Audit.Ready(); err != nil {
-		return job{}, &web.Error{Status: http.StatusServiceUnavailable, Code: "audit_unavailable", Message: "calls cannot be recorded at the moment, so none is made", Cause: err}
+		return job{}, unrecordable(err)
 	}
 	if err := rq.g.calls.enter(rq.who.Key); err != nil {
 		return job{}, err
@@ -65,6 +65,10 @@ func (rq *request) call() (job, error) {
 		_ = rq.record(event) // noted in the request's log record; the call has been made
 		return errAnswered
 	}}, nil
+}
+
+func unrecordable(err error) error {
+	return &web.Error{Status: http.StatusServiceUnavailable, Code: "audit_unavailable", Message: "calls cannot be recorded at the moment, so none is made", Cause: err}
 }
 
 // judge asks the policy about every method that the call amounts to, until one is denied.

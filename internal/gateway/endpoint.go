@@ -43,6 +43,7 @@ type entry struct {
 	name   string // the target's own
 	alias  string // see router.Owner
 	item   mcp.Item
+	older  mcp.Item // as clients of the session era see it
 }
 
 type entryKey struct {
@@ -203,6 +204,10 @@ func (v *view) add(kind mcp.ListKind, from string, items []mcp.Item) {
 		if kind == mcp.Prompts {
 			owner, _ := v.table.Resolve(mcp.MethodPromptsGet, public)
 			e.alias = owner.Alias
+		}
+		e.older = e.item
+		if kind == mcp.Tools {
+			e.older = e.item.InSessions()
 		}
 		v.lists[kind] = append(v.lists[kind], e)
 	}

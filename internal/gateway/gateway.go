@@ -132,7 +132,7 @@ func New(o Options) (*Gateway, error) {
 		o: o, calls: inflight{max: o.MaxCalls, maxPerPerson: o.MaxCallsPerPerson},
 		wake: make(chan struct{}, 1), serverInfo: appendServerInfo(nil, o.Version),
 	}
-	g.listeners = listeners{open: make(map[*listener]bool), subs: make(map[*session.Session]*subscriptions)}
+	g.listeners.open = make(map[*session.Session]*subscriptions)
 	g.lines.open = make(map[*session.Session]*line)
 	g.current.Store(newServed(nil))
 	return g, nil

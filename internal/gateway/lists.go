@@ -28,7 +28,11 @@ func (rq *request) list(kind mcp.ListKind) error {
 			next = v.cursor(kind, i)
 			break
 		}
-		page = append(page, entries[i].item)
+		if rq.modern {
+			page = append(page, entries[i].item)
+		} else {
+			page = append(page, entries[i].older)
+		}
 	}
 	if rq.modern {
 		return rq.respond(func(dst []byte) []byte {

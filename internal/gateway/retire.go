@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"gatehouse/internal/session"
+	"gatehouse/internal/target"
 )
 
 // served is a snapshot at work. It counts the requests that work on it, so that nothing is taken from under them.
@@ -104,6 +105,7 @@ func (g *Gateway) closeRetired() {
 			kept[t] = true
 		}
 	}
+	g.listeners.retain(func(t *target.Target) bool { return kept[t] })
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 32)
 	g.o.Sessions.Each(func(s *session.Session) {

@@ -107,6 +107,18 @@ func (it Item) edited(name string, meta []byte) Item {
 	return out
 }
 
+// InSessions returns a tool as clients of the session era may see it: without an output schema that is not one of an
+// object, because structured content is an object there (2025-11-25 server/tools, output schema). Name and order of the
+// rest are untouched. It is not to be renamed.
+func (it Item) InSessions() Item {
+	schema, has := Lookup(it.Raw, "outputSchema")
+	if kind, _ := LookupString(schema, "type"); !has || kind == "object" {
+		return it
+	}
+	raw := AppendMembers(nil, it.Raw, Change{Drop: func(key []byte) bool { return string(key) == "outputSchema" }})
+	return Item{Name: it.Name, Raw: raw}
+}
+
 // SplitList splits the result of a list method into its items, which alias it. Next is the cursor of the next page,
 // empty on the last one. An item without a name is an error: such a list cannot be routed.
 func SplitList(result []byte, kind ListKind) (items []Item, next string, err error) {

@@ -83,6 +83,25 @@ func TestListsKeepUnknownBytes(t *testing.T) {
 	}
 }
 
+func TestItemInSessions(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		`{"name":"a","x":1.0}`:                                              "",
+		`{"name":"a","outputSchema":{"type":"object","x":1.0}}`:             "",
+		`{"name":"a","outputSchema":{"type":"array"},"x":1.0}`:              `{"name":"a","x":1.0}`,
+		`{"outputSchema":{"type":["object","null"]},"name":"a"}`:            `{"name":"a"}`,
+		`{"name":"a","outputSchema":{"anyOf":[]},"outputschema":"another"}`: `{"name":"a","outputschema":"another"}`,
+		`{"name":"a","outputSchema":true}`:                                  `{"name":"a"}`,
+	} {
+		if want == "" {
+			want = in
+		}
+		if got := (Item{Name: "a", Raw: []byte(in)}).InSessions(); string(got.Raw) != want || got.Name != "a" {
+			t.Errorf("%s became %s", in, got.Raw)
+		}
+	}
+}
+
 func TestCapabilities(t *testing.T) {
 	t.Parallel()
 	a := ParseCapabilities([]byte(`{"tools":{"listChanged":true},"logging":{},"experimental":{"tools":{}}}`))

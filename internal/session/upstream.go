@@ -65,6 +65,22 @@ func (s *Session) reserve(key any) (u *upstream, mine bool, err error) {
 	return u, true, nil
 }
 
+// Opened returns the upstream session that key names, nil when it is not open now.
+func (s *Session) Opened(key any) Upstream {
+	s.mu.Lock()
+	u := s.upstreams[key]
+	s.mu.Unlock()
+	if u == nil {
+		return nil
+	}
+	select {
+	case <-u.ready:
+		return u.conn
+	default:
+		return nil
+	}
+}
+
 // EachUpstream calls f side by side for the upstream sessions that are open now, and waits.
 func (s *Session) EachUpstream(f func(Upstream)) {
 	var wg sync.WaitGroup
