@@ -127,6 +127,14 @@ func TestConformanceAuthorizationServer(t *testing.T) {
 	}
 }
 
+// The same scenarios for a client that is named by the URL of its metadata document.
+func TestConformanceAuthorizationServerWithDocument(t *testing.T) {
+	s, docs, callback := conformanceSuite(t), newPublisher(t), freePort(t)
+	id := docs.publish("/suite.json", map[string]any{"client_name": "Suite", "redirect_uris": []string{"http://127.0.0.1/callback"}, "token_endpoint_auth_method": "none"})
+	url := inside(t, fmt.Sprintf(sdkSettings, ""), docs.client())
+	s.authorize(t, []string{"authorization", "--url", url, "-p", fmt.Sprint(callback), "--client-id", id, "--resource", url + "/mcp"})
+}
+
 var authorizationURL = regexp.MustCompile(`https?://\S+/authorize\?\S+`)
 
 // authorize runs the authorization scenarios, plays the person, and insists that no check fails or warns.

@@ -228,7 +228,7 @@ func (s *shelf[T]) read(ctx context.Context, url string) (kept[T], *Error) {
 		value, err = s.parse(url, raw)
 	}
 	if err != nil {
-		c.log.WarnContext(ctx, "client document not fetched", "url", url, "error", err)
+		c.log.WarnContext(ctx, "client document not fetched", "url", url, "error", err, "hint", hintFor(err))
 		if e, ok := errors.AsType[*Error](err); ok {
 			return kept[T]{}, e
 		}
@@ -237,6 +237,14 @@ func (s *shelf[T]) read(ctx context.Context, url string) (kept[T], *Error) {
 	until := c.now().Add(freshFor(header, c.now(), leastFresh, s.most))
 	c.log.InfoContext(ctx, "client document fetched", "url", url, "until", until)
 	return kept[T]{value: value, fetched: began, until: until}, nil
+}
+
+// hintFor says what an operator can do about a host that cannot be reached at all.
+func hintFor(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok && e.Reason == Unreachable {
+		return "documents are fetched directly, from public addresses; where this server has no such way out, set registration.documents.enabled: false, and clients register themselves"
+	}
+	return "the document is the client's; it has to be put right there"
 }
 
 // land puts the outcome on the shelf; mu is held. What is no longer there, or no longer valid, is not kept either.

@@ -533,6 +533,9 @@ func TestErrorsAreSafe(t *testing.T) {
 	if !ok || strings.Contains(e.Detail, "refused") || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("%#v", err)
 	}
+	if !strings.Contains(s.log.String(), "registration.documents.enabled") {
+		t.Errorf("the log says nothing about what to do: %s", s.log)
+	}
 	if !strings.Contains(s.log.String(), "connection refused") || strings.Count(s.log.String(), "\n") != 1 {
 		t.Errorf("log %q", s.log)
 	}
