@@ -12,7 +12,7 @@ import (
 func level(pkg string) (int, bool) {
 	for n, names := range [][]string{
 		0: {"identity", "secret", "seal", "mcp", "vendor", "httpd"},
-		1: {"policy", "router", "jose", "audit", "store", "web", "page", "telemetry", "clientconfig", "clientdoc", "oauthclient"},
+		1: {"policy", "router", "jose", "audit", "store", "web", "page", "telemetry", "clientconfig", "clientdoc", "oauthclient", "sandbox"},
 		2: {"authn", "authserver", "signin", "target", "session", "config"},
 		3: {"gateway", "portal", "doctor"},
 		4: {"app"},
