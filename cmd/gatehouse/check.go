@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/internal/app"
 	"gatehouse/internal/config"
 )
 
@@ -24,6 +25,9 @@ writes nothing and contacts nobody. The exit code is 0 when Gatehouse would star
 			}
 			if len(c.Warnings) > 0 {
 				fmt.Fprintf(s.err, "%s\n", config.Format(c.Warnings))
+			}
+			for _, doubt := range app.Doubts(c) {
+				fmt.Fprintf(s.err, "on this machine: %s\n", doubt)
 			}
 			fmt.Fprintf(s.out, "%s is fine: %s, %s, %s\n", args[0], count(len(c.Endpoints), "endpoint", "endpoints"),
 				count(len(c.Targets), "target", "targets"), count(len(c.Warnings), "warning", "warnings"))

@@ -12,12 +12,14 @@ import (
 	"syscall"
 
 	"gatehouse/internal/config"
+	"gatehouse/internal/sandbox"
 )
 
 // version is set at link time: -ldflags "-X main.version=1.2.3".
 var version = "dev"
 
 func main() {
+	sandbox.RunIfAsked()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 	stop()

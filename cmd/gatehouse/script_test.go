@@ -13,11 +13,21 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"gatehouse/internal/sandbox"
 )
 
 func TestMain(m *testing.M) {
+	sandbox.RunIfAsked()
+	if os.Getenv(asGatehouse) != "" {
+		main()
+		return
+	}
 	testscript.Main(m, map[string]func(){"gatehouse": main})
 }
+
+// asGatehouse makes the test binary the program itself, so that a test can kill it.
+const asGatehouse = "GATEHOUSE_TEST_AS_PROGRAM"
 
 // Each script in testdata/script is one story at the command line.
 func TestScripts(t *testing.T) {

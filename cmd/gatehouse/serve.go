@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/internal/app"
 	"gatehouse/internal/config"
+	"gatehouse/internal/sandbox"
 )
 
 func newServe(s streams) *cobra.Command {
@@ -46,6 +47,9 @@ func serve(ctx context.Context, s streams, c *config.Config, file string) error 
 	level.Set(c.Log.Level)
 	log, err := newLogger(s, c, level)
 	if err != nil {
+		return err
+	}
+	if err := sandbox.HideMemory(); err != nil { // it holds every key
 		return err
 	}
 	a, err := app.New(ctx, app.Options{Config: c, File: file, Log: log, Level: level, Version: version})

@@ -22,9 +22,11 @@ import (
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
+	"gatehouse/internal/sandbox"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/session"
 	"gatehouse/internal/signin"
+	"gatehouse/internal/target"
 	"gatehouse/internal/web"
 )
 
@@ -141,7 +143,8 @@ func (a *App) build(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	a.targets = &targetSet{client: web.NewTargetClient(web.ClientOptions{}), log: a.Log, now: a.Now, version: a.Version, closing: make(chan struct{})}
+	a.targets = &targetSet{client: web.NewTargetClient(web.ClientOptions{}), log: a.Log, now: a.Now, version: a.Version, closing: make(chan struct{}),
+		scratch: sandbox.NewScratch(""), places: target.NewPlaces(c.Limits.Processes, c.Limits.ProcessesPerPerson)}
 	a.life.closes("targets", a.targets.stopAll)
 	a.issuers = &keySets{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
 	a.life.closes("keys of issuers", func(ctx context.Context) error { return stopKeySets(a.issuers.adopt(ctx, nil)) })

@@ -64,7 +64,7 @@ func doctorSetup(c *config.Config, o DoctorOptions) doctor.Setup {
 	}
 	targets := &targetSet{client: web.NewTargetClient(web.ClientOptions{RootCAs: o.RootCAs}), log: slog.New(slog.DiscardHandler), version: o.Version}
 	for _, t := range c.Targets {
-		s.Targets = append(s.Targets, targets.options(t, int(c.Limits.Answer)))
+		s.Targets = append(s.Targets, targets.options(t, ownFiles(c), int(c.Limits.Answer)))
 	}
 	return s
 }

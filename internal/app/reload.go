@@ -74,6 +74,10 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	a.config.Store(c)
 	a.routes.Store(&routes)
 	a.Level.Set(c.Log.Level)
+	a.targets.places.Resize(c.Limits.Processes, c.Limits.ProcessesPerPerson)
+	for _, doubt := range Doubts(c) {
+		a.Log.Warn("this machine", "doubt", doubt)
+	}
 	a.targets.retire(a.targets.adopt(ctx, targets), unused)
 	return errors.Join(stopProviders(a.providers.adopt(ctx, providers)), stopKeySets(a.issuers.adopt(ctx, remote)))
 }

@@ -9,12 +9,15 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"gatehouse/internal/sandbox"
 )
 
 // stdioServer names the address that the test binary asks when it plays a command target.
 const stdioServer = "GATEHOUSE_TEST_STDIO_SERVER"
 
 func TestMain(m *testing.M) {
+	sandbox.RunIfAsked()
 	if address := os.Getenv(stdioServer); address != "" {
 		serveStdio(address)
 		return

@@ -5,18 +5,21 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
 	"gatehouse/internal/config"
+	"gatehouse/internal/sandbox"
 	"gatehouse/internal/target"
 )
 
 // running is one target that runs, with what it was made from.
 type running struct {
 	*target.Target
-	made config.Target
-	stop func() error
+	made   config.Target
+	hidden []string // what its commands cannot reach
+	stop   func() error
 }
 
 // targetSet makes targets from the configuration. A target whose settings are unchanged survives a reload, with its
@@ -26,6 +29,8 @@ type targetSet struct {
 	log     *slog.Logger
 	now     func() time.Time
 	version string
+	scratch *sandbox.Scratch // where commands have their directories
+	places  *target.Places
 
 	mu      sync.Mutex // guards current, which only a reload changes
 	current map[string]*running
@@ -38,21 +43,26 @@ type targetSet struct {
 // not run yet. Nothing has changed when it returns an error.
 func (s *targetSet) plan(c *config.Config) (map[string]*running, error) {
 	next := make(map[string]*running, len(c.Targets))
+	own := ownFiles(c)
 	for _, ct := range c.Targets {
-		if old := s.current[ct.Name]; old != nil && reflect.DeepEqual(old.made, ct) {
+		var hidden []string
+		if ct.Command != nil {
+			hidden = own
+		}
+		if old := s.current[ct.Name]; old != nil && reflect.DeepEqual(old.made, ct) && slices.Equal(old.hidden, hidden) {
 			next[ct.Name] = old
 			continue
 		}
-		t, err := target.New(s.options(ct, int(c.Limits.Answer)))
+		t, err := target.New(s.options(ct, hidden, int(c.Limits.Answer)))
 		if err != nil {
 			return nil, err
 		}
-		next[ct.Name] = &running{Target: t, made: ct}
+		next[ct.Name] = &running{Target: t, made: ct, hidden: hidden}
 	}
 	return next, nil
 }
 
-func (s *targetSet) options(c config.Target, maxMessage int) target.Options {
+func (s *targetSet) options(c config.Target, hidden []string, maxMessage int) target.Options {
 	o := target.Options{
 		Name: c.Name, Demo: c.Demo, Client: s.client, Log: s.log, Now: s.now, Version: s.version,
 		Timeout: c.Timeout, MaxMessage: maxMessage,
@@ -61,7 +71,14 @@ func (s *targetSet) options(c config.Target, maxMessage int) target.Options {
 	case c.URL != "":
 		o.HTTP = &target.HTTPOptions{URL: c.URL, Headers: c.Headers}
 	case len(c.Command) > 0:
-		o.Command = &target.CommandOptions{Args: c.Command, Env: c.Env, Dir: c.Dir}
+		o.Command = &target.CommandOptions{
+			Args: c.Command, Env: c.Env, Dir: c.Dir, Home: c.Home, RunAs: c.RunAs, Shared: c.Shared, IdleTimeout: c.Idle,
+			Sandbox: sandbox.Mode(c.Sandbox), Hidden: hidden, Scratch: s.scratch, Places: s.places,
+			Limits: sandbox.Limits{OpenFiles: uint64(c.Limits.OpenFiles), Memory: uint64(c.Limits.Memory), Processes: uint64(c.Limits.Processes)},
+		}
+		if c.Files != nil {
+			o.Command.Read, o.Command.Write = append([]string{}, c.Files.Read...), c.Files.Write // not nil: only these
+		}
 	}
 	return o
 }
@@ -115,5 +132,5 @@ func (s *targetSet) stopAll(ctx context.Context) error {
 	s.retire(s.adopt(ctx, nil), nil)
 	close(s.closing)
 	s.retiring.Wait()
-	return nil
+	return s.scratch.Remove()
 }

@@ -128,7 +128,7 @@ func (d *decoder) agentCoreSource(n *node, a *Authorizer) (*AgentCoreJWT, *node)
 
 // agentCoreFile reads AgentCore's JSON: a whole gateway, its authorizerConfiguration, or its customJWTAuthorizer.
 func (d *decoder) agentCoreFile(at *node, file string) (*AgentCoreJWT, *node) {
-	data, err := readFile(file)
+	data, err := d.read(file)
 	if err != nil {
 		d.fault(at, fmt.Sprintf("cannot read %s: %v", file, err), "Check that the file exists and that Gatehouse may read it.")
 		return nil, nil

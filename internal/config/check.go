@@ -59,6 +59,12 @@ func (k *checker) bounds() {
 	if l.Sessions < 1 {
 		k.bad("limits.sessions", "leaves no room for a session", "Give a number above 0.")
 	}
+	if l.Processes < 1 {
+		k.bad("limits.processes", "lets no command start", "Give a number above 0.")
+	}
+	if l.ProcessesPerPerson < 1 {
+		k.bad("limits.processes_per_person", "lets no command start", "Give a number above 0.")
+	}
 	k.atLeast("limits.session_idle", l.SessionIdle, time.Minute)
 	k.notAbove("limits.session_idle", l.SessionIdle, "session_lifetime", l.SessionLifetime)
 	k.atLeast("sign_in.session.idle", s.Idle, time.Minute)

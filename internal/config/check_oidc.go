@@ -138,14 +138,14 @@ func (k *checker) providerKey(path string, p *OIDC) {
 		k.bad(path+".private_key", "stands beside client_secret", "Keep one of the two.")
 	case p.PrivateKey != nil && !k.broken(path+".private_key"):
 		var err error
-		if p.PrivateKey.Signer, err = readSigner(p.PrivateKey.File); err != nil {
+		if p.PrivateKey.Signer, err = k.readSigner(p.PrivateKey.File); err != nil {
 			k.bad(path+".private_key.file", fmt.Sprintf("cannot use the key: %v", err), "It must be an RSA or P-256 private key in PEM that Gatehouse may read.")
 		}
 	}
 }
 
-func readSigner(file string) (crypto.Signer, error) {
-	data, err := readFile(file)
+func (k *checker) readSigner(file string) (crypto.Signer, error) {
+	data, err := k.read(file)
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ func (k *checker) server() {
 	}
 	k.publicURL()
 	if c.TLS != nil && !k.broken("tls") {
+		k.files = append(k.files, c.TLS.CertFile, c.TLS.KeyFile)
 		if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
 			k.bad("tls", fmt.Sprintf("cannot use the certificate: %v", err), "Check that both files exist, are PEM, belong together, and that Gatehouse may read them.")
 		}

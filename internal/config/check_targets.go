@@ -59,9 +59,7 @@ func (k *checker) target(path string, t *Target) {
 	if t.Command == nil && t.Env != nil {
 		k.bad(path+".env", "goes with command only", "For a URL use headers.")
 	}
-	if t.Command == nil && t.Dir != "" {
-		k.bad(path+".dir", "goes with command only", "Remove it.")
-	}
+	k.command(path, t)
 	if t.Prefix != "" {
 		k.namePrefix(path+".prefix", t.Prefix)
 	}

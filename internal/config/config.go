@@ -49,6 +49,8 @@ type Config struct {
 
 	Quickstart bool   `yaml:"-"` // no file: app makes a master key and a first user
 	Warnings   Faults `yaml:"-"` // what is allowed, but should be thought over
+
+	Read []string `yaml:"-"` // files that were read for it, itself among them
 }
 
 // TLS names the certificate files.
@@ -70,6 +72,9 @@ type Limits struct {
 	Sessions        int           `yaml:"sessions" doc:"Live MCP sessions on this copy."`
 	SessionIdle     time.Duration `yaml:"session_idle" doc:"An MCP session ends after this long without a request."`
 	SessionLifetime time.Duration `yaml:"session_lifetime" doc:"An MCP session ends after this long in any case."`
+
+	Processes          int `yaml:"processes" doc:"Processes of all targets that are commands."`
+	ProcessesPerPerson int `yaml:"processes_per_person" doc:"Of these, processes of one person."`
 }
 
 // SignIn says how the built-in authorization server learns who a person is.
@@ -193,11 +198,32 @@ type Target struct {
 	URL     string                 `yaml:"url" doc:"MCP server over HTTP, of any revision: streamable HTTP or HTTP+SSE. Which one is found out."`
 	Headers map[string]secret.Text `yaml:"headers,plain,prefix" doc:"Headers sent to url, such as its credential."`
 	Command []string               `yaml:"command" doc:"MCP server over stdio: program and arguments."`
-	Env     map[string]secret.Text `yaml:"env,plain" doc:"Environment variables for command, beside PATH, HOME and the like."`
-	Dir     string                 `yaml:"dir,path" doc:"Working directory of command."`
+	Env     map[string]secret.Text `yaml:"env,plain" doc:"All environment variables of command but PATH, HOME and TMPDIR, which are there when they are not listed: Gatehouse's PATH, and its own directory."`
+	Dir     string                 `yaml:"dir,path" doc:"Working directory of command. Without it: a directory of its own, empty at the start and removed at the end."`
 	Demo    bool                   `yaml:"demo" doc:"The built-in demo target."`
 	Prefix  string                 `yaml:"prefix" doc:"What stands before the names of its tools and prompts, such as gh_. Without it: the target's name and ___."`
 	Timeout time.Duration          `yaml:"timeout" doc:"How long one call may take."`
+
+	Home    string        `yaml:"home,path" doc:"Directory that keeps a home directory for each person, for what a server remembers of the person and what npx downloads. Without it: HOME is the directory of its own, and nothing is kept."`
+	Shared  bool          `yaml:"shared" doc:"One process of command for everybody. Without it each person gets a process."`
+	Idle    time.Duration `yaml:"idle_timeout" doc:"A process of command ends this long after it was last in use."`
+	RunAs   string        `yaml:"run_as" doc:"User that command runs as: a name, or uid:gid. Needs Gatehouse to run as root. Without it: the user that runs Gatehouse."`
+	Sandbox string        `yaml:"sandbox" enum:"required,optional,off" doc:"Keeps command from Gatehouse's own files and memory (Landlock). required: without that, or run_as, it does not start. optional: where the kernel can. off: never."`
+	Files   *Files        `yaml:"files" doc:"The only files that command can open, beside the system's programs and its own directory. Without it: whatever is not Gatehouse's own."`
+	Limits  ProcessLimits `yaml:"limits" doc:"Bounds on each process of command."`
+}
+
+// Files are what a command may open.
+type Files struct {
+	Read  []string `yaml:"read,path" doc:"Files and directories to read and run."`
+	Write []string `yaml:"write,path" doc:"Files and directories to read, run and change."`
+}
+
+// ProcessLimits bound a process (setrlimit(2)).
+type ProcessLimits struct {
+	OpenFiles int      `yaml:"open_files" doc:"Files and connections open at the same time."`
+	Memory    ByteSize `yaml:"memory" doc:"Private memory. Without it: no bound."`
+	Processes int      `yaml:"processes" doc:"Processes and threads of the user named in run_as, all together. Without it: no bound."`
 }
 
 // Endpoint is one MCP URL.

@@ -31,6 +31,7 @@ func setDefaults(v any) {
 		c.Limits = Limits{
 			Body: 4 << 20, Answer: 32 << 20,
 			Sessions: 10_000, SessionIdle: 30 * time.Minute, SessionLifetime: 24 * time.Hour,
+			Processes: 256, ProcessesPerPerson: 32,
 		}
 		c.SignIn = SignIn{
 			Users: true, Passkeys: true,
@@ -50,6 +51,9 @@ func setDefaults(v any) {
 		c.AuthMethod = AuthBasic
 	case *Target:
 		c.Timeout = 5 * time.Minute
+		c.Idle = 10 * time.Minute
+		c.Sandbox = "required"
+		c.Limits.OpenFiles = 4096
 	case *Endpoint:
 		c.Prefix, c.MarkURIs = true, true
 	}

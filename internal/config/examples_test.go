@@ -23,7 +23,7 @@ func TestExamples(t *testing.T) {
 	certificate, key := newCertificate(t)
 	extra := map[string]string{
 		"secrets/okta": "x", "secrets/partner.pem": key, "secrets/database_url": "postgres://gatehouse@db.internal.example/gatehouse",
-		"secrets/master_key": testKey, "secrets/github_token": "x", "tls/tools.crt": certificate, "tls/tools.key": key,
+		"secrets/master_key": testKey, "secrets/github_token": "x", "secrets/tickets_token": "x", "tls/tools.crt": certificate, "tls/tools.key": key,
 	}
 	getenv := func(name string) (string, bool) {
 		return testKey, name == "GATEHOUSE_MASTER_KEY" || name == "LEDGER_API_KEY"

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func TestFull(t *testing.T) {
 	same(t, "proxies", c.TrustedProxies, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")})
 	same(t, "keys", len(c.MasterKeyBytes()), 2)
 	same(t, "log", c.Log, Log{Format: "text", Level: slog.LevelDebug})
-	same(t, "limits", c.Limits, Limits{1 << 20, 2048, 5, 10 * time.Minute, time.Hour})
+	same(t, "limits", c.Limits, Limits{1 << 20, 2048, 5, 10 * time.Minute, time.Hour, 256, 32})
 	same(t, "max_stale", c.MaxStale, 0)
 	same(t, "sign_in", c.SignIn, SignIn{Users: true, Session: BrowserSession{time.Hour, 36 * time.Hour}, Unreachable: UnreachableKeep, Recheck: 5 * time.Minute})
 	same(t, "registration", c.Registration, Registration{RatePerMinute: 5, PrivateRedirectSchemes: []string{"cursor"},
@@ -89,6 +90,46 @@ func TestFull(t *testing.T) {
 	same(t, "any", c.Endpoints[1].Access, Access{AnySignedIn: true})
 	same(t, "prefix", c.Endpoints[1].Prefix, false)
 	same(t, "administrators", c.Administrators.String(), `groups contains "admins"`)
+}
+
+// TestCommands: what commands may do, and what is said of those that may do more than is good.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/commands.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/good/commands.golden", Format(c.Warnings))
+	same(t, "processes", []int{c.Limits.Processes, c.Limits.ProcessesPerPerson}, []int{40, 4})
+	files := c.Targets[0]
+	same(t, "files", *files.Files, Files{Read: []string{"/srv/share"}, Write: []string{filepath.Join("testdata/good", "scratch")}})
+	same(t, "limits", files.Limits, ProcessLimits{256, 1 << 30, 200})
+	same(t, "run_as", files.RunAs, "1001:1001")
+	same(t, "defaults", []any{files.Sandbox, files.Idle, c.Targets[1].Idle, c.Targets[1].Limits.OpenFiles}, []any{"required", 2 * time.Minute, 10 * time.Minute, 4096})
+}
+
+// TestRead: a command must be kept from every file that the configuration was read from.
+func TestRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"key": testKey, "token": "hunter2", "gateway.json": `{"customJWTAuthorizer":{"discoveryUrl":"https://idp.example.com/.well-known/openid-configuration","allowedAudience":["a"]}}`,
+		"gatehouse.yaml": `
+master_key: {file: key}
+authorizers: [{name: core, agentcore_file: gateway.json}]
+targets: {web: {url: "https://mcp.example.com/mcp", headers: {Authorization: {file: token}}}}
+endpoints: {/mcp: {issuers: [core], access: any_signed_in, targets: [web]}}
+`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Load(filepath.Join(dir, "gatehouse.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(c.Read)
+	same(t, "files", c.Read, []string{filepath.Join(dir, "gatehouse.yaml"), filepath.Join(dir, "gateway.json"), filepath.Join(dir, "key"), filepath.Join(dir, "token")})
 }
 
 // TestFederated: identity providers, and what is said of those that are allowed but doubtful.

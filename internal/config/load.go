@@ -24,7 +24,11 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the directory of the configuration: %w", err)
 	}
-	return Parse(data, Options{File: path, Dir: filepath.Dir(abs)})
+	c, err := Parse(data, Options{File: path, Dir: filepath.Dir(abs)})
+	if err == nil {
+		c.Read = append(c.Read, abs)
+	}
+	return c, err
 }
 
 // Parse checks a configuration. Its error is of type Faults.
@@ -52,7 +56,7 @@ func Parse(data []byte, o Options) (*Config, error) {
 	if len(r.faults) > 0 {
 		return nil, finish(r.faults)
 	}
-	c.Warnings = finish(r.warnings)
+	c.Warnings, c.Read = finish(r.warnings), r.files
 	return c, nil
 }
 

@@ -90,7 +90,7 @@ func (d *decoder) fetch(n *node, ref secretRef) (string, bool) {
 		}
 		return value, value != ""
 	}
-	data, err := readFile(ref.File)
+	data, err := d.read(ref.File)
 	value := strings.TrimRight(string(data), "\r\n")
 	if err == nil && value == "" {
 		err = errors.New("it is empty")

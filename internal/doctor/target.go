@@ -126,7 +126,7 @@ func commandTrouble(o target.Options, tr *target.Trouble, text string) trouble {
 	case target.Rubbish:
 		return trouble{CommandNotMCP, "what the command answers is not MCP: " + text, "an answer to initialize on standard output", "correct the command and its arguments; some servers speak over stdio only with --stdio or the like"}
 	}
-	return trouble{CommandEnds, "the command does not stay: " + text, "a process that answers", "run it by hand: " + clip(strings.Join(o.Command.Args, " "), 120) + "; it gets PATH, HOME and what env sets, nothing else"}
+	return trouble{CommandEnds, "the command does not stay: " + text, "a process that answers", "run it by hand: " + clip(strings.Join(o.Command.Args, " "), 120) + "; it gets PATH, HOME, TMPDIR and what env sets, nothing else"}
 }
 
 func urlTrouble(o target.Options, tr *target.Trouble, text, setting string) trouble {

@@ -1,29 +1,12 @@
 package target
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/testkit"
 )
-
-// Many persons with a few processes each meet a bound, too.
-func TestProcessesOfATargetAreBounded(t *testing.T) {
-	t.Parallel()
-	d := &commandDialer{slots: map[slotKey]*slot{}}
-	for n := range maxProcesses {
-		if err := d.makeRoom("another"); err != nil {
-			t.Fatalf("with %d processes: %v", n, err)
-		}
-		key := slotKey{person: fmt.Sprint(n)}
-		d.slots[key] = &slot{key: key, links: 1}
-	}
-	if err := d.makeRoom("another"); err == nil {
-		t.Errorf("there is room for more than %d processes", maxProcesses)
-	}
-}
 
 // What a lost session must be told again is kept, but not at any size.
 func TestHugeSubscriptionsAreNotKept(t *testing.T) {

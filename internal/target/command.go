@@ -24,7 +24,7 @@ type commandDialer struct {
 
 // slotKey says who shares a process.
 type slotKey struct {
-	person       string // empty: the target's own
+	person       string // empty: the target's own; sharedSlot: everybody's
 	capabilities [sha256.Size]byte
 }
 
@@ -35,6 +35,7 @@ type slot struct {
 	starting *start
 	links    int
 	idle     *time.Timer // runs while there are no links
+	since    time.Time   // when the last link went
 
 	failures  int       // in a row
 	notBefore time.Time // when the next start may be tried
@@ -42,16 +43,25 @@ type slot struct {
 
 // start is one attempt that several connections may wait for.
 type start struct {
+	give    context.CancelCauseFunc // gives it up
 	done    chan struct{}
 	process *process
 	err     error
 }
 
 func newCommandDialer(t *Target) *commandDialer {
-	return &commandDialer{t: t, slots: map[slotKey]*slot{}}
+	d := &commandDialer{t: t, slots: map[slotKey]*slot{}}
+	t.opt.Command.Places.join(d)
+	return d
 }
 
+// sharedSlot is no person's key: those begin with an issuer.
+const sharedSlot = "*"
+
 func (d *commandDialer) key(c *Conn) slotKey {
+	if c.caller.Principal != nil && d.t.opt.Command.Shared {
+		return slotKey{person: sharedSlot}
+	}
 	k := slotKey{capabilities: sha256.Sum256(mcp.RelayedClientCapabilities(c.caller.Capabilities))}
 	if c.caller.Principal != nil {
 		k.person = c.caller.Principal.Key.String()
@@ -104,9 +114,10 @@ func (d *commandDialer) claim(ctx context.Context, c *Conn) (*slot, *start, erro
 		if wait := time.Until(s.notBefore); wait > 0 {
 			return nil, nil, d.t.trouble(Down, fmt.Errorf("the command failed %d times in a row; the next start is tried in %s", s.failures, wait.Round(time.Millisecond)))
 		}
-		st := &start{done: make(chan struct{})}
+		starting, give := context.WithCancelCause(context.WithoutCancel(ctx))
+		st := &start{give: give, done: make(chan struct{})}
 		s.starting = st
-		d.work.Go(func() { d.start(context.WithoutCancel(ctx), s, st, c) })
+		d.work.Go(func() { d.start(starting, s, st, c) })
 	}
 	s.links++
 	if s.idle != nil {
@@ -122,17 +133,20 @@ func (d *commandDialer) claim(ctx context.Context, c *Conn) (*slot, *start, erro
 }
 
 func (d *commandDialer) start(ctx context.Context, s *slot, st *start, c *Conn) {
+	defer st.give(nil)
 	ctx, cancel := context.WithTimeoutCause(ctx, d.t.opt.Command.StartTimeout, errTimeout)
 	defer cancel()
-	p, err := d.launch(ctx, c)
+	p, err := d.launch(ctx, s.key, c)
 	if err != nil {
 		err = d.t.explain(ctx, err)
 	}
 	d.mu.Lock()
 	s.starting = nil
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoPlace): // not the command's fault
+	case err != nil:
 		s.failed()
-	} else {
+	default:
 		s.process = p
 		d.work.Go(func() { d.watch(s, p) })
 		if s.links == 0 && s.idle == nil {
@@ -145,8 +159,16 @@ func (d *commandDialer) start(ctx context.Context, s *slot, st *start, c *Conn) 
 }
 
 // launch starts the command and initialises the session.
-func (d *commandDialer) launch(ctx context.Context, c *Conn) (*process, error) {
-	p, err := startProcess(context.WithoutCancel(ctx), d.t)
+func (d *commandDialer) launch(ctx context.Context, key slotKey, c *Conn) (*process, error) {
+	person := key.person
+	if person == sharedSlot {
+		person, c = "", d.t.anyone()
+	}
+	at, err := d.t.opt.Command.Places.take(ctx, person)
+	if err != nil {
+		return nil, err
+	}
+	p, err := startProcess(ctx, d.t, key, at)
 	if err != nil {
 		return nil, err
 	}
@@ -206,6 +228,7 @@ func (d *commandDialer) release(s *slot) {
 		d.retire(s)
 		return
 	}
+	s.since = time.Now()
 	s.idle = time.AfterFunc(d.t.opt.Command.IdleTimeout, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -225,8 +248,42 @@ func (d *commandDialer) retire(s *slot) {
 		delete(d.slots, s.key)
 	}
 	if p != nil {
+		p.at.leave()
 		d.work.Go(p.stop)
 	}
+}
+
+// idleSince returns since when the process that has been idle longest is, of that person or of anybody.
+func (d *commandDialer) idleSince(person string) (since time.Time, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.longestIdle(person); s != nil {
+		return s.since, true
+	}
+	return time.Time{}, false
+}
+
+// retireIdle stops the process that has been idle longest, of that person or of anybody, so that another has room.
+func (d *commandDialer) retireIdle(person string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.longestIdle(person)
+	if s == nil || d.closed {
+		return false
+	}
+	d.retire(s)
+	return true
+}
+
+// longestIdle is called with the lock held.
+func (d *commandDialer) longestIdle(person string) *slot {
+	var first *slot
+	for _, s := range d.slots {
+		if s.links == 0 && s.process != nil && (person == "" || s.key.person == person) && (first == nil || s.since.Before(first.since)) {
+			first = s
+		}
+	}
+	return first
 }
 
 // forgetEmpty drops slots that have nothing left to remember. It is called with the lock held.
@@ -238,14 +295,14 @@ func (d *commandDialer) forgetEmpty() {
 	}
 }
 
-// Bounds of processes, against a person whose clients claim ever new capabilities, and against too many persons.
+// Bounds of slots, against a person whose clients claim ever new capabilities, and against too many persons. Slots that
+// remember failures count, so that a command that fails is not started ever more often; Places bound the processes.
 const (
-	maxProcessesPerPerson = 8
-	maxProcesses          = 256
+	maxSlotsPerPerson = 8
+	maxSlots          = 4096
 )
 
-// makeRoom stops an idle process, a person's own when that person has many, or refuses. It is called with the lock
-// held. Slots that remember failures count too, so that a command that fails is not started ever more often.
+// makeRoom gives up an idle slot, a person's own when that person has many, or refuses. It is called with the lock held.
 func (d *commandDialer) makeRoom(person string) error {
 	theirs := 0
 	for key := range d.slots {
@@ -253,15 +310,17 @@ func (d *commandDialer) makeRoom(person string) error {
 			theirs++
 		}
 	}
-	own := theirs >= maxProcessesPerPerson
-	if !own && len(d.slots) < maxProcesses {
+	own := theirs >= maxSlotsPerPerson
+	if !own && len(d.slots) < maxSlots {
 		return nil
 	}
-	for key, s := range d.slots {
-		if s.links == 0 && s.process != nil && s.failures == 0 && (!own || key.person == person) {
-			d.retire(s)
-			return nil
-		}
+	of := ""
+	if own {
+		of = person
+	}
+	if s := d.longestIdle(of); s != nil && s.failures == 0 {
+		d.retire(s)
+		return nil
 	}
 	if own {
 		return fmt.Errorf("the person has %d processes in use already, one for each kind of client", theirs)
@@ -271,6 +330,7 @@ func (d *commandDialer) makeRoom(person string) error {
 
 // close stops all processes and waits for them.
 func (d *commandDialer) close() {
+	d.t.opt.Command.Places.part(d)
 	d.mu.Lock()
 	d.closed = true
 	var pending []*start
@@ -279,6 +339,7 @@ func (d *commandDialer) close() {
 			s.idle.Stop()
 		}
 		if s.starting != nil {
+			s.starting.give(errClosed)
 			pending = append(pending, s.starting)
 		}
 		d.retire(s)
@@ -291,6 +352,11 @@ func (d *commandDialer) close() {
 		}
 	}
 	d.work.Wait()
+	if d.t.opt.Command.ownScratch {
+		if err := d.t.opt.Command.Scratch.Remove(); err != nil {
+			d.t.opt.Log.Warn("directory of commands not removed", "error", err)
+		}
+	}
 }
 
 // commandLink is one connection's place at a process.
@@ -302,11 +368,18 @@ type commandLink struct {
 }
 
 func (l *commandLink) request(m *mcp.Message, name string) *request {
-	return sessionRequest(l.process.ids.Add(1), m, name)
+	r := sessionRequest(l.process.ids.Add(1), m, name)
+	if l.process.shared && m.Method == mcp.MethodUnsubscribe {
+		r.body = nil // others may still want to hear of it; this connection does not any more
+	}
+	return r
 }
 
 func (l *commandLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
 	l.process.touch(l)
+	if r.body == nil {
+		return mcp.Message{Kind: mcp.KindResponse, Result: []byte("{}")}, nil
+	}
 	return l.process.exchange(ctx, r)
 }
 

@@ -102,7 +102,7 @@ func TestProcessesOfAPersonAreBounded(t *testing.T) {
 		return Caller{Principal: person(name), Capabilities: fmt.Appendf(nil, `{"sampling":{"kind":%d}}`, kind)}
 	}
 	first := mustTool(t, connected(t, tg, of("ada", 0), nil), "pid")
-	for kind := 1; kind < maxProcessesPerPerson; kind++ {
+	for kind := 1; kind < maxSlotsPerPerson; kind++ {
 		conn, err := tg.Connect(t.Context(), of("ada", kind), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -114,14 +114,14 @@ func TestProcessesOfAPersonAreBounded(t *testing.T) {
 	if again := mustTool(t, connected(t, tg, of("ada", 0), nil), "pid"); again != first {
 		t.Error("a process in use made way")
 	}
-	for kind := 101; kind < 99+maxProcessesPerPerson; kind++ {
+	for kind := 101; kind < 99+maxSlotsPerPerson; kind++ {
 		connected(t, tg, of("ada", kind), nil)
 	}
 	if _, err := tg.Connect(t.Context(), of("ada", 200), nil); err == nil {
-		t.Errorf("one person has more than %d processes", maxProcessesPerPerson)
+		t.Errorf("one person has more than %d processes", maxSlotsPerPerson)
 	}
 	connected(t, tg, of("bob", 0), nil)
-	if n := len(tg.dial.(*commandDialer).slots); n > maxProcessesPerPerson+2 {
+	if n := len(tg.dial.(*commandDialer).slots); n > maxSlotsPerPerson+2 {
 		t.Errorf("%d processes", n)
 	}
 }
@@ -147,7 +147,7 @@ func TestWhatAProcessInherits(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	if got := strings.Join(names, " "); got != commandEnv+" HOME LISTED PATH" {
+	if got := strings.Join(names, " "); got != commandEnv+" HOME LISTED PATH TMPDIR" {
 		t.Errorf("environment: %s", got)
 	}
 	if got := mustTool(t, conn, "dir"); got != dir {
@@ -360,5 +360,16 @@ func TestOneStartServesAllWhoWait(t *testing.T) {
 		if pid := receive(t, pids, "a pid"); pid != first {
 			t.Errorf("%s and %s", first, pid)
 		}
+	}
+}
+
+func kill(t *testing.T, pid string) {
+	t.Helper()
+	n, err := strconv.Atoi(pid)
+	if err == nil {
+		err = syscall.Kill(n, syscall.SIGKILL)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }

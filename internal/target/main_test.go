@@ -19,6 +19,7 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/mcp"
+	"gatehouse/internal/sandbox"
 	"gatehouse/internal/secret"
 )
 
@@ -26,6 +27,7 @@ import (
 const commandEnv = "GATEHOUSE_TEST_COMMAND"
 
 func TestMain(m *testing.M) {
+	sandbox.RunIfAsked()
 	switch play := os.Getenv(commandEnv); play {
 	case "":
 		goleak.VerifyTestMain(m)
@@ -56,11 +58,17 @@ func playRaw(play string) {
 			fmt.Fprintln(os.Stderr, "bad line", err)
 			continue
 		}
+		if m.Kind == mcp.KindResponse {
+			fmt.Fprintf(os.Stderr, "response %s %s%s\n", m.ID, m.Result, m.Error)
+		}
 		switch m.Method {
 		case mcp.MethodInitialize:
 			say(mcp.AppendResult(nil, m.ID, []byte(`{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"raw","version":"1"}}`)))
 		case mcp.MethodToolsList:
 			say(mcp.AppendResult(nil, m.ID, []byte(`{"tools":[{"name":"x","inputSchema":{}}]}`)))
+		case mcp.MethodSubscribe, mcp.MethodUnsubscribe:
+			fmt.Fprintln(os.Stderr, m.Method, m.Name)
+			say(mcp.AppendResult(nil, m.ID, nil))
 		case mcp.MethodToolsCall:
 			rawTool(&m)
 		}
@@ -110,6 +118,16 @@ func rawTool(m *mcp.Message) {
 			say(progress)
 			say(said)
 		}()
+	case "read":
+		args, _ := mcp.Lookup(m.Params, "arguments")
+		path, _ := mcp.LookupString(args, "path")
+		content, err := os.ReadFile(path)
+		say(mcp.AppendResult(nil, m.ID, text(fmt.Sprint(string(content), err))))
+	case "update": // tells whoever subscribed, and everybody that it did
+		say(mcp.AppendNotification(nil, mcp.NoteResourceUpdated, []byte(`{"uri":"note://ada"}`)))
+		say(mcp.AppendNotification(nil, mcp.NoteMessage, []byte(`{"level":"info","data":"of ada"}`)))
+		say([]byte(`{"jsonrpc":"2.0","id":"q1","method":"elicitation/create","params":{"message":"ada?"}}`))
+		say(mcp.AppendResult(nil, m.ID, text("ok")))
 	case "child":
 		// A grandchild that keeps the pipes open and would outlive us.
 		c := exec.Command("sleep", "600")

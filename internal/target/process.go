@@ -4,25 +4,31 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/mcp"
+	"gatehouse/internal/sandbox"
 )
 
 // process is a running command that speaks MCP over its standard input and output, one message a line (2025-11-25
 // basic/transports, stdio).
 type process struct {
 	t       *Target
-	cmd     *exec.Cmd
+	running *sandbox.Process
+	at      *place
 	stdin   *os.File
+	errors  *stderr
+	shared  bool   // by persons who must not hear of each other
 	server  Server // set by the handshake, before anybody else has the process
 	started time.Time
 	ids     atomic.Int64
@@ -31,7 +37,6 @@ type process struct {
 	out  chan []byte   // lines to write
 	gone chan struct{} // closed when the process has ended and its output has been read
 	err  error         // why it ended; set before gone is closed
-	said string        // the last line on stderr, for err; belongs to its reader until that has ended
 
 	pending pending
 
@@ -40,68 +45,77 @@ type process struct {
 }
 
 const (
-	stderrLine = 1000
-	stopGrace  = 2 * time.Second        // between closing stdin, asking, and killing
-	lastWords  = 250 * time.Millisecond // for output that is still in the pipe when the process has ended
+	stopGrace = 2 * time.Second        // between closing stdin, asking, and killing
+	lastWords = 250 * time.Millisecond // for output that is still in the pipe when the process has ended
 )
 
-// startProcess starts the command with nothing but what the options list: the environment, three descriptors.
-func startProcess(ctx context.Context, t *Target) (*process, error) {
-	o := t.opt.Command
-	cmd := exec.Command(o.Args[0], o.Args[1:]...) //nolint:noctx // it outlives the request that starts it; stop ends it
-	cmd.Dir = o.Dir
-	cmd.Env = environment(o)
-	cmd.SysProcAttr = ownGroup()
-	var ours []*os.File
-	var theirs []*os.File
-	closeAll := func(files []*os.File) {
-		for _, f := range files {
-			_ = f.Close()
-		}
-	}
-	defer func() { closeAll(theirs) }()
-	for range 3 {
-		r, w, err := os.Pipe()
-		if err != nil {
-			closeAll(ours)
-			return nil, fmt.Errorf("start %s: %w", o.Args[0], err)
-		}
-		if len(ours) == 0 {
-			r, w = w, r // the first is stdin: we write
-		}
-		ours, theirs = append(ours, r), append(theirs, w)
-	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs[0], theirs[1], theirs[2]
-	if err := cmd.Start(); err != nil {
-		closeAll(ours)
-		return nil, fmt.Errorf("start %s: %w; is the command installed and on the PATH?", o.Args[0], err)
+// startProcess starts the command with nothing but what the options list: the environment, three descriptors, a place
+// to work. The place among the processes is given back when it has ended.
+func startProcess(ctx context.Context, t *Target, key slotKey, at *place) (*process, error) {
+	c, err := t.opt.Command.sandboxed(t.opt.Name, key.person)
+	if err != nil {
+		at.free()
+		return nil, err
 	}
 	p := &process{
 		t:       t,
-		cmd:     cmd,
-		stdin:   ours[0],
+		at:      at,
 		started: time.Now(),
 		out:     make(chan []byte),
 		gone:    make(chan struct{}),
+		shared:  t.opt.Command.Shared,
+		errors:  newStderr(t),
 	}
-	go p.supervise(ctx, ours[1], ours[2])
+	var pipes [3]struct{ r, w *os.File }
+	for i := range pipes {
+		if pipes[i].r, pipes[i].w, err = os.Pipe(); err != nil {
+			err = fmt.Errorf("start %s: %w", c.Args[0], err)
+			break
+		}
+	}
+	in, out, said := pipes[0], pipes[1], pipes[2]
+	if err == nil {
+		p.running, err = sandbox.Start(ctx, *c, t.opt.Command.Scratch, in.r, out.w, said.w)
+	}
+	closeAll(in.r, out.w, said.w)
+	if err != nil {
+		closeAll(in.w, out.r, said.r)
+		at.free()
+		return nil, err
+	}
+	p.stdin = in.w
+	go p.supervise(context.WithoutCancel(ctx), out.r, said.r)
 	return p, nil
 }
 
-// environment is PATH and HOME, unless they are listed, and what is listed.
-func environment(o *CommandOptions) []string {
-	env := []string{}
-	for _, name := range []string{"PATH", "HOME"} {
-		if _, listed := o.Env[name]; !listed {
-			if v, ok := os.LookupEnv(name); ok {
-				env = append(env, name+"="+v)
-			}
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		_ = f.Close() // nil files say so, and nobody listens
+	}
+}
+
+// sandboxed is the command as the options want it run for a person.
+func (o *CommandOptions) sandboxed(name, person string) (*sandbox.Command, error) {
+	c := &sandbox.Command{
+		Name: name, Args: o.Args, Dir: o.Dir, Mode: o.Sandbox, Hidden: o.Hidden, Read: o.Read, Write: o.Write, Limits: o.Limits,
+	}
+	if o.Home != "" {
+		of := sha256.Sum256([]byte(person)) // a name that any file system takes, and that says nothing
+		c.Home = filepath.Join(o.Home, hex.EncodeToString(of[:16]))
+	}
+	if o.RunAs != "" {
+		var err error
+		if c.User, err = sandbox.FindUser(o.RunAs); err != nil {
+			return nil, err
 		}
 	}
-	for name, value := range o.Env {
-		env = append(env, name+"="+value.Reveal())
+	if _, listed := o.Env["PATH"]; !listed {
+		c.Env = append(c.Env, "PATH="+os.Getenv("PATH"))
 	}
-	return env
+	for name, value := range o.Env {
+		c.Env = append(c.Env, name+"="+value.Reveal())
+	}
+	return c, nil
 }
 
 // supervise runs the process's readers and writer until it has ended; closing gone is its last act.
@@ -109,11 +123,10 @@ func (p *process) supervise(ctx context.Context, stdout, stderr *os.File) {
 	ctx, cancel := context.WithCancel(ctx)
 	var readers, writer sync.WaitGroup
 	readers.Go(func() { p.readOut(ctx, stdout) })
-	readers.Go(func() { p.readErr(stderr) })
+	readers.Go(func() { p.errors.read(stderr) })
 	writer.Go(func() { p.write(ctx) })
-	err := p.cmd.Wait()
-	// Children of the process may still hold its pipes: end them, and read what it said last.
-	killGroup(p.cmd.Process)
+	err := p.running.Wait()
+	// Where children of the process cannot all be ended, some may still hold its pipes.
 	for _, f := range []*os.File{stdout, stderr} {
 		if f.SetReadDeadline(time.Now().Add(lastWords)) != nil {
 			_ = f.Close()
@@ -125,10 +138,8 @@ func (p *process) supervise(ctx context.Context, stdout, stderr *os.File) {
 	writer.Wait()
 	_ = stdout.Close()
 	_ = stderr.Close()
-	if err == nil {
-		err = errors.New("exit status 0")
-	}
-	p.err = fmt.Errorf("the command ended: %w; it last wrote %q", err, p.said)
+	p.err = fmt.Errorf("the command ended: %w; it last wrote %q", err, p.errors.last)
+	p.at.free()
 	close(p.gone)
 }
 
@@ -148,14 +159,14 @@ func (p *process) reason() error { return p.err }
 // basic/lifecycle, shutdown).
 func (p *process) stop() {
 	_ = p.stdin.Close()
-	for _, next := range []func(*os.Process){terminateGroup, killGroup} {
+	for _, next := range []func(){p.running.Terminate, p.running.Kill} {
 		timer := time.NewTimer(stopGrace)
 		select {
 		case <-p.gone:
 			timer.Stop()
 			return
 		case <-timer.C:
-			next(p.cmd.Process)
+			next()
 		}
 	}
 	<-p.gone
@@ -286,6 +297,8 @@ func (p *process) dispatch(ctx context.Context, m mcp.Message) {
 			return
 		}
 		offer(call.reply, m)
+	case p.shared:
+		p.dispatchShared(ctx, links, call, &m)
 	case m.Method == mcp.NoteResourceUpdated || m.Method == mcp.NoteCancelled:
 		for _, l := range links {
 			l.c.came(ctx, nil, l, &m, nil)
@@ -295,21 +308,5 @@ func (p *process) dispatch(ctx context.Context, m mcp.Message) {
 	case m.Method != mcp.NoteProgress && len(links) > 0:
 		l := links[len(links)-1]
 		l.c.came(ctx, nil, l, &m, nil)
-	}
-}
-
-// readErr logs what the command writes for people, line by line, each cut to a bound.
-func (p *process) readErr(stderr io.Reader) {
-	r := bufio.NewReaderSize(stderr, stderrLine)
-	for cut := false; ; {
-		line, more, err := r.ReadLine()
-		if err != nil {
-			return
-		}
-		if !cut && len(line) > 0 {
-			p.t.opt.Log.Info("target stderr", "line", string(line))
-			p.said = string(line)
-		}
-		cut = more
 	}
 }

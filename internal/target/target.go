@@ -22,6 +22,7 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/mcp"
+	"gatehouse/internal/sandbox"
 	"gatehouse/internal/secret"
 )
 
@@ -53,11 +54,26 @@ type HTTPOptions struct {
 // CommandOptions names a server that is started as a command and speaks over stdio. Each person gets a process; the
 // target's own catalogue comes from one more that belongs to nobody.
 type CommandOptions struct {
-	Args         []string               // the command and its arguments; never given to a shell
-	Env          map[string]secret.Text // all of the environment but PATH and HOME, which are passed on when not listed
-	Dir          string                 // working directory; default: the current one
-	IdleTimeout  time.Duration          // a person's process stops this long after its last connection; default 10 min
-	StartTimeout time.Duration          // for start and initialize together; default 60 s
+	Args  []string               // the command and its arguments; never given to a shell
+	Env   map[string]secret.Text // all of the environment but PATH, HOME and TMPDIR; when they are not listed, they are Gatehouse's PATH, the home and the own directory
+	Dir   string                 // working directory; default: the own directory
+	Home  string                 // directory in which each person has a home that lasts; default: HOME is the own directory
+	RunAs string                 // user, or uid:gid; default: whoever runs Gatehouse
+
+	Shared bool // one process for all persons
+
+	Sandbox sandbox.Mode     // default: sandbox.Required
+	Hidden  []string         // files and directories that processes cannot reach
+	Read    []string         // with Write: all that they can reach beside the system's programs; both nil: what is not hidden
+	Write   []string         //
+	Limits  sandbox.Limits   // of each process
+	Scratch *sandbox.Scratch // where own directories are made; default: the target's own, among temporary files
+	Places  *Places          // the processes that targets may have together; default: the target's own
+
+	ownScratch bool
+
+	IdleTimeout  time.Duration // a person's process stops this long after its last connection; default 10 min
+	StartTimeout time.Duration // for start and initialize together; default 60 s
 }
 
 // Target is one upstream server. It is safe for concurrent use.
@@ -174,6 +190,12 @@ func (o *Options) setDefaults() {
 		c := *o.Command
 		c.IdleTimeout = cmp.Or(c.IdleTimeout, 10*time.Minute)
 		c.StartTimeout = cmp.Or(c.StartTimeout, time.Minute)
+		if c.Scratch == nil {
+			c.Scratch, c.ownScratch = sandbox.NewScratch(""), true
+		}
+		if c.Places == nil {
+			c.Places = NewPlaces(0, 0)
+		}
 		o.Command = &c
 	}
 }
