@@ -180,14 +180,18 @@ func child(args []string) {
 	} else {
 		fmt.Println(os.Getpid())
 	}
-	select {}
+	for {
+		time.Sleep(time.Hour) // with nothing to wait for, Go would call it a deadlock
+	}
 }
 
 // deaf ends neither at the end of its input nor when asked.
 func deaf([]string) {
 	signal.Ignore(syscall.SIGTERM)
 	fmt.Println(os.Getpid())
-	select {}
+	for {
+		time.Sleep(time.Hour) // with nothing to wait for, Go would call it a deadlock
+	}
 }
 
 // standIn is a Gatehouse that keeps one command, named by its arguments in JSON, and passes its output on.
