@@ -24,6 +24,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"jsonrpc":"2.0","id":"\ud83d\ude00","method":"resources/read","params":{"uri":"x:\/y","_meta":{}}}`))
 	f.Add([]byte(`{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"p"}}}`))
 	f.Add([]byte(`{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"\ud800\u0041\udc00\ud83d\ude00\ud83d"}}`))
+	for _, rows := range []string{`[{"a":1,"b":"x"},{"a":2,"b":"y"},{"b":1,"a":2}]`, `[{"a":1},{"a":2,"a":3}]`, `[{"\u0061":1},{"a":2},{"a":2,"\u0061":1}]`} {
+		f.Add([]byte(`{"jsonrpc":"2.0","id":1,"result":{"rows":` + rows + `}}`))
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		before := bytes.Clone(in)
 		m, err := Decode(in, Limits{})

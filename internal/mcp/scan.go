@@ -100,10 +100,17 @@ func (s *scanner) value(depth int) bool {
 }
 
 func (s *scanner) array(depth int) bool {
-	var a list
+	var (
+		a    list
+		last shape
+	)
 	ok := s.elements(depth)
 	for ok && s.nextElement(&a) {
-		ok = s.value(depth + 1)
+		if s.peek() == '{' {
+			ok = s.row(depth+1, &last)
+		} else {
+			ok = s.value(depth + 1)
+		}
 	}
 	return ok && s.fault == ""
 }
