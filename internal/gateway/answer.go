@@ -168,16 +168,17 @@ func (a *answer) lost() {
 }
 
 func (a *answer) result(result []byte) {
-	a.finish(func(dst []byte) []byte { return mcp.AppendResult(dst, a.rq.m.ID, result) })
+	a.finish(func(dst []byte) []byte { return mcp.AppendResult(dst, a.rq.m.ID, result) }, func() error { return a.rq.writeResult(result) })
 }
 
 func (a *answer) error(e *mcp.Error) {
 	a.note("rpc_error", e.Code)
-	a.finish(func(dst []byte) []byte { return mcp.AppendError(dst, a.rq.m.ID, e) })
+	write := func(dst []byte) []byte { return mcp.AppendError(dst, a.rq.m.ID, e) }
+	a.finish(write, func() error { return a.rq.writeJSON(http.StatusOK, write) })
 }
 
-// finish writes a response.
-func (a *answer) finish(write func(dst []byte) []byte) {
+// finish writes a response: alone makes it the whole answer, write a part of one. Those of a batch are never alone.
+func (a *answer) finish(write func(dst []byte) []byte, alone func() error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.missing--
@@ -193,7 +194,7 @@ func (a *answer) finish(write func(dst []byte) []byte) {
 			_ = a.rq.writeJSON(http.StatusOK, func(dst []byte) []byte { return mcp.AppendBatch(dst, a.held) })
 		}
 	case !a.gone:
-		_ = a.rq.writeJSON(http.StatusOK, write)
+		_ = alone()
 	}
 }
 

@@ -107,7 +107,7 @@ type batch struct {
 }
 
 func (b *batch) put(_ *request, raw []byte) {
-	b.a.finish(func(dst []byte) []byte { return append(dst, raw...) })
+	b.a.finish(func(dst []byte) []byte { return append(dst, raw...) }, nil)
 }
 
 func (b *batch) begin(rq *request, cancel context.CancelCauseFunc) answerer {
@@ -137,12 +137,12 @@ type part struct {
 }
 
 func (p *part) result(result []byte) {
-	p.finish(func(dst []byte) []byte { return mcp.AppendResult(dst, p.own.m.ID, result) })
+	p.finish(func(dst []byte) []byte { return mcp.AppendResult(dst, p.own.m.ID, result) }, nil)
 }
 
 func (p *part) error(e *mcp.Error) {
 	p.note("rpc_error", e.Code)
-	p.finish(func(dst []byte) []byte { return mcp.AppendError(dst, p.own.m.ID, e) })
+	p.finish(func(dst []byte) []byte { return mcp.AppendError(dst, p.own.m.ID, e) }, nil)
 }
 
 // close leaves the answer to the other parts.

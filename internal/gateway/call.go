@@ -37,8 +37,8 @@ func (rq *request) call() (job, error) {
 		}
 		found = d.Allow
 	}
-	web.Note(rq.r.Context(), "target", event.Target)
-	web.Note(rq.r.Context(), "name", short(event.Name))
+	web.NoteText(rq.r.Context(), "target", event.Target)
+	web.NoteText(rq.r.Context(), "name", short(event.Name))
 	if !found {
 		_ = rq.record(event)
 		return job{run: func() error { return rq.failure(unknown(&rq.m)) }}, nil
@@ -61,7 +61,7 @@ func (rq *request) call() (job, error) {
 		event.Decision = audit.Allow
 		event.Outcome = rq.forward(to)
 		event.Duration = rq.g.o.Now().Sub(began)
-		web.Note(rq.r.Context(), "outcome", event.Outcome)
+		web.NoteText(rq.r.Context(), "outcome", event.Outcome)
 		_ = rq.record(event) // noted in the request's log record; the call has been made
 		return errAnswered
 	}}, nil

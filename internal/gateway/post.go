@@ -62,7 +62,7 @@ func (rq *request) post() error {
 		rq.m.ID = nil
 		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "id is longer than %d bytes", maxID))
 	}
-	web.Note(rq.r.Context(), "mcp_method", known(rq.m.Method))
+	web.NoteText(rq.r.Context(), "mcp_method", known(rq.m.Method))
 	switch {
 	case rq.isModern():
 		return rq.postModern()

@@ -70,14 +70,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) err
 	if ep == nil {
 		return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: "there is no endpoint here"}
 	}
-	web.Note(r.Context(), "endpoint", path)
+	web.NoteText(r.Context(), "endpoint", path)
 	who, err := g.o.Auth.Authenticate(r, path)
 	if err != nil {
 		g.o.Auth.Refuse(w, r, path, err)
 		return errAnswered
 	}
-	web.Note(r.Context(), "subject", who.Key.Subject)
-	web.Note(r.Context(), "client", who.Client.Short())
+	web.NoteText(r.Context(), "subject", who.Key.Subject)
+	web.NoteText(r.Context(), "client", who.Client.Short())
 	rq.ep, rq.who, rq.accept = ep, who, parseAccept(r.Header)
 	switch {
 	case r.Method == http.MethodPost:
@@ -138,7 +138,7 @@ func (rq *request) record(e audit.Event) error {
 	err := rq.g.o.Audit.Record(rq.r.Context(), e)
 	switch {
 	case err != nil:
-		web.Note(rq.r.Context(), "audit_error", err.Error())
+		web.NoteText(rq.r.Context(), "audit_error", err.Error())
 	case e.Kind == audit.KindCall:
 		web.Recorded(rq.r.Context())
 	}
@@ -166,7 +166,7 @@ func (rq *request) use(id string, tied bool) error {
 		err = errors.New("session is one of another transport")
 	}
 	if err != nil {
-		web.Note(rq.r.Context(), "session", err.Error())
+		web.NoteText(rq.r.Context(), "session", err.Error())
 		// Plain text, because some clients take a JSON-RPC error for the answer of a session that is alive.
 		http.Error(rq.w, "session not found", http.StatusNotFound)
 		return errAnswered
@@ -214,11 +214,35 @@ func (rq *request) writeJSON(status int, write func(dst []byte) []byte) error {
 	buf := rq.g.bodies.get()
 	defer rq.g.bodies.put(buf)
 	*buf = write(*buf)
+	return rq.writeParts(status, *buf)
+}
+
+// Values of headers, shared by all answers.
+var (
+	jsonType = []string{"application/json"}
+	noStore  = []string{"no-store"}
+)
+
+// wholeResult is the size up to which a response is put together before it is written; larger results are not copied.
+const wholeResult = 8 << 10
+
+// writeResult answers with a result.
+func (rq *request) writeResult(result []byte) error {
+	if len(result) <= wholeResult {
+		return rq.writeJSON(http.StatusOK, func(dst []byte) []byte { return mcp.AppendResult(dst, rq.m.ID, result) })
+	}
+	return rq.writeParts(http.StatusOK, mcp.AppendResultHead(nil, rq.m.ID), result, []byte{'}'})
+}
+
+func (rq *request) writeParts(status int, parts ...[]byte) error {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
 	h := rq.w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.Itoa(len(*buf)))
+	h["Content-Type"], h["Cache-Control"] = jsonType, noStore
+	h["Content-Length"] = []string{strconv.Itoa(n)}
 	rq.w.WriteHeader(status)
-	_, _ = rq.w.Write(*buf) // a client that is gone gets nothing
+	_, _ = web.WriteParts(rq.w, parts...) // a client that is gone gets nothing
 	return errAnswered
 }

@@ -194,16 +194,20 @@ func (a *reply) tick() {
 }
 
 func (a *reply) result(result []byte) {
-	a.finish(http.StatusOK, func(dst []byte) []byte { return mcp.AppendResult(dst, a.rq.m.ID, result) })
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.done = true
+	if !a.events && a.rq.accept.json {
+		_ = a.rq.writeResult(result)
+		return
+	}
+	a.event(mcp.AppendResult(nil, a.rq.m.ID, result))
 }
 
 func (a *reply) error(e *mcp.Error) {
 	web.Note(a.rq.r.Context(), "rpc_error", e.Code)
 	e = modernError(e)
-	a.finish(modernStatus(e.Code), func(dst []byte) []byte { return mcp.AppendError(dst, a.rq.m.ID, e) })
-}
-
-func (a *reply) finish(status int, write func(dst []byte) []byte) {
+	status, write := modernStatus(e.Code), func(dst []byte) []byte { return mcp.AppendError(dst, a.rq.m.ID, e) }
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.done = true

@@ -190,6 +190,30 @@ func (w *response) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// WriteParts writes a body whose whole length the handler has said, with no copy of its large parts.
+func (w *response) WriteParts(parts ...[]byte) (int, error) {
+	total := 0
+	for _, p := range parts {
+		total += len(p)
+	}
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.framed || w.bodiless || !w.typed || w.length != int64(total) || total <= maxOut {
+		for _, p := range parts {
+			if _, err := w.Write(p); err != nil {
+				return 0, err
+			}
+		}
+		return total, nil
+	}
+	w.written = w.length
+	w.frame(w.length)
+	w.writeAll(w.x.c.out, parts...)
+	w.x.c.out = w.x.c.out[:0]
+	return total, w.err
+}
+
 // WriteString implements io.StringWriter.
 func (w *response) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
 
@@ -238,13 +262,13 @@ func (w *response) FlushError() error {
 func (w *response) flushOut() {
 	c := w.x.c
 	if len(c.out) > 0 {
-		w.writeAll(c.out, nil)
+		w.writeAll(c.out)
 		c.out = c.out[:0]
 	}
 }
 
-// writeAll writes two parts at once. The first failure is the last attempt, and ends the request: its client has gone.
-func (w *response) writeAll(first, second []byte) {
+// writeAll writes all parts at once. The first failure is the last attempt, and ends the request: its client has gone.
+func (w *response) writeAll(first []byte, more ...[]byte) {
 	if w.err != nil {
 		return
 	}
@@ -254,10 +278,10 @@ func (w *response) writeAll(first, second []byte) {
 		deadline = time.Now().Add(c.s.o.StallTimeout)
 	}
 	_ = c.nc.SetWriteDeadline(deadline)
-	if len(second) == 0 {
+	if len(more) == 0 {
 		_, w.err = c.nc.Write(first)
 	} else {
-		parts := net.Buffers{first, second}
+		parts := append(net.Buffers{first}, more...)
 		_, w.err = parts.WriteTo(c.nc)
 	}
 	if w.err != nil {

@@ -140,6 +140,12 @@ func AppendNotification(dst []byte, method string, params []byte) []byte {
 	return AppendRequest(dst, nil, method, params)
 }
 
+// AppendResultHead writes what stands before the result in a response; a brace ends it.
+func AppendResultHead(dst, id []byte) []byte {
+	dst = append(append(dst, `{"jsonrpc":"2.0","id":`...), id...)
+	return append(dst, `,"result":`...)
+}
+
 // AppendResult writes a response with a result; a nil result is written as {}.
 func AppendResult(dst, id, result []byte) []byte {
 	dst = appendHead(dst, id)

@@ -131,15 +131,29 @@ func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h htt
 	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	switch method {
 	case http.MethodGet:
-		h["Accept"] = []string{"text/event-stream"}
+		h["Accept"] = acceptEvents
 	case http.MethodPost:
-		h["Content-Type"] = []string{"application/json"}
-		h["Accept"] = []string{"application/json, text/event-stream"}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		h["Content-Type"], h["Accept"] = jsonType, acceptBoth
+		b := &sent{}
+		b.Reset(body)
+		r.Body, r.ContentLength = b, int64(len(body))
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
 	return d.transport.RoundTrip(r)
 }
+
+// Values of headers, shared by all requests.
+var (
+	jsonType     = []string{"application/json"}
+	acceptBoth   = []string{"application/json, text/event-stream"}
+	acceptEvents = []string{"text/event-stream"}
+)
+
+// sent is the body of a request.
+type sent struct{ bytes.Reader }
+
+// Close implements io.Closer.
+func (*sent) Close() error { return nil }
 
 // drain reads a little of what is left, so that the connection can be used again, and closes the body.
 func drain(resp *http.Response) {
@@ -252,21 +266,28 @@ func (l *httpLink) readJSON(resp *http.Response, r *request) (mcp.Message, error
 	if resp.ContentLength > int64(limit) {
 		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of %d bytes", resp.ContentLength))
 	}
-	var buf bytes.Buffer
-	if resp.ContentLength > 0 {
-		buf.Grow(int(resp.ContentLength) + bytes.MinRead)
-	}
-	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, int64(limit)+1)); err != nil {
+	raw, err := readBody(resp, limit)
+	if err != nil {
 		return mcp.Message{}, fmt.Errorf("read answer: %w", err)
 	}
-	if buf.Len() > limit {
+	if len(raw) > limit {
 		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of more than %d bytes", limit))
 	}
-	m, err := l.sort(buf.Bytes(), r)
+	m, err := l.sort(raw, r)
 	if err == nil && m.Kind == 0 {
 		err = l.d.t.trouble(Rubbish, fmt.Errorf("the answer is not the response to request %s", r.id))
 	}
 	return m, err
+}
+
+// readBody reads a whole body, or one byte more than limit.
+func readBody(resp *http.Response, limit int) ([]byte, error) {
+	if n := resp.ContentLength; n > 0 {
+		raw := make([]byte, n)
+		_, err := io.ReadFull(resp.Body, raw)
+		return raw, err
+	}
+	return io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
 }
 
 // sort reads what came at once, hands on what is not the response, and returns the response, empty when it was not there.

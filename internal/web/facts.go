@@ -38,15 +38,19 @@ func Note(ctx context.Context, key string, value any) {
 	if f == nil {
 		return
 	}
+	f.note(slog.Any(key, value))
+}
+
+func (f *facts) note(a slog.Attr) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range f.notes {
-		if f.notes[i].Key == key {
-			f.notes[i].Value = slog.AnyValue(value)
+		if f.notes[i].Key == a.Key {
+			f.notes[i].Value = a.Value
 			return
 		}
 	}
-	f.notes = append(f.notes, slog.Any(key, value))
+	f.notes = append(f.notes, a)
 }
 
 // Aside returns a context for work that outlasts its request. What is noted on it goes, with what was noted so far, into
@@ -66,6 +70,13 @@ func Aside(ctx context.Context, log *slog.Logger) (aside context.Context, write 
 		defer own.mu.Unlock()
 		took := slog.Float64("duration_ms", float64(time.Since(began).Microseconds())/1000)
 		log.LogAttrs(aside, slog.LevelInfo, "request went on", append([]slog.Attr{took}, own.notes...)...)
+	}
+}
+
+// NoteText is Note for texts, and costs less.
+func NoteText(ctx context.Context, key, value string) {
+	if f := factsOf(ctx); f != nil {
+		f.note(slog.String(key, value))
 	}
 }
 

@@ -22,7 +22,7 @@ func LimitBody(max int64, within time.Duration) Middleware {
 			}
 			if r.Body != nil && r.Body != http.NoBody {
 				b := boundedFor(r)
-				*b = boundedBody{ReadCloser: http.MaxBytesReader(w, r.Body, max), control: recorderOf(w).control, max: max}
+				*b = boundedBody{ReadCloser: r.Body, control: recorderOf(w).control, max: max, left: max}
 				_ = b.control.SetReadDeadline(time.Now().Add(within)) // writers that know no deadlines go without
 				r.Body = b
 			}
@@ -43,20 +43,29 @@ type boundedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
 	max     int64
+	left    int64
+	over    bool
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.over {
+		return 0, tooLarge(b.max, nil)
+	}
+	if int64(len(p)) > b.left+1 { // one more, to see whether there is more
+		p = p[:b.left+1]
+	}
 	n, err := b.ReadCloser.Read(p)
+	if int64(n) > b.left {
+		b.over = true
+		return int(b.left), tooLarge(b.max, nil)
+	}
+	b.left -= int64(n)
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
 		_ = b.control.SetReadDeadline(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = &Error{Status: http.StatusRequestTimeout, Code: "request_timeout", Message: "the request body took too long to arrive", Cause: err}
-	default:
-		if _, over := errors.AsType[*http.MaxBytesError](err); over {
-			err = tooLarge(b.max, err)
-		}
 	}
 	return n, err
 }
@@ -74,6 +83,9 @@ func IsJSON(h http.Header) bool {
 	values := h.Values("Content-Type")
 	if len(values) != 1 {
 		return false
+	}
+	if values[0] == "application/json" {
+		return true
 	}
 	t, _, err := mime.ParseMediaType(values[0])
 	return err == nil && t == "application/json"

@@ -55,6 +55,35 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// PartsWriter is a writer that takes a body in parts, without putting them together first.
+type PartsWriter interface {
+	WriteParts(parts ...[]byte) (int, error)
+}
+
+// WriteParts writes a body that is in parts, to a writer that a middleware of this package has wrapped.
+func WriteParts(w http.ResponseWriter, parts ...[]byte) (int, error) {
+	if p, ok := w.(PartsWriter); ok {
+		return p.WriteParts(parts...)
+	}
+	total := 0
+	for _, part := range parts {
+		n, err := w.Write(part)
+		if total += n; err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// WriteParts implements PartsWriter.
+func (r *recorder) WriteParts(parts ...[]byte) (int, error) {
+	r.ok()
+	defer r.lift(r.guard())
+	n, err := WriteParts(r.ResponseWriter, parts...)
+	r.bytes += int64(n)
+	return n, err
+}
+
 // FlushError implements what http.ResponseController looks for.
 func (r *recorder) FlushError() error {
 	r.ok()
