@@ -42,7 +42,6 @@ func (rq *request) begin(cancel context.CancelCauseFunc) answerer {
 type answer struct {
 	rq     *request
 	cancel context.CancelCauseFunc
-	unhook func() bool // stops watching the client's connection
 	batch  bool
 
 	// mu guards what follows, and the response writer.
@@ -53,6 +52,7 @@ type answer struct {
 	reader  *session.Reader
 	gone    bool // the client does not hear us on this connection
 	done    bool
+	unhook  func() bool // stops watching the client's connection; nil until that begins
 	timer   *time.Timer // heartbeat; after the client has gone: its last chance to come back
 }
 
@@ -60,10 +60,12 @@ func (rq *request) newAnswer(cancel context.CancelCauseFunc, responses int) *ans
 	a := &answer{rq: rq, cancel: cancel, missing: responses}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.timer = time.AfterFunc(rq.g.o.Heartbeat, a.tick)
-	a.unhook = context.AfterFunc(rq.r.Context(), a.lost)
+	a.timer = time.AfterFunc(min(watchAfter, rq.g.o.Heartbeat), a.tick)
 	return a
 }
+
+// watchAfter is how long a call may take before its client is watched: to watch costs more than most calls do.
+const watchAfter = time.Second
 
 // alongside is what a client gets of that which a target sends along with its call; nil when nothing.
 func alongside(m *mcp.Message) []byte {
@@ -140,6 +142,10 @@ func (a *answer) tick() {
 	switch {
 	case a.done:
 		return
+	case a.unhook == nil:
+		a.unhook = context.AfterFunc(a.rq.r.Context(), a.lost)
+		a.timer.Reset(max(a.rq.g.o.Heartbeat-watchAfter, 0))
+		return
 	case a.gone && (a.stream == nil || !a.stream.Watched()):
 		a.cancel(errVanished)
 		return
@@ -200,11 +206,13 @@ func (a *answer) finish(write func(dst []byte) []byte, alone func() error) {
 
 // close ends the answer: nothing touches the response writer afterwards.
 func (a *answer) close() {
-	a.unhook()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.done = true
 	a.timer.Stop()
+	if a.unhook != nil {
+		a.unhook()
+	}
 	if a.stream != nil {
 		delivered := !a.gone && a.reader.Current()
 		a.rq.s.CloseStream(a.stream, delivered, a.rq.g.o.Now())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"gatehouse/internal/audit"
@@ -235,13 +234,8 @@ func (rq *request) writeResult(result []byte) error {
 }
 
 func (rq *request) writeParts(status int, parts ...[]byte) error {
-	n := 0
-	for _, p := range parts {
-		n += len(p)
-	}
 	h := rq.w.Header()
 	h["Content-Type"], h["Cache-Control"] = jsonType, noStore
-	h["Content-Length"] = []string{strconv.Itoa(n)}
 	rq.w.WriteHeader(status)
 	_, _ = web.WriteParts(rq.w, parts...) // a client that is gone gets nothing
 	return errAnswered

@@ -88,6 +88,9 @@ func (rq *request) dress(to route, result []byte) (dressed []byte, outcome strin
 		dropped = append(dropped, "ttlMs", "cacheScope")
 	}
 	drop := func(key []byte) bool { return slices.Contains(dropped, string(key)) }
+	if r.Meta == nil && r.TTL == nil && r.CacheScope == nil && r.RequestState == nil {
+		drop = nil // as nearly always: the result need not be read again
+	}
 	return r.Append(make([]byte, 0, len(result)+len(more)+16), mcp.Change{Drop: drop, More: more}), outcome, nil
 }
 

@@ -190,7 +190,7 @@ func (w *response) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// WriteParts writes a body whose whole length the handler has said, with no copy of its large parts.
+// WriteParts writes a whole body, with no copy of its large parts.
 func (w *response) WriteParts(parts ...[]byte) (int, error) {
 	total := 0
 	for _, p := range parts {
@@ -198,6 +198,9 @@ func (w *response) WriteParts(parts ...[]byte) (int, error) {
 	}
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
+	}
+	if w.length < 0 && w.written == 0 {
+		w.length = int64(total)
 	}
 	if w.framed || w.bodiless || !w.typed || w.length != int64(total) || total <= maxOut {
 		for _, p := range parts {

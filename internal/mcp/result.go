@@ -1,6 +1,9 @@
 package mcp
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // The values of resultType (2026-07-28 basic). Extensions define more.
 const (
@@ -14,6 +17,7 @@ type Result struct {
 	Type          string // empty when absent, as in older revisions
 	Meta          []byte
 	TTL           []byte
+	CacheScope    []byte
 	RequestState  []byte
 	InputRequests []byte
 	Structured    []byte
@@ -31,6 +35,8 @@ func ParseResult(raw []byte) (Result, bool) {
 			r.Meta = value
 		case "ttlMs":
 			r.TTL = value
+		case "cacheScope":
+			r.CacheScope = value
 		case "requestState":
 			r.RequestState = value
 		case "inputRequests":
@@ -51,6 +57,10 @@ type Change struct {
 
 // Append writes the result with a change applied; all other members are untouched.
 func (r *Result) Append(dst []byte, c Change) []byte {
+	if raw := r.Raw; c.Drop == nil && len(c.More) > 0 && len(bytes.TrimSpace(raw[1:len(raw)-1])) > 0 { // only something behind
+		dst = append(append(dst, raw[:len(raw)-1]...), ',')
+		return append(append(dst, c.More...), '}')
+	}
 	return AppendMembers(dst, r.Raw, c)
 }
 

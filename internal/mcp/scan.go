@@ -20,10 +20,8 @@ type scanner struct {
 	fault    string
 	faultPos int
 
-	keys    []key  // the keys of all open objects, innermost last
-	decoded []byte // the decoded forms of keys that hold escapes
-
-	firstKeys [48]key // room for keys, so that common messages need no allocation
+	keys    keyStack // of all open objects, innermost last
+	decoded []byte   // the decoded forms of keys that hold escapes
 }
 
 // key is one object key, decoded: a span of buf, or of decoded when it was written with escapes.
@@ -32,12 +30,50 @@ type key struct {
 	escaped    bool
 }
 
+// keyStack is a stack of keys. It points nowhere into itself, so that a scanner stays on its caller's stack and common
+// messages need no allocation.
+type keyStack struct {
+	n     int
+	first [48]key
+	more  []key // those after first
+}
+
+func (k *keyStack) push(v key) {
+	if k.n < len(k.first) {
+		k.first[k.n] = v
+	} else {
+		k.more = append(k.more, v)
+	}
+	k.n++
+}
+
+func (k *keyStack) at(i int) key {
+	if i < len(k.first) {
+		return k.first[i]
+	}
+	return k.more[i-len(k.first)]
+}
+
+// cut forgets the keys from n on.
+func (k *keyStack) cut(n int) {
+	k.n = n
+	k.more = k.more[:max(0, n-len(k.first))]
+}
+
+// from copies the keys from base on.
+func (k *keyStack) from(base int) []key {
+	out := make([]key, 0, k.n-base)
+	for i := base; i < k.n; i++ {
+		out = append(out, k.at(i))
+	}
+	return out
+}
+
 // pairwiseKeys is how many keys an object may have before they are sorted to find equal ones.
 const pairwiseKeys = 16
 
 func (s *scanner) init(buf []byte, maxDepth int) {
 	s.buf, s.maxDepth = buf, maxDepth
-	s.keys = s.firstKeys[:0]
 }
 
 func (s *scanner) fail(fault string) bool {
@@ -166,7 +202,7 @@ func (s *scanner) object(depth int) (object, bool) {
 		return object{}, s.fail("an object was expected")
 	}
 	s.pos++
-	return object{base: len(s.keys), decodedBase: len(s.decoded)}, true
+	return object{base: s.keys.n, decodedBase: len(s.decoded)}, true
 }
 
 // next moves to the next member's value and sets o.key, or moves past the end of the object and returns false.
@@ -176,7 +212,7 @@ func (s *scanner) next(o *object) bool {
 		s.pos++
 		return s.leave(o)
 	}
-	if len(s.keys) > o.base {
+	if s.keys.n > o.base {
 		if c != ',' {
 			return s.fail("a comma or the end of the object was expected")
 		}
@@ -197,7 +233,7 @@ func (s *scanner) next(o *object) bool {
 		s.decoded = appendUnescaped(s.decoded, s.buf[k.start:k.end])
 		k = key{start: int32(at), end: int32(len(s.decoded)), escaped: true}
 	}
-	s.keys = append(s.keys, k)
+	s.keys.push(k)
 	o.key = s.keyBytes(k)
 	if s.peek() != ':' {
 		return s.fail("a colon was expected")
@@ -208,17 +244,17 @@ func (s *scanner) next(o *object) bool {
 
 // leave refuses equal keys and forgets the object's keys. It always returns false.
 func (s *scanner) leave(o *object) bool {
-	keys := s.keys[o.base:]
-	if len(keys) <= pairwiseKeys {
-		for i := 1; i < len(keys); i++ {
-			a := s.keyBytes(keys[i])
-			for _, b := range keys[:i] {
-				if int(b.end-b.start) == len(a) && bytes.Equal(a, s.keyBytes(b)) {
+	if n := s.keys.n; n-o.base <= pairwiseKeys {
+		for i := o.base + 1; i < n; i++ {
+			k := s.keys.at(i)
+			for j := o.base; j < i; j++ {
+				if b := s.keys.at(j); b.end-b.start == k.end-k.start && bytes.Equal(s.keyBytes(k), s.keyBytes(b)) {
 					return s.fail("the same key twice in one object")
 				}
 			}
 		}
 	} else {
+		keys := s.keys.from(o.base)
 		slices.SortFunc(keys, func(a, b key) int { return bytes.Compare(s.keyBytes(a), s.keyBytes(b)) })
 		for i := 1; i < len(keys); i++ {
 			if bytes.Equal(s.keyBytes(keys[i-1]), s.keyBytes(keys[i])) {
@@ -226,7 +262,7 @@ func (s *scanner) leave(o *object) bool {
 			}
 		}
 	}
-	s.keys = s.keys[:o.base]
+	s.keys.cut(o.base)
 	s.decoded = s.decoded[:o.decodedBase]
 	return false
 }

@@ -1,9 +1,6 @@
 package mcp
 
-import (
-	"bytes"
-	"slices"
-)
+import "bytes"
 
 // shape is the keys of an object in an array, in their order: known to be different, and written without escapes. The
 // rows of a table all have the same keys in the same order, and then comparing a key with that of the row before stands
@@ -43,17 +40,34 @@ func (s *scanner) row(depth int, last *shape) bool {
 		}
 	}
 	s.pos = at
-	s.keys = append(s.keys, last.keys[:same]...)
+	for _, k := range last.keys[:same] {
+		s.keys.push(k)
+	}
 	for s.peek() != '}' {
 		if !s.next(&o) || !s.value(depth+1) {
 			return false
 		}
 	}
-	if keys := s.keys[o.base:]; len(keys) <= maxShape && !slices.ContainsFunc(keys, func(k key) bool { return k.escaped }) {
-		last.n = copy(last.keys[:], keys)
-	}
+	s.learn(last, o.base)
 	s.next(&o) // past the end: the keys are compared with each other
 	return s.fault == ""
+}
+
+// learn makes last the shape of the object whose keys begin at base, if it is one.
+func (s *scanner) learn(last *shape, base int) {
+	n := s.keys.n - base
+	if n > maxShape {
+		return
+	}
+	for i := range n {
+		k := s.keys.at(base + i)
+		if k.escaped {
+			last.n = i
+			return
+		}
+		last.keys[i] = k
+	}
+	last.n = n
 }
 
 // sameKey moves past a key and its colon when the key is the i-th of last.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -70,8 +71,9 @@ type httpLink struct {
 	session  string       // Mcp-Session-Id, empty for servers without; set by the answer to initialize
 	revision mcp.Revision // empty until agreed
 	ids      atomic.Int64
-	stop     context.CancelFunc // ends the listening stream
-	stopped  chan struct{}      // closed when it has ended
+	posts    atomic.Pointer[http.Header] // of every POST, once the revision has been agreed
+	stop     context.CancelFunc          // ends the listening stream
+	stopped  chan struct{}               // closed when it has ended
 }
 
 func (l *httpLink) request(m *mcp.Message, name string) *request {
@@ -101,39 +103,47 @@ func (l *httpLink) sayGoodbye(ctx context.Context) {
 
 // do sends one HTTP request, built afresh. For GET, lastEvent says where to resume.
 func (l *httpLink) do(ctx context.Context, method string, body []byte, lastEvent string) (*http.Response, error) {
-	h := make(http.Header, len(l.d.fixed)+5)
-	for name, values := range l.d.fixed {
-		h[name] = values
+	if h := l.posts.Load(); h != nil && method == http.MethodPost {
+		return l.d.send(ctx, method, l.d.url, *h, body)
 	}
+	h := l.d.header(method, 3)
 	if l.session != "" {
 		h["Mcp-Session-Id"] = []string{l.session}
 	}
 	if l.revision >= mcp.Rev20250618 {
 		h["Mcp-Protocol-Version"] = []string{string(l.revision)}
 	}
-	if method == http.MethodGet && lastEvent != "" {
+	switch {
+	case method == http.MethodGet && lastEvent != "":
 		h["Last-Event-Id"] = []string{lastEvent}
+	case method == http.MethodPost && l.revision != "":
+		l.posts.Store(&h) // nothing in it changes any more
 	}
 	return l.d.send(ctx, method, l.d.url, h, body)
 }
 
 // do sends a request that belongs to no session in its headers.
 func (d *httpDialer) do(ctx context.Context, method string, to *url.URL, body []byte) (*http.Response, error) {
-	h := make(http.Header, len(d.fixed)+2)
-	for name, values := range d.fixed {
-		h[name] = values
-	}
-	return d.send(ctx, method, to, h, body)
+	return d.send(ctx, method, to, d.header(method, 0), body)
 }
 
-// send sends an HTTP request with what goes with its method.
-func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h http.Header, body []byte) (*http.Response, error) {
-	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+// header has what every request of a method has, and room for more.
+func (d *httpDialer) header(method string, more int) http.Header {
+	h := make(http.Header, len(d.fixed)+2+more)
+	maps.Copy(h, d.fixed)
 	switch method {
 	case http.MethodGet:
 		h["Accept"] = acceptEvents
 	case http.MethodPost:
 		h["Content-Type"], h["Accept"] = jsonType, acceptBoth
+	}
+	return h
+}
+
+// send sends an HTTP request. The header is only read.
+func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h http.Header, body []byte) (*http.Response, error) {
+	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+	if method == http.MethodPost {
 		b := &sent{}
 		b.Reset(body)
 		r.Body, r.ContentLength = b, int64(len(body))
@@ -318,7 +328,8 @@ func (l *httpLink) sortOne(m mcp.Message, r *request) (reply mcp.Message) {
 	case m.Kind == mcp.KindResponse:
 		l.d.t.opt.Log.Warn("target answered a request that was not asked here")
 	default:
-		r.came(&m)
+		came := m
+		r.came(&came)
 	}
 	return reply
 }

@@ -37,14 +37,12 @@ type statelessLink struct {
 // computed from what is sent.
 func (l *statelessLink) request(m *mcp.Message, name string) *request {
 	id := strconv.AppendInt(nil, l.ids.Add(1), 10)
-	meta := m.AppendMeta(nil, id, l.perRequest(m))
+	meta := m.AppendMeta(make([]byte, 0, len(m.Meta)+256), id, l.perRequest(m))
 	if name == "" {
 		name = m.Name
 	}
-	r := &request{id: id, header: http.Header{
-		"Mcp-Protocol-Version": {string(mcp.Rev20260728)},
-		"Mcp-Method":           {m.Method},
-	}}
+	r := &request{id: id, header: l.d.header(http.MethodPost, 3)}
+	r.header["Mcp-Protocol-Version"], r.header["Mcp-Method"] = statelessRevision, []string{m.Method}
 	switch m.Method {
 	case mcp.MethodToolsCall:
 		l.copyArguments(r.header, m, name)
@@ -67,7 +65,8 @@ func (l *statelessLink) perRequest(m *mcp.Message) []byte {
 		level = l.level
 		l.mu.Unlock()
 	}
-	b := append([]byte(`"`+mcp.MetaVersion+`":"`), mcp.Rev20260728...)
+	b := append(make([]byte, 0, len(capabilities)+len(info)+len(level)+256), `"`+mcp.MetaVersion+`":"`...)
+	b = append(b, mcp.Rev20260728...)
 	b = append(b, `","`+mcp.MetaCapabilities+`":`...)
 	b = append(b, mcp.RelayedClientCapabilities(capabilities)...)
 	b = append(b, `,"`+mcp.MetaClientInfo+`":`...)
@@ -101,15 +100,11 @@ func (l *statelessLink) copyArguments(h http.Header, m *mcp.Message, name string
 }
 
 func (l *statelessLink) post(ctx context.Context, r *request) (*http.Response, error) {
-	h := make(http.Header, len(l.d.fixed)+len(r.header)+2)
-	for name, values := range l.d.fixed {
-		h[name] = values
-	}
-	for name, values := range r.header {
-		h[name] = values
-	}
-	return l.d.send(ctx, http.MethodPost, l.d.url, h, r.body)
+	return l.d.send(ctx, http.MethodPost, l.d.url, r.header, r.body)
 }
+
+// statelessRevision is the value of a header, shared by all requests.
+var statelessRevision = []string{string(mcp.Rev20260728)}
 
 func (l *statelessLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
 	resp, err := l.post(ctx, r)

@@ -13,6 +13,7 @@ import (
 // the steps need for each request stands in it too, so that it is all made at once.
 type facts struct {
 	id     string
+	header [1]string  // of the answer
 	client netip.Addr // set by WithClientIP before any other goroutine can see the request
 	rec    recorder
 	body   boundedBody

@@ -55,12 +55,12 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// PartsWriter is a writer that takes a body in parts, without putting them together first.
+// PartsWriter is a writer that takes a whole body in parts, without putting them together first.
 type PartsWriter interface {
 	WriteParts(parts ...[]byte) (int, error)
 }
 
-// WriteParts writes a body that is in parts, to a writer that a middleware of this package has wrapped.
+// WriteParts writes a whole body that is in parts, to a writer that a middleware of this package has wrapped.
 func WriteParts(w http.ResponseWriter, parts ...[]byte) (int, error) {
 	if p, ok := w.(PartsWriter); ok {
 		return p.WriteParts(parts...)

@@ -15,7 +15,8 @@ func WithRequestID(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f := &facts{id: newRequestID()}
 		f.notes = f.room[:0]
-		w.Header()[requestIDHeader] = []string{f.id}
+		f.header[0] = f.id
+		w.Header()[requestIDHeader] = f.header[:]
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), factsKey{}, f)))
 	})
 }
