@@ -2,15 +2,19 @@ package authn_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gatehouse/internal/authn"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/jose"
 	"gatehouse/internal/testkit"
 )
 
@@ -61,6 +65,51 @@ func TestTogether(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// For an hour the issuer is away: people who are signed in work on, with tokens that were seen and with fresh ones of a known
+// key. What nobody can verify stays out, however often it is tried, and gets in when the issuer is back.
+func TestIssuerAwayForAnHour(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	e := h.endpoint(t, "/mcp", h.foreignRules())
+	lasting := func() string { return h.foreignToken(t, map[string]any{"exp": h.now().Add(2 * time.Hour).Unix()}) }
+	signedIn := lasting()
+	p, w := h.present(signedIn, e)
+	wantPrincipal(t, p, w)
+	fresh := lasting()
+	next := h.idp.Rotate(t, "ES256") // while nobody can see it
+	h.idp.SetDown(true)
+	unknown := testkit.MintToken(t, next, nil, h.idp.Claims(h.now(), map[string]any{"exp": h.now().Add(3 * time.Hour).Unix()}))
+	_, before := h.idp.Fetches()
+	for minute := range 60 {
+		h.add(time.Minute)
+		for _, token := range []string{signedIn, fresh} {
+			p, w := h.present(token, e)
+			wantPrincipal(t, p, w)
+		}
+		for i := range 4 {
+			stranger := testkit.NewIDPKey(t, "ES256")
+			stranger.KID = fmt.Sprintf("forged-%d-%d", minute, i)
+			p, w := h.present(testkit.MintToken(t, stranger, nil, h.idp.Claims(h.now(), nil)), e)
+			if p != nil {
+				t.Fatal("a forged token got in")
+			}
+			wantRefusal(t, w, http.StatusUnauthorized, "invalid_token", authn.Reason(jose.UnknownKey))
+		}
+		p, w := h.present(unknown, e)
+		if p != nil {
+			t.Fatal("a token got in whose key nobody has")
+		}
+		wantRefusal(t, w, http.StatusUnauthorized, "invalid_token", authn.Reason(jose.UnknownKey))
+	}
+	if _, n := h.idp.Fetches(); n-before > 60*2 {
+		t.Errorf("%d fetches at 60 moments, want at most two at each", n-before)
+	}
+	h.idp.SetDown(false)
+	h.add(11 * time.Second)
+	p, w = h.present(unknown, e)
+	wantPrincipal(t, p, w)
 }
 
 func FuzzAuthorizationHeader(f *testing.F) {
