@@ -99,6 +99,12 @@ func TestDex(t *testing.T) {
 	h.logged(t, `"auth_refused":"claim_mismatch"`)
 }
 
+func TestDexTogether(t *testing.T) {
+	at := newPlace(t)
+	p, _ := startDex(t, at)
+	refreshTogether(t, at, p)
+}
+
 func TestDexEnterprise(t *testing.T) {
 	at := newPlace(t)
 	p, _ := startDex(t, at)

@@ -100,6 +100,11 @@ func keycloakSignedOut(t *testing.T, k *keycloak) {
 	}
 }
 
+func keycloakSignOut(t *testing.T, k *keycloak) {
+	at := k.place(t)
+	signOutBoth(t, at, k.application(t, at))
+}
+
 func keycloakTogether(t *testing.T, k *keycloak) {
 	at := k.place(t)
 	refreshTogether(t, at, k.application(t, at))

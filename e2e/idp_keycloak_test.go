@@ -202,6 +202,7 @@ func TestKeycloak(t *testing.T) {
 		{"enterprise", keycloakEnterprise},
 		{"enterprise, person removed", keycloakRemoved},
 		{"enterprise, person signed out at Keycloak", keycloakSignedOut},
+		{"enterprise, sign-out here and there", keycloakSignOut},
 		{"enterprise, two clients refresh at once", keycloakTogether},
 		{"enterprise, beside Dex", keycloakBesideDex},
 	} {

@@ -124,15 +124,52 @@ func TestOIDCProviderOpaqueTokens(t *testing.T) {
 	h.logged(t, `"auth_refused":"token_malformed"`)
 }
 
-// oidc-provider for Gatehouse's own sign-in: it asks for no registration and no resource there.
+// Gatehouse's own sign-in needs neither registration nor resources, and does not mind them.
 func TestOIDCProviderEnterprise(t *testing.T) {
+	for name, options := range map[string]oidcProviderOptions{
+		"plain":                      {Resource: "off"},
+		"registration and resources": {Registration: true, Resource: "indicators"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := newPlace(t)
+			p, _ := startOIDCProvider(t, at, options)
+			enterpriseSignIn(t, at, p, "eng")
+		})
+	}
+}
+
+// Enterprise sign-in while the IdP lives its life: a new key between two sign-ins, then it is out of reach.
+func TestOIDCProviderComesAndGoes(t *testing.T) {
 	at := newPlace(t)
-	p, _ := startOIDCProvider(t, at, oidcProviderOptions{Resource: "off"})
-	enterpriseSignIn(t, at, p, "eng")
+	p, provider := startOIDCProvider(t, at, oidcProviderOptions{Resource: "off"})
+	h := startEnterprise(t, at, enterprise{
+		signIn: "  idp_recheck: 1s", rest: houseClients(at, "laptop"), providers: map[string]string{p.name: p.settings},
+	}, p)
+	laptop := houseClient(at, "laptop")
+	laptop.signIn(t, p.through(username))
+	get(t, at.idp+"/test/rotate")
+	token := laptop.signIn(t, p.through(username))
+
+	provider.stop()
+	<-time.After(1100 * time.Millisecond) // until the IdP's word is old, by the real clock of another process
+	token, refused := laptop.refresh(t, token)
+	if refused != nil {
+		t.Fatalf("while the IdP is away a refresh is refused: %v", refused)
+	}
+	h.logged(t, `"msg":"identity provider is not asked for a while"`)
+	if status := newCaller(t, at.house+"/mcp").initialize(token.AccessToken); status != http.StatusOK {
+		t.Errorf("while the IdP is away a good token gets %d", status)
+	}
 }
 
 func TestOIDCProviderTogether(t *testing.T) {
 	at := newPlace(t)
 	p, _ := startOIDCProvider(t, at, oidcProviderOptions{Resource: "off"})
 	refreshTogether(t, at, p)
+}
+
+func TestOIDCProviderSignOut(t *testing.T) {
+	at := newPlace(t)
+	p, _ := startOIDCProvider(t, at, oidcProviderOptions{Resource: "off"})
+	signOutBoth(t, at, p, formPage{Press: "yes"})
 }

@@ -3,14 +3,18 @@
 package e2e
 
 import (
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"gatehouse/internal/testkit"
 )
 
 // refreshTogether has clients of one person refresh at the same time, again and again, at an IdP that rotates its refresh
@@ -46,6 +50,41 @@ func refreshTogether(t *testing.T, at place, p *idp) {
 		if status := newCaller(t, at.house+"/mcp").initialize(token.AccessToken); status != http.StatusOK {
 			t.Errorf("%s gets %d", names[i], status)
 		}
+	}
+}
+
+// signOutBoth signs in at Gatehouse's account page and out again, and then by the link of that page at the IdP: whoever comes
+// next has to sign in there.
+func signOutBoth(t *testing.T, at place, p *idp, confirm ...formPage) {
+	t.Helper()
+	startEnterprise(t, at, enterprise{providers: map[string]string{p.name: p.settings}}, p)
+	b := newIDPBrowser(t)
+	through := func(page testkit.Page, pages []formPage) testkit.Page {
+		for _, next := range pages {
+			page = b.Submit(page, next.Press, next.Fields)
+		}
+		return page
+	}
+	signIn := append([]formPage{{Press: p.name}}, p.pages(username)...)
+	account := through(b.Open(at.house+"/account"), signIn)
+	if account.URL.Path != "/account" || !strings.Contains(account.Text, username) {
+		t.Fatalf("the sign-in leads to %s:\n%s", account, account.Text)
+	}
+	here := b.Submit(b.Open(at.house+"/signout"), "Sign out", nil)
+	link := regexp.MustCompile(`href="(` + regexp.QuoteMeta(p.origin) + `[^"]*)"`).FindStringSubmatch(here.Text)
+	if link == nil {
+		t.Fatalf("the page after the sign-out does not lead to the IdP's own:\n%s", here.Text)
+	}
+	there := b.Open(html.UnescapeString(link[1]))
+	if !strings.HasPrefix(there.URL.String(), p.origin) || there.Status != http.StatusOK {
+		t.Fatalf("the link to the IdP's sign-out leads to %s:\n%s", there, there.Text)
+	}
+	through(there, confirm)
+	if page := b.Open(at.house + "/account"); page.URL.Path != "/signin" {
+		t.Errorf("after signing out the account page is %s", page)
+	}
+	if account := through(b.Open(at.house+"/account"), signIn); account.URL.Path != "/account" { // and each of the pages was there again
+		t.Errorf("signing in again leads to %s:\n%s", account, account.Text)
 	}
 }
 

@@ -175,10 +175,23 @@ func findForms(n *html.Node, at *url.URL) []form {
 	var out []form
 	for c := range n.Descendants() {
 		if c.Type == html.ElementNode && c.Data == "form" {
-			out = append(out, readForm(c, at))
+			f := readForm(c, at)
+			if id := attr(c, "id"); id != "" {
+				f.readElsewhere(n, id)
+			}
+			out = append(out, f)
 		}
 	}
 	return out
+}
+
+// readElsewhere adds the buttons that stand outside the form and name it.
+func (f *form) readElsewhere(root *html.Node, id string) {
+	for c := range root.Descendants() {
+		if c.Type == html.ElementNode && c.Data == "button" && attr(c, "form") == id {
+			f.buttons = append(f.buttons, button{attr(c, "name"), attr(c, "value"), strings.TrimSpace(textOf(c))})
+		}
+	}
 }
 
 func readForm(n *html.Node, at *url.URL) form {
