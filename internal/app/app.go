@@ -121,6 +121,7 @@ func (a *App) build(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	a.life.closes("questions to identity providers", a.signin.Close)
 	documents, err := clientdoc.NewCache(clientdoc.Options{Client: a.ClientDocuments, Now: a.Now, Log: a.Log})
 	if err != nil {
 		return err

@@ -371,6 +371,9 @@ func TestChecklist29_CallbackOnce(t *testing.T) {
 	refused("with the cookie of another sign-in", second.String())
 
 	good := callback()
+	if req, err := c.browser.Client.Head(good); err != nil || req.StatusCode != http.StatusOK { // such as a preview of the address
+		t.Errorf("HEAD: %v %v", req, err)
+	}
 	if got := c.browser.Open(good); got.URL.Path != "/consent" {
 		t.Fatalf("the good one leads to %s:\n%s", got, got.Text)
 	}
@@ -554,4 +557,75 @@ func (c *client) postForm(address string, form url.Values) (int, map[string]any)
 	c.t.Helper()
 	resp, err := c.http.PostForm(address, form)
 	return c.readJSON(resp, err)
+}
+
+// Groups that the provider only points at are unknown here too: a rule on them denies, and so does its opposite.
+func TestFederatedGroupsUnknown(t *testing.T) {
+	t.Parallel()
+	settings := strings.Replace(oneEndpoint, "  /mcp: {issuers: [gatehouse], access: any_signed_in, targets: [demo]}", `  /mcp: {issuers: [gatehouse], access: any_signed_in, targets: [demo]}
+  /in/mcp: {issuers: [gatehouse], access: {claim: groups, operator: contains, value: eng}, targets: [demo]}
+  /out/mcp: {issuers: [gatehouse], access: {not: {claim: groups, operator: contains, value: guests}}, targets: [demo]}`, 1)
+	f := newFederation(t, settings, map[string]string{"okta": ", groups_claim: groups"})
+	try := func(path string) int {
+		c := newClient(f.house, path)
+		c.register()
+		c.signInAt("okta")
+		return c.rpc("initialize", initializeParams).status
+	}
+	person := func(claims map[string]any) {
+		f.idps["okta"].Configure(func(c *testkit.UpstreamConfig) { c.Person = claims })
+	}
+	many := make([]string, 300)
+	for i := range many {
+		many[i] = fmt.Sprintf("group-%d", i)
+	}
+	for name, claims := range map[string]map[string]any{
+		"moved elsewhere": {"_claim_names": map[string]any{"groups": "src1"}},
+		"too many":        {"groups": append(many, "eng")},
+	} {
+		person(claims)
+		if in, out, any := try("/in/mcp"), try("/out/mcp"), try("/mcp"); in != http.StatusForbidden || out != http.StatusForbidden || any != http.StatusOK {
+			t.Errorf("%s: a rule %d, its opposite %d, no rule %d", name, in, out, any)
+		}
+	}
+	person(map[string]any{"groups": []string{"eng"}})
+	if in, out := try("/in/mcp"), try("/out/mcp"); in != http.StatusOK || out != http.StatusOK {
+		t.Errorf("known groups: a rule %d, its opposite %d", in, out)
+	}
+}
+
+// sign_in.users: false in a reload shuts out who came with a password, and leaves the others.
+func TestReloadTakesPasswordsAway(t *testing.T) {
+	t.Parallel()
+	both := strings.Replace(oneEndpoint, "  users: false\n", "", 1)
+	f := newFederation(t, both, map[string]string{"okta": ""})
+	f.addUser("alice", "eng")
+	built, federated := newClient(f.house, "/mcp"), f.join("okta")
+	built.register()
+	built.signIn("alice", "mcp:tools")
+	built.initialize()
+	if !f.reload(f.settings(oneEndpoint, map[string]string{"okta": ""})) {
+		t.Fatal("the configuration was not taken")
+	}
+	built.isOut()
+	federated.isIn()
+	if status, _ := built.postForm(f.url+"/signin", url.Values{"username": {"alice"}, "password": {alicePassword}}); status != http.StatusMethodNotAllowed {
+		t.Errorf("posting a password: %d", status)
+	}
+}
+
+// What a person says about themselves does not make tokens too large: the sign-in fails, and says to whom it matters.
+func TestFederatedClaimsTooLarge(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t, oneEndpoint, map[string]string{"okta": ", claims: [biography]"})
+	f.idps["okta"].Configure(func(c *testkit.UpstreamConfig) {
+		c.Person = maps.Clone(c.Person)
+		c.Person["biography"] = strings.Repeat("once upon a time ", 300)
+	})
+	c := newClient(f.house, "/mcp")
+	c.register()
+	_, page := c.leave("okta")
+	if page.Status != http.StatusBadGateway || !strings.Contains(page.Text, "idp_claims_too_large") {
+		t.Errorf("%s:\n%s", page, page.Text)
+	}
 }

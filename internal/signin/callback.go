@@ -30,6 +30,9 @@ func (s *Service) callback(w http.ResponseWriter, r *http.Request) error {
 	if p == nil {
 		return &page.Failure{Status: http.StatusNotFound, Title: "There is no such identity provider", Text: "It may have been removed a moment ago. Start again from your application."}
 	}
+	if r.Method == http.MethodHead { // no browser that comes back; what it was sent away with waits for one
+		return nil
+	}
 	back, err := s.cameBack(w, r)
 	if errors.Is(err, errStray) {
 		s.recordStray(r, p)

@@ -13,11 +13,12 @@ import (
 	"gatehouse/internal/store"
 )
 
-// Bounds on what a provider says of a person. Every token carries the groups, every row the claims.
+// Bounds on what a provider says of a person. Every token carries groups and claims; the rest stands in a row.
 const (
-	maxGroups      = 200
-	maxGroupBytes  = 4 << 10
-	maxClaimsBytes = 32 << 10
+	maxGroups       = 200
+	maxGroupBytes   = 4 << 10
+	maxCarriedBytes = 4 << 10
+	maxKnownBytes   = 32 << 10
 )
 
 // profileOf turns what a provider said into what is stored of the person. Key and id are the caller's to set.
@@ -32,15 +33,23 @@ func profileOf(p *Provider, r *oauthclient.Result) (store.FederatedPerson, error
 	if len(out.Groups) > maxGroups || len(strings.Join(out.Groups, "")) > maxGroupBytes {
 		out.Groups, out.GroupsUnknown = nil, true
 	}
-	encoded, err := json.Marshal([]any{out.Claims, out.Known})
-	if err != nil {
-		return out, fmt.Errorf("claims of a person at %s: %w", p.Name(), err)
-	}
-	if len(encoded) > maxClaimsBytes {
-		return out, &oauthclient.Error{
-			Kind: oauthclient.Misconfigured, Reason: oauthclient.ReasonTokenTooLarge, Provider: p.Name(),
-			Detail: fmt.Sprintf("the provider says %d bytes about the person, %d is the limit", len(encoded), maxClaimsBytes),
-			Hint:   "ask for fewer scopes, or let the provider put fewer claims into ID token and userinfo",
+	for _, part := range []struct {
+		claims map[string]any
+		most   int
+		hint   string
+	}{
+		{out.Claims, maxCarriedBytes, "let tokens carry fewer claims: shorten claims of the provider"},
+		{out.Known, maxKnownBytes, "ask for fewer scopes, or let the provider put fewer claims into ID token and userinfo"},
+	} {
+		encoded, err := json.Marshal(part.claims)
+		if err != nil {
+			return out, fmt.Errorf("claims of a person at %s: %w", p.Name(), err)
+		}
+		if len(encoded) > part.most {
+			return out, &oauthclient.Error{
+				Kind: oauthclient.Misconfigured, Reason: oauthclient.ReasonTokenTooLarge, Provider: p.Name(), Hint: part.hint,
+				Detail: fmt.Sprintf("claims of the person take %d bytes; %d is the limit", len(encoded), part.most),
+			}
 		}
 	}
 	return out, nil

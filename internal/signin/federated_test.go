@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -26,7 +27,7 @@ import (
 
 // branch is a company's identity provider and several copies of Gatehouse on one database.
 type branch struct {
-	t     *testing.T
+	t     testing.TB
 	clock *testkit.Clock
 	idp   *testkit.UpstreamIDP
 	file  string // of the database
@@ -68,7 +69,7 @@ func (b *syncBuffer) await(text string) {
 	}
 }
 
-func newBranch(t *testing.T) *branch {
+func newBranch(t testing.TB) *branch {
 	b := &branch{t: t, clock: testkit.NewClock(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)), idp: testkit.NewUpstreamIDP(t, ""),
 		file: filepath.Join(t.TempDir(), "test.db"), log: newSyncBuffer()}
 	b.idp.Configure(func(c *testkit.UpstreamConfig) {
@@ -119,7 +120,7 @@ func (t tap) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // visit sends a request to one of the pages.
-func visit(t *testing.T, s *Service, r *http.Request, jar map[string]*http.Cookie) *httptest.ResponseRecorder {
+func visit(t testing.TB, s *Service, r *http.Request, jar map[string]*http.Cookie) *httptest.ResponseRecorder {
 	t.Helper()
 	mux := http.NewServeMux()
 	for _, route := range s.Routes() {
@@ -419,4 +420,91 @@ func TestChecklist62_RefreshTokenIsBoundToItsRow(t *testing.T) {
 	if _, err := s.Person(t.Context(), mallory); !errors.Is(err, identity.ErrGone) {
 		t.Errorf("after eight hours: %v", err)
 	}
+}
+
+// Stopping waits for a question that is under way, and stores what the database did not take before.
+func TestCloseLosesNoRefreshToken(t *testing.T) {
+	t.Parallel()
+	b := newBranch(t)
+	key := b.signIn(b.copy(nil))
+	b.clock.Advance(time.Hour)
+	asking, goOn := make(chan struct{}), make(chan struct{})
+	s := b.copy(func(*http.Request) {
+		close(asking)
+		<-goOn
+	})
+	answered := make(chan error, 1)
+	go func() {
+		_, err := s.Person(context.Background(), key)
+		answered <- err
+	}()
+	<-asking
+	gaveUp, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Close(gaveUp); !errors.Is(err, context.Canceled) {
+		t.Errorf("stopping did not wait: %v", err)
+	}
+	close(goOn)
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+
+	other := b.copy(nil)
+	db, err := sql.Open("sqlite", b.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	execute := func(query string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	execute(`CREATE TRIGGER full BEFORE UPDATE ON federated_people WHEN NEW.lease = '' BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`)
+	b.clock.Advance(time.Hour)
+	if _, err := other.Person(t.Context(), key); err == nil {
+		t.Fatal("a database that takes nothing was no trouble")
+	}
+	execute(`DROP TRIGGER full`)
+	if err := other.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	b.clock.Advance(time.Hour)
+	if _, err := b.copy(nil).Person(t.Context(), key); err != nil {
+		t.Errorf("the next copy: %v", err)
+	}
+}
+
+// Whatever comes back instead of the provider's answer signs nobody in, and breaks nothing.
+func FuzzCallback(f *testing.F) {
+	b := newBranch(f)
+	s := b.copy(nil)
+	jar := map[string]*http.Cookie{}
+	form := fields(visit(f, s, httptest.NewRequest(http.MethodGet, "https://gate.example"+Path, nil), jar).Body.String())
+	form.Set("provider", "okta")
+	r := httptest.NewRequest(http.MethodPost, "https://gate.example"+ProviderPath, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	to, err := url.Parse(visit(f, s, r, jar).Header().Get("Location"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	state := to.Query().Get("state")
+	f.Add("code=x&state=" + state)
+	f.Add("error=access_denied&error_description=%3Cscript%3E&state=" + state)
+	f.Add("state=" + state + "&state=" + state)
+	f.Add("state=%00%ff;&code=\x00")
+	f.Fuzz(func(t *testing.T, query string) {
+		r := httptest.NewRequest(http.MethodGet, "https://gate.example"+CallbackPath+"okta", nil)
+		r.URL.RawQuery = query
+		before := maps.Clone(jar)
+		w := visit(t, s, r, before)
+		if w.Code < 400 || w.Code == http.StatusInternalServerError || before["__Host-gatehouse"] != nil {
+			t.Errorf("%q: status %d, cookies %v", query, w.Code, before)
+		}
+	})
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +34,7 @@ const (
 // is in the store.
 type checks struct {
 	flight singleflight.Group // one question at a time about one person
+	asking sync.WaitGroup     // of those that are under way
 	events *web.RateLimiter   // of audit events about providers in trouble
 
 	mu      sync.Mutex // guards what follows
@@ -71,6 +74,8 @@ func (s *Service) vouchedFor(ctx context.Context, f store.FederatedPerson) (iden
 		return s.onItsWord(p, f, nil, false)
 	}
 	answer, err, _ := s.checks.flight.Do(f.ID, func() (any, error) {
+		s.checks.asking.Add(1)
+		defer s.checks.asking.Done()
 		// Whoever asked first may hang up; the answer is for all, and a rotated token must not get lost.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 		defer cancel()
@@ -269,6 +274,29 @@ func (s *Service) saveLate(ctx context.Context, id string) error {
 	defer s.checks.mu.Unlock()
 	delete(s.checks.unsaved, id)
 	return nil
+}
+
+// Close waits, as long as ctx lasts, for questions to providers that are under way, and stores what the database did not take
+// before: their new refresh tokens must not get lost. It is called when no request comes in any more.
+func (s *Service) Close(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		s.checks.asking.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for identity providers: %w", ctx.Err())
+	}
+	s.checks.mu.Lock()
+	ids := slices.Collect(maps.Keys(s.checks.unsaved))
+	s.checks.mu.Unlock()
+	var all error
+	for _, id := range ids {
+		all = errors.Join(all, s.saveLate(ctx, id))
+	}
+	return all
 }
 
 // saving gives a write its own time: what the provider said cannot be asked for again.

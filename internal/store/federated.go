@@ -116,8 +116,8 @@ func notEndedSince(ctx context.Context, tx conn, p FederatedPerson, b BrowserSes
 }
 
 // saveProfile replaces what is known of a person. It returns the revocation that ends older access tokens, if groups or
-// claims that they carry are no longer so. It counts from the second in which the provider was asked, since times in tokens are whole
-// seconds, and the token that rests on the answer must live.
+// claims that they carry are no longer so. It counts from before the provider was asked: times in tokens are whole seconds,
+// the request that the answer is for began a moment earlier, and the token that rests on the answer must live.
 func (s *Store) saveProfile(ctx context.Context, tx conn, p FederatedPerson, asked time.Time) ([]Revocation, error) {
 	old, err := one(ctx, tx, scanFederated, `SELECT `+federatedColumns+` FROM federated_people WHERE id = ? FOR UPDATE`, p.ID)
 	if err != nil {
@@ -144,7 +144,7 @@ func (s *Store) saveProfile(ctx context.Context, tx conn, p FederatedPerson, ask
 	}
 	// Without an issuer, as for built-in users: the id is unique by itself.
 	changed := s.personRevocation(identity.PersonKey{Subject: p.ID}, "access changed")
-	changed.Before = asked.Truncate(time.Second)
+	changed.Before = asked.Add(-time.Second).Truncate(time.Second)
 	return []Revocation{changed}, nil
 }
 
