@@ -23,6 +23,11 @@ func (a *Admin) Explain(ctx context.Context, path, token string) (*authn.Explana
 	return authn.Explain(ctx, token, e, authn.ExplainOptions{Now: time.Now(), Revocations: loadedRevocations{a.state.Store}}), nil
 }
 
+// explain says for an administrator's page why an endpoint, by its path, accepts or refuses a token.
+func (a *App) explain(ctx context.Context, path, token string) *authn.Explanation {
+	return authn.Explain(ctx, token, a.tokens.endpoint(path), authn.ExplainOptions{Now: a.Now(), Revocations: revocations{a}})
+}
+
 // authnEndpoint makes an endpoint as the server does.
 func (a *Admin) authnEndpoint(ctx context.Context, path string) (*authn.Endpoint, error) {
 	own, err := a.state.SigningKeys(ctx, a.c, a.log, time.Now)

@@ -45,7 +45,7 @@ type Config struct {
 	Authorizers    []Authorizer   `yaml:"authorizers" doc:"Rule sets for tokens, by discovery URL."`
 	Targets        []Target       `yaml:"targets" doc:"The MCP servers behind Gatehouse, by name."`
 	Endpoints      []Endpoint     `yaml:"endpoints" doc:"The MCP URLs that Gatehouse serves, by path."`
-	Administrators *identity.Rule `yaml:"administrators" doc:"Claim rule that names the administrators."`
+	Administrators *identity.Rule `yaml:"administrators" doc:"Claim rule that names the administrators, on the claims of their access tokens here. They have a page, /admin/tokens, that says why an endpoint accepts or refuses a token; for others it does not exist. Without it nobody is one."`
 
 	Quickstart bool   `yaml:"-"` // no file: app makes a master key and a first user
 	Warnings   Faults `yaml:"-"` // what is allowed, but should be thought over

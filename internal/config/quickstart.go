@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+
+	"gatehouse/internal/identity"
 )
 
 // QuickstartOptions are what the command line may change without a configuration file.
@@ -59,6 +61,11 @@ func Quickstart(o QuickstartOptions) (*Config, error) {
 	endpoint := Endpoint{Path: "/mcp", Issuers: []string{Gatehouse}, Access: Access{AnySignedIn: true}, Targets: []string{"demo"}}
 	setDefaults(&endpoint)
 	c.Targets, c.Endpoints = []Target{demo}, []Endpoint{endpoint}
+	if c.Administrators, err = identity.NewRule(identity.ClaimRule{
+		Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"administrators"}, // the first user is in it
+	}); err != nil {
+		return nil, fmt.Errorf("quickstart: %w", err)
+	}
 	derive(c)
 	return c, nil
 }

@@ -22,16 +22,17 @@ const recent = 10 * time.Minute
 
 // accountPage is the data of the "account" page.
 type accountPage struct {
-	Person   identity.Person
-	Provider string // the identity provider that vouches for the person, who then has neither password nor passkeys here
-	Token    string
-	Done     string // what has just been done
-	Clients  []client
-	Passkeys []passkey
-	Recent   bool                 // the person signed in a moment ago
-	Offer    *signin.PasskeyOffer // nil when no passkey can be added now
-	Error    string               // why the last form did not work, and
-	ErrorIn  string               // in which section
+	Administrator bool
+	Person        identity.Person
+	Provider      string // the identity provider that vouches for the person, who then has neither password nor passkeys here
+	Token         string
+	Done          string // what has just been done
+	Clients       []client
+	Passkeys      []passkey
+	Recent        bool                 // the person signed in a moment ago
+	Offer         *signin.PasskeyOffer // nil when no passkey can be added now
+	Error         string               // why the last form did not work, and
+	ErrorIn       string               // in which section
 }
 
 // client is one client that the person allowed in.
@@ -77,6 +78,7 @@ func (p *Portal) render(w http.ResponseWriter, r *http.Request, signedIn *identi
 	if err != nil {
 		return fmt.Errorf("show account: %w", err)
 	}
+	a.Administrator = p.isAdministrator(signedIn.Person)
 	a.Person, a.Provider, a.Token = signedIn.Person, signedIn.ProviderLabel, p.SignIn.FormToken(signedIn)
 	for _, g := range grants {
 		a.Clients = append(a.Clients, clientOf(g))

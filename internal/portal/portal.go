@@ -1,15 +1,17 @@
 // Package portal owns the pages for people: the home page, which says what this is and how to connect, and the
 // account page, where a person sees and disconnects the clients they allowed, keeps passkeys, changes the password
-// and signs out. It holds no state; signing in belongs to signin, the look to page.
+// and signs out, and the page on which administrators find out about a token. It holds no state; signing in belongs to signin, the look to page.
 package portal
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/authn"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/page"
 	"gatehouse/internal/signin"
@@ -22,6 +24,7 @@ const AccountPath = "/account"
 
 // Endpoint is one MCP URL that people can connect to.
 type Endpoint struct {
+	Path    string
 	URL     string
 	Targets []string // names of what is behind it
 }
@@ -34,7 +37,7 @@ type Guide struct {
 	Link   string // opens the client with everything filled in; empty when it has no such link
 }
 
-// Options are what the pages need; all are required but Audit and Now.
+// Options are what the pages need; all are required but Audit, Administrators, Explain and Now.
 type Options struct {
 	SignIn    *signin.Service
 	Store     *store.Store
@@ -43,6 +46,10 @@ type Options struct {
 	Log       *slog.Logger
 	Audit     *audit.Log
 	Now       func() time.Time // default time.Now
+
+	Issuer         identity.Issuer
+	Administrators *identity.Rule                                                       // nil: there are none
+	Explain        func(ctx context.Context, endpoint, token string) *authn.Explanation // endpoint is a path
 }
 
 func (o *Options) validate() error {
@@ -76,6 +83,7 @@ func (p *Portal) Routes() []web.Route {
 		{Pattern: "GET /{$}", Handler: page.Handler(p.Log, p.home)},
 		{Pattern: "GET " + AccountPath, Handler: page.Handler(p.Log, p.showAccount)},
 		{Pattern: "GET " + AccountPath + "/", Handler: http.RedirectHandler(AccountPath, http.StatusSeeOther)}, // the address of a form shown again
+		{Pattern: TokensPath, Handler: page.Handler(p.Log, p.tokens)},
 		post("/clients/disconnect", p.disconnect),
 		post("/clients/disconnect-all", p.disconnectAll),
 		post("/passkeys/add", ownUser(p.addPasskey)),

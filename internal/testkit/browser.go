@@ -212,9 +212,28 @@ func readForm(n *html.Node, at *url.URL) form {
 			f.empty[name] = true
 		case c.Data == "input" && name != "":
 			f.fields.Set(name, attr(c, "value"))
+		case c.Data == "textarea" && name != "":
+			f.fields.Set(name, textOf(c))
+		case c.Data == "select" && name != "":
+			f.fields.Set(name, chosen(c))
 		}
 	}
 	return f
+}
+
+// chosen is the option that a list shows as the page comes.
+func chosen(list *html.Node) string {
+	first := ""
+	for c := range list.Descendants() {
+		switch {
+		case c.Type != html.ElementNode || c.Data != "option":
+		case slices.ContainsFunc(c.Attr, func(a html.Attribute) bool { return a.Key == "selected" }):
+			return attr(c, "value")
+		case first == "":
+			first = attr(c, "value")
+		}
+	}
+	return first
 }
 
 func attr(n *html.Node, key string) string {
