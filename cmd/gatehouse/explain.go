@@ -21,13 +21,17 @@ const maxTokenInput = 1 << 20
 
 func newExplain(s streams) *cobra.Command {
 	var in installation
-	var endpoint, file string
+	var endpoint, file, proofFile string
+	var how authn.Shown
 	cmd := &cobra.Command{
 		Use:   "explain",
 		Short: "Say check by check why a token is accepted or refused, and what to do",
 		Long: `Reads an access token from standard input, or from a file, and checks it as an endpoint would: issuer, signature,
 type, time, audience, client, scopes, claim rules, revocation, each with what was expected and what was found. For a
 token that is refused it names the likely cause and the cure. The exit code is 1 when the token would be refused.
+
+A token that is bound to a key of the client (DPoP) is good only with a proof for each request. Give one that a client
+sent with --proof-file, to learn what is wrong with it.
 
 The token is not taken from the command line, where shell history and process lists would keep it.`,
 		Example: `  gatehouse explain -c gatehouse.yaml --endpoint /mcp < token.txt
@@ -43,8 +47,13 @@ The token is not taken from the command line, where shell history and process li
 			if err != nil {
 				return err
 			}
+			if proofFile != "" {
+				if how.Proof, err = readToken(s, proofFile); err != nil {
+					return err
+				}
+			}
 			return in.with(cmd, s, func(a *app.Admin) error {
-				x, err := a.Explain(cmd.Context(), endpoint, token)
+				x, err := a.Explain(cmd.Context(), endpoint, token, how)
 				if err != nil {
 					return err
 				}
@@ -59,6 +68,8 @@ The token is not taken from the command line, where shell history and process li
 	in.flags(cmd)
 	cmd.Flags().StringVar(&endpoint, "endpoint", "", "path of the endpoint, such as /mcp; may be left out when there is only one")
 	cmd.Flags().StringVar(&file, "token-file", "", "file with the token; without it the token is read from standard input")
+	cmd.Flags().StringVar(&proofFile, "proof-file", "", "file with the DPoP header that came with the token, for tokens that are bound to a key")
+	cmd.Flags().StringVar(&how.Method, "method", "POST", "method of the request that the DPoP header was made for")
 	return cmd
 }
 

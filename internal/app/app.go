@@ -19,6 +19,7 @@ import (
 	"gatehouse/internal/authserver"
 	"gatehouse/internal/clientdoc"
 	"gatehouse/internal/config"
+	"gatehouse/internal/dpop"
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
@@ -134,7 +135,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	if a.authn, err = authn.New(authn.Options{
-		Revocations: revocations{a}, Now: a.Now, Log: a.Log,
+		Nonces: dpop.NewNonces(a.state.Keys, "endpoints", a.Now), Revocations: revocations{a}, Now: a.Now, Log: a.Log,
 	}); err != nil {
 		return err
 	}

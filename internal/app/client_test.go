@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/internal/testkit"
 )
@@ -32,6 +33,8 @@ type client struct {
 	access, refresh, idToken string
 	code, state              string
 	session                  string
+	key                      *testkit.DPoPKey // binds tokens, when set
+	nonce                    string
 	minted                   int
 }
 
@@ -122,14 +125,37 @@ func (c *client) signIn(username string, scopes ...string) {
 func (c *client) token(form url.Values) (int, map[string]any) {
 	c.t.Helper()
 	form.Set("client_id", c.id)
-	resp, err := c.http.PostForm(c.h.url+"/token", form)
-	status, doc := c.readJSON(resp, err)
+	status, doc := c.readJSON(c.postForm(c.h.url+"/token", form))
+	if doc["error"] == "use_dpop_nonce" {
+		status, doc = c.readJSON(c.postForm(c.h.url+"/token", form))
+	}
 	if status == http.StatusOK {
 		c.access = doc["access_token"].(string)
 		c.refresh, _ = doc["refresh_token"].(string)
 		c.idToken, _ = doc["id_token"].(string)
 	}
 	return status, doc
+}
+
+// postForm sends a proof along when the client has a key, and keeps the nonce that comes back.
+func (c *client) postForm(address string, form url.Values) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if c.key != nil {
+		claims := map[string]any{}
+		if c.nonce != "" {
+			claims["nonce"] = c.nonce
+		}
+		r.Header.Set("DPoP", c.key.Proof(c.t, http.MethodPost, address, time.Now(), claims))
+	}
+	resp, err := c.http.Do(r)
+	if err == nil && resp.Header.Get("DPoP-Nonce") != "" {
+		c.nonce = resp.Header.Get("DPoP-Nonce")
+	}
+	return resp, err
 }
 
 func (c *client) refreshTokens() (int, map[string]any) {
@@ -214,6 +240,14 @@ func (c *client) request(ctx context.Context, method, body string) *http.Request
 	}
 	if c.access != "" {
 		r.Header.Set("Authorization", "Bearer "+c.access)
+	}
+	if c.access != "" && c.key != nil {
+		claims := map[string]any{"ath": testkit.TokenHash(c.access)}
+		if body != "" {
+			claims["content_digest"] = testkit.ContentDigest(body)
+		}
+		r.Header.Set("Authorization", "DPoP "+c.access)
+		r.Header.Set("DPoP", c.key.Proof(c.t, method, c.endpoint, time.Now(), claims))
 	}
 	if c.session != "" {
 		r.Header.Set("Mcp-Session-Id", c.session)

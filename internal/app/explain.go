@@ -11,8 +11,9 @@ import (
 	"gatehouse/internal/web"
 )
 
-// Explain says why an endpoint accepts or refuses a token. Without a path it is the only endpoint that there is.
-func (a *Admin) Explain(ctx context.Context, path, token string) (*authn.Explanation, error) {
+// Explain says why an endpoint accepts or refuses a token, shown in that way. Without a path it is the only endpoint that
+// there is.
+func (a *Admin) Explain(ctx context.Context, path, token string, how authn.Shown) (*authn.Explanation, error) {
 	e, err := a.authnEndpoint(ctx, path)
 	if err != nil {
 		return nil, err
@@ -20,7 +21,7 @@ func (a *Admin) Explain(ctx context.Context, path, token string) (*authn.Explana
 	if err := a.state.Store.LoadRevocations(ctx); err != nil {
 		return nil, err
 	}
-	return authn.Explain(ctx, token, e, authn.ExplainOptions{Now: time.Now(), Revocations: loadedRevocations{a.state.Store}}), nil
+	return authn.Explain(ctx, token, e, authn.ExplainOptions{Now: time.Now(), Revocations: loadedRevocations{a.state.Store}, Shown: how}), nil
 }
 
 // explain says for an administrator's page why an endpoint, by its path, accepts or refuses a token.

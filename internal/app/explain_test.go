@@ -17,7 +17,7 @@ func (h *house) explain(path, token string) (*authn.Explanation, error) {
 		h.t.Fatal(err)
 	}
 	defer a.Close()
-	return a.Explain(context.Background(), path, token)
+	return a.Explain(context.Background(), path, token, authn.Shown{})
 }
 
 // TestExplain: the command sees the server's own keys and revocations, and the configuration as it stands in the file.

@@ -20,7 +20,7 @@ func clientsOf(c *config.Config, remote *issuers) ([]authserver.Client, error) {
 	for _, cl := range c.Clients {
 		next := authserver.Client{
 			ID: cl.ClientID, Name: cl.Name, RedirectURIs: cl.RedirectURIs, AuthMethod: cl.AuthMethod, Secret: cl.Secret,
-			GrantTypes: cl.GrantTypes, Groups: cl.Groups, Audience: cl.Audience, Scopes: cl.Scopes, AccessTokenClaims: cl.AccessTokenClaims,
+			GrantTypes: cl.GrantTypes, Groups: cl.Groups, DPoPBound: cl.DPoPBound, Audience: cl.Audience, Scopes: cl.Scopes, AccessTokenClaims: cl.AccessTokenClaims,
 			PostLogoutRedirectURIs: cl.PostLogoutURIs,
 			Lifetimes:              lifetimesOf(cl.Lifetimes), SkipConsent: cl.Consent == config.ConsentSkip,
 			AssertionAlg: cl.AssertionAlg,
@@ -52,7 +52,8 @@ func authServerSnapshot(c *config.Config, remote *issuers) (authserver.Snapshot,
 	}
 	s := authserver.Snapshot{
 		Clients: clients, RedirectSchemes: c.Registration.PrivateRedirectSchemes,
-		RegistrationClosed: !c.Registration.Dynamic, NoDevices: !c.Registration.DeviceCode, Lifetimes: lifetimesOf(c.Tokens),
+		RegistrationClosed: !c.Registration.Dynamic, NoDevices: !c.Registration.DeviceCode,
+		DPoPNonceOptional: c.DPoP.Nonce == config.NonceNowhere, Lifetimes: lifetimesOf(c.Tokens),
 		Documents: authserver.Documents{
 			Off: !c.Registration.Documents.Enabled, Hosts: c.Registration.Documents.Hosts, Trusted: c.Registration.Documents.Trusted,
 		},
@@ -69,7 +70,7 @@ func authServerSnapshot(c *config.Config, remote *issuers) (authserver.Snapshot,
 			all = all.Union(scopes)
 		}
 		s.Resources = append(s.Resources, authserver.Resource{
-			URL: c.Resource(e.Path), DefaultScopes: e.Scopes.Default, Scopes: all,
+			URL: c.Resource(e.Path), DefaultScopes: e.Scopes.Default, Scopes: all, DPoPRequired: e.DPoP == config.DPoPRequired,
 		})
 	}
 	return s, s.Check()
@@ -100,7 +101,7 @@ func policyOf(c *config.Config, e *config.Endpoint) (*policy.Policy, error) {
 // authnEndpoint translates whose tokens an endpoint takes.
 func authnEndpoint(c *config.Config, e config.Endpoint, own jose.KeySource, remote *issuers) (*authn.Endpoint, error) {
 	out := &authn.Endpoint{Path: e.Path, Resource: c.Resource(e.Path), Name: "Gatehouse " + e.Path, DefaultScopes: e.Scopes.Default,
-		ExtraScopes: e.Scopes.Advertised, Anonymous: e.Access.Anonymous}
+		ExtraScopes: e.Scopes.Advertised, Anonymous: e.Access.Anonymous, DPoPRequired: e.DPoP == config.DPoPRequired, NonceRequired: c.DPoP.Nonce == config.NonceEverywhere}
 	for _, name := range e.Issuers {
 		if name == config.Gatehouse {
 			rule, err := vouchers(c)

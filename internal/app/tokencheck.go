@@ -42,6 +42,11 @@ func (t *tokenCheck) Authenticate(r *http.Request, path string) (*identity.Princ
 	return t.Authenticator.Authenticate(r, t.endpoint(path))
 }
 
+// Recheck implements gateway.Authenticator.
+func (t *tokenCheck) Recheck(r *http.Request, path string) (*identity.Principal, error) {
+	return t.Authenticator.Recheck(r, t.endpoint(path))
+}
+
 // Refuse implements gateway.Authenticator.
 func (t *tokenCheck) Refuse(w http.ResponseWriter, r *http.Request, path string, err error) {
 	authn.WriteRefusal(w, r, t.endpoint(path), err)

@@ -12,7 +12,7 @@ import (
 func level(pkg string) (int, bool) {
 	for n, names := range [][]string{
 		0: {"identity", "secret", "seal", "mcp", "vendor", "httpd"},
-		1: {"policy", "router", "jose", "audit", "store", "web", "page", "telemetry", "clientconfig", "clientdoc", "oauthclient", "sandbox"},
+		1: {"policy", "router", "jose", "audit", "store", "web", "page", "telemetry", "clientconfig", "clientdoc", "oauthclient", "dpop", "sandbox"},
 		2: {"authn", "authserver", "signin", "target", "session", "config"},
 		3: {"gateway", "portal", "doctor"},
 		4: {"app"},
@@ -27,7 +27,8 @@ func level(pkg string) (int, bool) {
 
 // sideways are the arrows within a level that have a reason.
 func sideways(from, to string) bool {
-	return from == "oauthclient" && to == "jose" // one reader of tokens and one cache of keys, also for those of our own sign-in
+	return from == "oauthclient" && to == "jose" || // one reader of tokens and one cache of keys, also for those of our own sign-in
+		from == "dpop" && to == "jose" // the same reader, for proofs
 }
 
 func TestImportArrows(t *testing.T) {

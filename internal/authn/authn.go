@@ -1,5 +1,5 @@
-// Package authn turns the bearer token of a request into a principal (RFC 6750, RFC 9068), says no in the way that
-// MCP clients understand (WWW-Authenticate with resource_metadata and scope), and serves the metadata that tells
+// Package authn turns the access token of a request into a principal (RFC 6750, RFC 9068, RFC 9449), says no in the way
+// that MCP clients understand (WWW-Authenticate with resource_metadata and scope), and serves the metadata that tells
 // clients where to get a token (RFC 9728).
 //
 // It owns the rules of a token: issuer, type, times, audience, client, claims, scopes, revocation. It does not own
@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gatehouse/internal/dpop"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
 	"gatehouse/internal/web"
@@ -36,6 +37,8 @@ type Options struct {
 	Now         func() time.Time
 	Log         *slog.Logger // may be left out
 	CacheSize   int          // accepted tokens kept; default 16,384, a few KiB each
+	Nonces      *dpop.Nonces // for proofs of possession; without it none is required or checked
+	Proofs      int          // proofs remembered so that none comes twice; default 500,000
 }
 
 // Authenticator checks bearer tokens. Accepted tokens are remembered by their SHA-256 until they expire, so that a
@@ -46,6 +49,8 @@ type Authenticator struct {
 	now         func() time.Time
 	log         *slog.Logger
 	cache       *cache
+	nonces      *dpop.Nonces
+	seen        *dpop.Seen
 	blind       atomic.Bool // revocations were too old at the last request; to log the change only
 }
 
@@ -60,20 +65,34 @@ func New(o Options) (*Authenticator, error) {
 	if o.CacheSize <= 0 {
 		o.CacheSize = 16 << 10
 	}
-	return &Authenticator{revocations: o.Revocations, now: o.Now, log: o.Log, cache: newCache(o.CacheSize)}, nil
+	return &Authenticator{revocations: o.Revocations, now: o.Now, log: o.Log, cache: newCache(o.CacheSize), nonces: o.Nonces, seen: dpop.NewSeen(o.Proofs)}, nil
 }
 
 // Authenticate returns who stands behind the request. The principal is shared with other requests and must not be
-// changed. The error is always a *Refusal; its full text is noted in the request's log record.
+// changed. The error is always a *Refusal; its full text is noted in the request's log record. A proof of possession that
+// came with the request is used up by this; and the body may have been read and put back.
 func (a *Authenticator) Authenticate(r *http.Request, e *Endpoint) (*identity.Principal, error) {
+	return a.authenticate(r, e, true)
+}
+
+// Recheck is for a request that Authenticate let in and that lasts: it says whether its token is still good. Whatever is
+// proved once for each request is not asked for again.
+func (a *Authenticator) Recheck(r *http.Request, e *Endpoint) (*identity.Principal, error) {
+	return a.authenticate(r, e, false)
+}
+
+func (a *Authenticator) authenticate(r *http.Request, e *Endpoint, proven bool) (*identity.Principal, error) {
 	if e.Anonymous {
 		return anonymous(r)
 	}
-	token, refusal := bearerToken(r)
+	given, refusal := readCredentials(r)
 	if refusal == nil {
-		var p *identity.Principal
-		if p, refusal = a.check(r.Context(), token, e); refusal == nil {
-			return p, nil
+		var v *verified
+		if v, refusal = a.check(r.Context(), given.token, e); refusal == nil && proven {
+			refusal = a.possession(r, e, given, v)
+		}
+		if refusal == nil {
+			return v.judge(e).principal, nil
 		}
 	}
 	web.Note(r.Context(), "auth_refused", string(refusal.Reason))
@@ -83,7 +102,8 @@ func (a *Authenticator) Authenticate(r *http.Request, e *Endpoint) (*identity.Pr
 	return nil, refusal
 }
 
-func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*identity.Principal, *Refusal) {
+// check returns a token that the endpoint's rules and the revocations let in.
+func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*verified, *Refusal) {
 	if refusal := a.checkRevocationsCurrent(ctx); refusal != nil {
 		return nil, refusal
 	}
@@ -104,7 +124,7 @@ func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*
 	if a.revocations.Revoked(p.Key, p.Grant, p.Client, p.IssuedAt) {
 		return nil, invalidToken(stepScope, TokenRevoked, "the access token was revoked; sign in again", nil)
 	}
-	return p, nil
+	return v, nil
 }
 
 // checkRevocationsCurrent fails closed while nobody knows who was revoked, and is loud about it once.

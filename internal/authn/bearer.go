@@ -7,31 +7,43 @@ import (
 	"strings"
 )
 
-// bearerToken takes the token from where RFC 6750 §2.1 puts it. The other two places of that RFC, URL and form body,
-// are refused even beside a good header: what stands in a URL ends up in logs.
-func bearerToken(r *http.Request) (string, *Refusal) {
+// The schemes of the Authorization header.
+const (
+	schemeBearer = "Bearer"
+	schemeDPoP   = "DPoP"
+)
+
+// credentials are an access token and the scheme under which it came.
+type credentials struct {
+	token string
+	dpop  bool // with a proof of possession (RFC 9449 §7.1)
+}
+
+// readCredentials takes the token from where RFC 6750 §2.1 and RFC 9449 §7.1 put it. The other two places of RFC 6750, URL
+// and form body, are refused even beside a good header: what stands in a URL ends up in logs.
+func readCredentials(r *http.Request) (credentials, *Refusal) {
 	if r.URL.RawQuery != "" && r.URL.Query().Has("access_token") {
-		return "", badRequest(TokenInQuery, "the access token belongs in the Authorization header, not in the URL")
+		return credentials{}, badRequest(TokenInQuery, "the access token belongs in the Authorization header, not in the URL")
 	}
 	if isForm(r) {
-		return "", badRequest(TokenInBody, "form bodies are not accepted; the access token belongs in the Authorization header")
+		return credentials{}, badRequest(TokenInBody, "form bodies are not accepted; the access token belongs in the Authorization header")
 	}
 	values := r.Header["Authorization"]
 	switch {
 	case len(values) == 0 || len(values) == 1 && values[0] == "":
-		return "", noCredentials(TokenMissing, "an access token is needed")
+		return credentials{}, noCredentials(TokenMissing, "an access token is needed")
 	case len(values) > 1:
-		return "", badRequest(HeaderRepeated, "there is more than one Authorization header")
+		return credentials{}, badRequest(HeaderRepeated, "there is more than one Authorization header")
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", noCredentials(SchemeUnsupported, "the Authorization scheme must be Bearer") // not named: it may be a bare token
+	out := credentials{token: strings.Trim(token, " "), dpop: strings.EqualFold(scheme, schemeDPoP)}
+	switch {
+	case !out.dpop && !strings.EqualFold(scheme, schemeBearer):
+		return credentials{}, noCredentials(SchemeUnsupported, "the Authorization scheme must be Bearer or DPoP") // not named: it may be a bare token
+	case out.token == "":
+		return credentials{}, invalidToken(stepRead, TokenMalformed, "the access token is empty", nil)
 	}
-	token = strings.Trim(token, " ")
-	if token == "" {
-		return "", invalidToken(stepRead, TokenMalformed, "the access token is empty", nil)
-	}
-	return token, nil
+	return out, nil
 }
 
 func isForm(r *http.Request) bool {

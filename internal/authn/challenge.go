@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"gatehouse/internal/dpop"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/web"
 )
@@ -23,7 +24,10 @@ func WriteRefusal(w http.ResponseWriter, r *http.Request, e *Endpoint, err error
 		body.Code = "unauthorized"
 	}
 	if refusal.Status != http.StatusServiceUnavailable && refusal.Reason != NotLocal {
-		w.Header().Set("WWW-Authenticate", challenge(e, refusal))
+		w.Header().Set("WWW-Authenticate", challenge(e, refusal, refusal.dpop || e.DPoPRequired || isDPoP(r)))
+	}
+	if refusal.nonce != "" {
+		w.Header().Set(dpop.NonceHeader, refusal.nonce)
 	}
 	web.WriteError(w, r, body)
 }
@@ -31,15 +35,25 @@ func WriteRefusal(w http.ResponseWriter, r *http.Request, e *Endpoint, err error
 // message is the description followed by the stable reason, for people who look for it in a log or a manual.
 func (r *Refusal) message() string { return r.Description + " (" + string(r.Reason) + ")" }
 
-// challenge is one Bearer challenge (RFC 6750 §3, RFC 9728 §5.1). Clients read it with regular expressions: every
-// value is quoted and none contains anything that would need an escape.
-func challenge(e *Endpoint, refusal *Refusal) string {
+// isDPoP reports whether the client tried DPoP.
+func isDPoP(r *http.Request) bool {
+	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.EqualFold(scheme, schemeDPoP)
+}
+
+// challenge is one challenge, Bearer or DPoP (RFC 6750 §3, RFC 9449 §7.1, RFC 9728 §5.1). Clients read it with regular
+// expressions: every value is quoted, none contains anything that would need an escape, and there is never a second one.
+func challenge(e *Endpoint, refusal *Refusal, asDPoP bool) string {
 	scopes := refusal.Scopes
 	if refusal.Reason != InsufficientScope {
 		scopes = e.scopes()
 	}
 	var b strings.Builder
-	b.WriteString(`Bearer resource_metadata="`)
+	if asDPoP {
+		b.WriteString(`DPoP algs="` + strings.Join(dpop.Algorithms(), " ") + `", resource_metadata="`)
+	} else {
+		b.WriteString(`Bearer resource_metadata="`)
+	}
 	quotable(&b, e.MetadataURL())
 	b.WriteByte('"')
 	if list := validScopes(scopes).String(); list != "" {

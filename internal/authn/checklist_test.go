@@ -158,7 +158,7 @@ func TestNoCredentials(t *testing.T) {
 	h := newHouse(t)
 	e := h.endpoint(t, "/mcp", h.ownRules())
 	for header, want := range map[string]authn.Reason{
-		"": authn.TokenMissing, "Basic dXNlcjpwYXNz": authn.SchemeUnsupported, "DPoP " + h.ownToken(t, "at+jwt", nil): authn.SchemeUnsupported,
+		"": authn.TokenMissing, "Basic dXNlcjpwYXNz": authn.SchemeUnsupported,
 		"Bearertoken": authn.SchemeUnsupported, "gho_16C7e42F292c6912E7710c838347Ae178B4a": authn.SchemeUnsupported,
 	} {
 		r := bearer("")

@@ -47,13 +47,14 @@ type Explanation struct {
 type ExplainOptions struct {
 	Now         time.Time
 	Revocations Revocations // nil: not known here
+	Shown       Shown
 }
 
-// Explain checks a token as Authenticate does and says what it found. A word Bearer before the token and white space
-// around it are overlooked.
+// Explain checks a token as Authenticate does and says what it found. A word Bearer or DPoP before the token and white
+// space around it are overlooked.
 func Explain(ctx context.Context, token string, e *Endpoint, o ExplainOptions) *Explanation {
 	token = strings.TrimSpace(token)
-	if scheme, rest, ok := strings.Cut(token, " "); ok && strings.EqualFold(strings.TrimSuffix(scheme, ":"), "Bearer") {
+	if scheme, rest, ok := strings.Cut(token, " "); ok && isScheme(strings.TrimSuffix(scheme, ":")) {
 		token = strings.TrimSpace(rest)
 	}
 	x := &explainer{now: o.Now, token: token, e: e, failed: map[string]bool{}}
@@ -66,6 +67,10 @@ func Explain(ctx context.Context, token string, e *Endpoint, o ExplainOptions) *
 	if x.read(ctx) {
 		x.choose(ctx)
 		x.checks(ctx)
+		if binding := x.checkBinding(o.Shown); refusal == nil {
+			refusal = binding
+		}
+		x.out.Refusal = refusal
 		x.revocation(v, o.Revocations)
 	}
 	if refusal == nil {
@@ -75,6 +80,10 @@ func Explain(ctx context.Context, token string, e *Endpoint, o ExplainOptions) *
 		x.out.Causes = x.causes()
 	}
 	return &x.out
+}
+
+func isScheme(word string) bool {
+	return strings.EqualFold(word, schemeBearer) || strings.EqualFold(word, schemeDPoP)
 }
 
 // revoked applies the last check, where it is known.
@@ -353,11 +362,11 @@ func (x *explainer) revocation(v *verified, r Revocations) {
 	case refusal != nil && refusal.Reason == RevocationsUnknown:
 		x.check("revocation", false, "a current list", "a list that is too old")
 	default:
-		found := "not revoked"
-		if refusal != nil {
+		found, ended := "not revoked", refusal != nil && refusal.Reason == TokenRevoked
+		if ended {
 			found = "grant, person or client was revoked after the token was issued"
 		}
-		x.check("revocation", refusal == nil, "not revoked", found)
+		x.check("revocation", !ended, "not revoked", found)
 	}
 }
 

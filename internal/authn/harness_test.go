@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/internal/authn"
+	"gatehouse/internal/dpop"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
 	"gatehouse/internal/seal"
@@ -37,6 +38,7 @@ type house struct {
 	revoked *revokedList
 	auth    *authn.Authenticator
 	log     bytes.Buffer
+	nonces  *dpop.Nonces
 }
 
 func newHouse(t testing.TB) *house {
@@ -55,7 +57,8 @@ func newHouse(t testing.TB) *house {
 		t.Fatal(err)
 	}
 	h.foreign = h.remote(t, h.idp)
-	h.auth, err = authn.New(authn.Options{Revocations: h.revoked, Now: h.now, Log: slog.New(slog.NewTextHandler(&h.log, nil)), CacheSize: 64})
+	h.nonces = dpop.NewNonces(ring, "endpoints", h.now)
+	h.auth, err = authn.New(authn.Options{Revocations: h.revoked, Nonces: h.nonces, Now: h.now, Log: slog.New(slog.NewTextHandler(&h.log, nil)), CacheSize: 64})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +208,19 @@ func wantRefusal(t testing.TB, w *httptest.ResponseRecorder, status int, code st
 		}
 		return nil
 	}
-	params := parseChallenge(t, w)
+	return wantChallenge(t, w, parseChallenge(t, w), code)
+}
+
+// wantChallenge checks that challenge and body say the same.
+func wantChallenge(t testing.TB, w *httptest.ResponseRecorder, params map[string]string, code string) map[string]string {
+	t.Helper()
+	var body struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+		t.Fatalf("body %q: %v", w.Body, err)
+	}
 	if params["error"] != code || code != "" && (body.Error != code || params["error_description"] != body.Description) {
 		t.Errorf("challenge %q and body %s, want error %q", w.Header().Get("WWW-Authenticate"), w.Body, code)
 	}
@@ -217,12 +232,17 @@ var challengeParam = regexp.MustCompile(`(\w+)=(?:"([^"]*)"|([\w-]+))`)
 
 func parseChallenge(t testing.TB, w *httptest.ResponseRecorder) map[string]string {
 	t.Helper()
+	return parseChallengeOf(t, w, "Bearer ")
+}
+
+func parseChallengeOf(t testing.TB, w *httptest.ResponseRecorder, scheme string) map[string]string {
+	t.Helper()
 	headers := w.Header().Values("WWW-Authenticate")
-	if len(headers) != 1 || !strings.HasPrefix(headers[0], "Bearer ") {
-		t.Fatalf("challenges %q, want one for Bearer", headers)
+	if len(headers) != 1 || !strings.HasPrefix(headers[0], scheme) {
+		t.Fatalf("challenges %q, want one for %s", headers, scheme)
 	}
 	params := map[string]string{}
-	rest := headers[0][len("Bearer "):]
+	rest := headers[0][len(scheme):]
 	for _, m := range challengeParam.FindAllStringSubmatch(rest, -1) {
 		if _, twice := params[m[1]]; twice {
 			t.Errorf("%s twice in %q", m[1], headers[0])

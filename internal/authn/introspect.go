@@ -295,7 +295,7 @@ func (z *Authorizer) introspectedClaims(ctx context.Context, answer introspected
 		}
 	}
 	if kind, present := claims["token_type"]; present {
-		if s, ok := kind.(string); !ok || !strings.EqualFold(s, "Bearer") {
+		if s, ok := kind.(string); !ok || !strings.EqualFold(s, schemeBearer) && !strings.EqualFold(s, schemeDPoP) {
 			return nil, invalidToken(stepType, WrongTokenType, "this token is not a bearer access token", fmt.Errorf("introspection says token_type %.64q", fmt.Sprint(kind)))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"gatehouse/internal/dpop"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/web"
 )
@@ -101,5 +102,7 @@ func (e *Endpoint) metadata() ([]byte, error) {
 		AuthorizationServers []identity.Issuer `json:"authorization_servers"`
 		ScopesSupported      identity.Scopes   `json:"scopes_supported"`
 		BearerMethods        []string          `json:"bearer_methods_supported"`
-	}{e.Resource, e.Name, issuers, scopes, []string{"header"}})
+		DPoPAlgs             []string          `json:"dpop_signing_alg_values_supported"`
+		DPoPRequired         bool              `json:"dpop_bound_access_tokens_required,omitzero"`
+	}{e.Resource, e.Name, issuers, scopes, []string{"header"}, dpop.Algorithms(), e.DPoPRequired})
 }

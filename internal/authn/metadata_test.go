@@ -48,6 +48,7 @@ func TestChecklist56_MetadataFromConfiguration(t *testing.T) {
 	want := map[string]any{
 		"resource": origin + "/mcp", "resource_name": "Tools", "authorization_servers": []any{origin},
 		"scopes_supported": []any{"mcp:tools"}, "bearer_methods_supported": []any{"header"},
+		"dpop_signing_alg_values_supported": []any{"ES256", "EdDSA", "PS256", "RS256"},
 	}
 	if !reflect.DeepEqual(doc, want) {
 		t.Errorf("got %v, want %v", doc, want)

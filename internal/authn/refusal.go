@@ -9,13 +9,14 @@ import (
 	"gatehouse/internal/jose"
 )
 
-// Reason says in one stable word why a request was refused. The ones about reading and verifying a token are jose's.
+// Reason says in one stable word why a request was refused. The ones about reading and verifying a token are jose's, those
+// about a proof of possession dpop's.
 type Reason string
 
 // The reasons.
 const (
 	TokenMissing        Reason = "token_missing"        // no Authorization header
-	SchemeUnsupported   Reason = "scheme_unsupported"   // an Authorization header that is not Bearer
+	SchemeUnsupported   Reason = "scheme_unsupported"   // an Authorization header that is neither Bearer nor DPoP
 	HeaderRepeated      Reason = "header_repeated"      // more than one Authorization header
 	TokenInQuery        Reason = "token_in_query"       // access_token in the URL
 	TokenInBody         Reason = "token_in_body"        // a form body, the place of RFC 6750 §2.2
@@ -41,6 +42,12 @@ const (
 	TokenInactive       Reason = "token_inactive"       // introspection: the issuer says so
 	IntrospectionFailed Reason = "introspection_failed" // introspection: the issuer cannot be asked
 	NotLocal            Reason = "not_local"            // an anonymous endpoint, and a request from elsewhere
+	UnknownBinding      Reason = "unknown_binding"      // cnf names no way to prove possession that is known here
+	TokenBound          Reason = "token_bound"          // a token that is bound to a key, used as a bearer token
+	TokenNotBound       Reason = "token_not_bound"      // the scheme DPoP with a token that is bound to no key
+	WrongKey            Reason = "wrong_key"            // the proof was made with another key than the token's
+	DPoPRequired        Reason = "dpop_required"        // the endpoint takes bound tokens only
+	CertificateMissing  Reason = "certificate_missing"  // a token that is bound to a certificate, on a connection without one
 	KeysUnavailable            = Reason(jose.KeysUnavailable)
 )
 
@@ -62,6 +69,9 @@ type Refusal struct {
 	Scopes      identity.Scopes // for insufficient_scope: granted and needed
 	RetryAfter  time.Duration   // for 503
 	Cause       error
+
+	dpop  bool   // it is about a key: the challenge is one for DPoP
+	nonce string // for the next proof
 
 	step int // how far the checks went, to pick the most telling of several
 }
@@ -86,6 +96,7 @@ const (
 	stepClient
 	stepClaims
 	stepScope
+	stepPossession
 	stepUnavailable // a missing key set says more than any refusal: the token may well be good
 )
 

@@ -30,6 +30,8 @@ type verified struct {
 	expires  time.Time
 	lifetime time.Duration
 
+	confirmation identity.Confirmation // what its holder has to prove besides
+
 	verdict atomic.Pointer[verdict]
 	used    atomic.Bool // since the cache's hand last came by
 }
@@ -59,6 +61,10 @@ func readToken(t *jose.Token, now time.Time) (*verified, *Refusal) {
 		if v.audience, ok = t.Claims.Strings("aud"); !ok {
 			return nil, invalidToken(stepType, ClaimMalformed, "the aud claim of the access token is neither a string nor a list of strings", nil)
 		}
+	}
+	var ok bool
+	if v.confirmation, ok = t.Claims.Confirmation(); !ok {
+		return nil, invalidToken(stepType, UnknownBinding, "the access token is bound to its holder in a way that is not known here", errUnknownBinding)
 	}
 	v.client = clientOf(t.Claims)
 	v.scopes = scopesOf(t.Claims)

@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"gatehouse/internal/dpop"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/web"
 )
@@ -107,6 +108,7 @@ func (s *Server) fillTransaction(t *transaction, client *Client, params url.Valu
 		t.Resource = resource.URL
 	}
 	t.Scopes = current.grantable(client, resource, params.Get("scope"))
+	t.DPoPKey = params.Get("dpop_jkt")
 	t.Challenge, t.Nonce, t.LoginHint = params.Get("code_challenge"), params.Get("nonce"), params.Get("login_hint")
 	return s.fillPrompt(t, params)
 }
@@ -138,6 +140,8 @@ func checkBasics(t *transaction, client *Client, params url.Values) error {
 		return refuse(codeInvalidRequest, "parameter_too_long", "nonce, login_hint or scope is too long")
 	case !isText(params.Get("nonce")) || !isText(params.Get("login_hint")):
 		return refuse(codeInvalidRequest, "parameter_unprintable", "nonce or login_hint has characters that are not text")
+	case params.Get("dpop_jkt") != "" && !dpop.ValidKey(params.Get("dpop_jkt")):
+		return refuse(codeInvalidRequest, "dpop_jkt_malformed", "dpop_jkt must be a SHA-256 thumbprint in base64url")
 	}
 	return nil
 }

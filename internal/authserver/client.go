@@ -48,6 +48,7 @@ type Client struct {
 	Groups                 []string // of a service: what groups says in its tokens
 	Lifetimes              Lifetimes
 	SkipConsent            bool // for first-party applications on https only
+	DPoPBound              bool // dpop_bound_access_tokens: it gets no token without a proof (RFC 9449 §5.2)
 
 	Host string // of the metadata document that describes it; empty for other kinds of clients
 
@@ -211,15 +212,18 @@ type settings struct {
 	closed    bool
 	noDevices bool
 	documents Documents
-	lifetimes Lifetimes // of registered clients
-	metadata  []byte
+
+	nonceOptional bool
+	lifetimes     Lifetimes // of registered clients
+	metadata      []byte
 }
 
 func newSettings(issuer identity.Issuer, snapshot Snapshot) (*settings, error) {
 	out := &settings{
 		clients: map[identity.ClientID]*Client{}, resources: slices.Clone(snapshot.Resources),
 		schemes: snapshot.RedirectSchemes, closed: snapshot.RegistrationClosed, noDevices: snapshot.NoDevices,
-		documents: snapshot.Documents,
+		documents:     snapshot.Documents,
+		nonceOptional: snapshot.DPoPNonceOptional,
 	}
 	var faults []error
 	var err error

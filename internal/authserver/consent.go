@@ -208,7 +208,7 @@ func (s *Server) allow(w http.ResponseWriter, r *http.Request, t *transaction, c
 	code := newToken()
 	saved := store.Code{
 		Hash: hash(code), Grant: identity.GrantID(rand.Text()), Person: who.Person.Key, Client: t.Client, ClientName: client.Name,
-		RedirectURI: t.RedirectURI, Challenge: t.Challenge, Resource: t.Resource, Nonce: t.Nonce, Scopes: t.Scopes,
+		RedirectURI: t.RedirectURI, Challenge: t.Challenge, DPoPKey: t.DPoPKey, Resource: t.Resource, Nonce: t.Nonce, Scopes: t.Scopes,
 		AuthTime: who.AuthTime, Expires: s.Now().Add(codeLifetime), SessionID: who.SessionID, Methods: who.Methods,
 		IDPSession: who.IDPSession,
 	}

@@ -10,18 +10,20 @@ import (
 	"time"
 
 	"gatehouse/internal/clientdoc"
+	"gatehouse/internal/dpop"
 	"gatehouse/internal/page"
 	"gatehouse/internal/web"
 )
 
-// Error codes of RFC 6749 §4.1.2.1 and §5.2, RFC 7591 §3.2.2, RFC 8628 §3.5, RFC 8707 §2, OpenID Connect Core §3.1.2.6
-// and RFC 6750.
+// Error codes of RFC 6749 §4.1.2.1 and §5.2, RFC 7591 §3.2.2, RFC 8628 §3.5, RFC 8707 §2, RFC 9449 §5 and §8, OpenID
+// Connect Core §3.1.2.6 and RFC 6750.
 const (
 	codeAccessDenied        = "access_denied"
 	codeAuthPending         = "authorization_pending"
 	codeConsentRequired     = "consent_required"
 	codeExpiredToken        = "expired_token"
 	codeInvalidClient       = "invalid_client"
+	codeInvalidDPoP         = "invalid_dpop_proof"
 	codeInvalidGrant        = "invalid_grant"
 	codeInvalidMetadata     = "invalid_client_metadata"
 	codeInvalidRedirect     = "invalid_redirect_uri"
@@ -40,6 +42,7 @@ const (
 	codeUnauthorizedClient  = "unauthorized_client"
 	codeUnsupportedGrant    = "unsupported_grant_type"
 	codeUnsupportedResponse = "unsupported_response_type"
+	codeUseNonce            = "use_dpop_nonce"
 )
 
 // refuse is an answer with status 400 to what the client did wrong. The reason is one stable word of docs/reasons.md.
@@ -87,6 +90,9 @@ func (s *Server) writeAPIError(w http.ResponseWriter, r *http.Request, e *web.Er
 	switch scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); {
 	case e.Code == codeInvalidClient && strings.EqualFold(scheme, "Basic"):
 		w.Header().Set("WWW-Authenticate", `Basic realm="gatehouse"`)
+	case e.Status == http.StatusUnauthorized && (e.Code == codeInvalidDPoP || e.Code == codeUseNonce),
+		e.Code == codeInvalidToken && strings.EqualFold(scheme, tokenTypeDPoP):
+		w.Header().Set("WWW-Authenticate", `DPoP algs="`+strings.Join(dpop.Algorithms(), " ")+`", error="`+e.Code+`", error_description="`+e.Message+`"`)
 	case e.Code == codeInvalidToken || e.Code == codeInsufficientScope:
 		w.Header().Set("WWW-Authenticate", `Bearer error="`+e.Code+`", error_description="`+e.Public()+`"`)
 	}

@@ -35,11 +35,17 @@ func (s *Server) redeemCode(req *redemption) (*issue, error) {
 	if err := checkCode(&code, req.client, req.form); err != nil {
 		return nil, err
 	}
+	if err := checkKey(code.DPoPKey, req.key, "the code"); err != nil {
+		return nil, err
+	}
 	return s.grantFor(req, &code)
 }
 
 // grantFor makes the grant that a code stands for, when everything about the code has been checked.
 func (s *Server) grantFor(req *redemption, code *store.Code) (*issue, error) {
+	if err := s.checkProofNeeded(req, code.Resource); err != nil {
+		return nil, err
+	}
 	ctx := req.r.Context()
 	person, err := s.person(ctx, code.Person)
 	if err != nil {
@@ -71,6 +77,9 @@ func newGrant(code *store.Code, req *redemption) (grant store.Grant, refresh str
 		return grant, ""
 	}
 	grant.Expires, grant.IdleTimeout = req.now.Add(lifetimes.Refresh), lifetimes.RefreshIdle
+	if req.client.AuthMethod == AuthNone { // who has the refresh token of any other client must authenticate besides (RFC 9449 §5)
+		grant.DPoPKey = req.key
+	}
 	return grant, newToken()
 }
 

@@ -70,6 +70,12 @@ func (s *Server) checkRefresh(req *redemption, grant *store.Grant) (identity.Sco
 	if err := checkResource(req.form["resource"], grant.Resource); err != nil {
 		return nil, err
 	}
+	if err := checkKey(grant.DPoPKey, req.key, "the refresh token"); err != nil {
+		return nil, err
+	}
+	if err := s.checkProofNeeded(req, grant.Resource); err != nil {
+		return nil, err
+	}
 	if grant.Resource != "" && !s.current.Load().hasResource(grant.Resource) {
 		return nil, refuse(codeInvalidGrant, "endpoint_gone", "the endpoint that was authorized is no longer served")
 	}

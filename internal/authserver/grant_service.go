@@ -22,6 +22,11 @@ func (s *Server) serviceToken(req *redemption) (*issue, error) {
 	if resource == nil && client.Audience == "" {
 		return nil, refuse(codeInvalidTarget, "resource_missing", "name the endpoint that the token is for in resource")
 	}
+	if resource != nil {
+		if err := s.checkProofNeeded(req, resource.URL); err != nil {
+			return nil, err
+		}
+	}
 	scopes, err := serviceScopes(client, resource, req.form.Get("scope"))
 	if err != nil {
 		return nil, err

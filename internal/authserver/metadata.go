@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"gatehouse/internal/dpop"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/web"
 )
@@ -45,6 +46,7 @@ type metadata struct {
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	SubjectTypes          []string `json:"subject_types_supported"`
 	IDTokenAlgs           []string `json:"id_token_signing_alg_values_supported"`
+	DPoPAlgs              []string `json:"dpop_signing_alg_values_supported"`
 	Claims                []string `json:"claims_supported"`
 	Prompts               []string `json:"prompt_values_supported"`
 	AnswersNameIssuer     bool     `json:"authorization_response_iss_parameter_supported"`
@@ -77,6 +79,7 @@ func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 		ChallengeMethods:      []string{"S256"},
 		SubjectTypes:          []string{"public"},
 		IDTokenAlgs:           []string{"ES256"},
+		DPoPAlgs:              dpop.Algorithms(),
 		Claims: []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "amr", "azp", "sid", "at_hash",
 			"preferred_username", "name", "groups", "email", "email_verified"},
 		Prompts:           []string{"none", "login", "consent", "select_account"},

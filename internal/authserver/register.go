@@ -39,8 +39,9 @@ type clientRecord struct {
 	Keys         jsontext.Value `json:"k,omitempty"` // JWK set
 	AssertionAlg string         `json:"a,omitempty"`
 	Refresh      bool           `json:"f,omitempty"`
-	Device       bool           `json:"d,omitempty"` // the device grant
-	NoCode       bool           `json:"c,omitempty"` // the device grant alone
+	Device       bool           `json:"d,omitzero"` // the device grant
+	NoCode       bool           `json:"c,omitzero"` // the device grant alone
+	DPoP         bool           `json:"p,omitzero"` // no token without a proof of possession
 	IssuedAt     int64          `json:"t"`
 	Nonce        string         `json:"x"` // two registrations are two clients, however alike
 }
@@ -56,6 +57,7 @@ type registrationRequest struct {
 	GrantTypes      []string       `json:"grant_types"`
 	ResponseTypes   []string       `json:"response_types"`
 	ApplicationType string         `json:"application_type"`
+	DPoPBound       bool           `json:"dpop_bound_access_tokens"`
 }
 
 // registrationResponse is the client information response (RFC 7591 §3.2.1): what is in force.
@@ -72,6 +74,7 @@ type registrationResponse struct {
 	GrantTypes      []string          `json:"grant_types"`
 	ResponseTypes   []string          `json:"response_types"`
 	ApplicationType string            `json:"application_type,omitempty"`
+	DPoPBound       bool              `json:"dpop_bound_access_tokens,omitempty"`
 	Scope           string            `json:"scope,omitempty"`
 }
 
@@ -104,7 +107,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	out := registrationResponse{
 		ClientID: id, IssuedAt: record.IssuedAt, ClientName: record.Name, RedirectURIs: record.RedirectURIs,
 		AuthMethod: record.AuthMethod, AssertionAlg: record.AssertionAlg, Keys: record.Keys,
-		GrantTypes: record.grantTypes(), ResponseTypes: record.responseTypes(),
+		GrantTypes: record.grantTypes(), ResponseTypes: record.responseTypes(), DPoPBound: record.DPoP,
 		Scope: s.current.Load().defaultScopes().String(),
 	}
 	if asked.ApplicationType == "native" || asked.ApplicationType == "web" {
@@ -143,7 +146,7 @@ func readRegistration(w http.ResponseWriter, r *http.Request) (*registrationRequ
 
 // checkRegistration turns what was asked for into what is in force.
 func (s *Server) checkRegistration(asked *registrationRequest) (*clientRecord, error) {
-	out := &clientRecord{Name: cleanName(asked.ClientName), AuthMethod: asked.AuthMethod}
+	out := &clientRecord{Name: cleanName(asked.ClientName), DPoP: asked.DPoPBound, AuthMethod: asked.AuthMethod}
 	if out.AuthMethod == "" {
 		out.AuthMethod = AuthBasic // RFC 7591 §2
 	}
@@ -278,7 +281,7 @@ func (s *Server) openClientID(id identity.ClientID) (*Client, error) {
 	record.Device = record.Device && !current.noDevices
 	client := &Client{
 		ID: id, Name: record.Name, RedirectURIs: record.RedirectURIs, AuthMethod: record.AuthMethod, AssertionAlg: record.AssertionAlg,
-		GrantTypes: record.grantTypes(), Lifetimes: current.lifetimes, registered: true,
+		GrantTypes: record.grantTypes(), Lifetimes: current.lifetimes, DPoPBound: record.DPoP, registered: true,
 	}
 	if record.AuthMethod == AuthPrivateKey {
 		keys, err := jose.ParseKeySet(record.Keys)

@@ -8,7 +8,7 @@
 // tokens (grant_code.go, grant_refresh.go), which tokens.go mints. Devices without a browser go another way to the same
 // code: device.go, device_page.go and grant_device.go. Services come without a person: grant_service.go.
 //
-// Specifications: OAuth 2.1 (draft 13), RFC 6749, 7009, 7591, 7636, 8414, 8628, 8707, 9068, 9207, OpenID Connect Core,
+// Specifications: OAuth 2.1 (draft 13), RFC 6749, 7009, 7591, 7636, 8414, 8628, 8707, 9068, 9207, 9449, OpenID Connect Core,
 // Discovery and RP-Initiated Logout 1.0.
 package authserver
 
@@ -25,6 +25,7 @@ import (
 
 	"gatehouse/internal/audit"
 	"gatehouse/internal/clientdoc"
+	"gatehouse/internal/dpop"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
 	"gatehouse/internal/seal"
@@ -116,6 +117,7 @@ type Snapshot struct {
 	Documents       Documents
 
 	RegistrationClosed bool      // clients cannot register themselves; those that did before stay
+	DPoPNonceOptional  bool      // proofs at the token endpoint need no nonce of ours
 	NoDevices          bool      // clients that registered themselves may not use the device grant
 	Lifetimes          Lifetimes // for clients that registered themselves
 }
@@ -132,6 +134,7 @@ type Resource struct {
 	Name          string // for the consent page
 	DefaultScopes identity.Scopes
 	Scopes        identity.Scopes // every scope of the endpoint; the default ones need not be repeated
+	DPoPRequired  bool            // it takes no token that is not bound to a key (RFC 9449)
 
 	canonical string
 }
@@ -149,6 +152,7 @@ type Server struct {
 	clientSecret *seal.MAC
 	userCodes    *seal.MAC
 	deviceForms  *seal.MAC
+	nonces       *dpop.Nonces
 
 	registrations       *web.RateLimiter // of everybody together
 	registrationsByAddr *web.RateLimiter
@@ -179,6 +183,7 @@ func New(o Options) (*Server, error) {
 		clientSecret: o.Keys.MAC("registered client secret"),
 		userCodes:    o.Keys.MAC("device user code"),
 		deviceForms:  o.Keys.MAC("device form"),
+		nonces:       dpop.NewNonces(o.Keys, "authorization server", o.Now),
 
 		registrations:       perMinute(o.Limits.Registrations, o.Now),
 		registrationsByAddr: perMinute(o.Limits.RegistrationsPerAddress, o.Now),

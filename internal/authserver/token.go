@@ -24,6 +24,7 @@ type redemption struct {
 	r      *http.Request
 	client *Client
 	form   url.Values
+	key    string    // thumbprint of the key of its DPoP proof; empty without one
 	now    time.Time // taken before anything is read, so that a revocation in between counts against the tokens
 }
 
@@ -34,6 +35,10 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := checkRepeated(form); err != nil {
+		return err
+	}
+	proof, err := s.readProof(w, r, tokenPath, "")
+	if err != nil {
 		return err
 	}
 	client, err := s.authenticate(r, form)
@@ -48,6 +53,15 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return refuse(codeUnauthorizedClient, "grant_type_not_allowed", "this client may not use this grant type")
 	}
 	request := &redemption{r: r, client: client, form: form, now: s.Now()}
+	if proof != nil {
+		request.key = proof.Key
+	}
+	if err := s.useProof(r, proof); err != nil {
+		return err
+	}
+	if err := s.checkProofNeeded(request, ""); err != nil {
+		return err
+	}
 	what, err := hook(request)
 	if err != nil {
 		return err

@@ -37,13 +37,19 @@ func (s *Server) mint(req *redemption, what *issue) (*tokenResponse, error) {
 	if key := what.grant.Person; key.IsService() != req.client.allows(GrantClientCredentials) {
 		return nil, fmt.Errorf("mint tokens for %q at %q: the subject does not go with the grant", key.Subject, key.Issuer)
 	}
+	if err := s.checkProofNeeded(req, what.grant.Resource); err != nil {
+		return nil, err
+	}
 	access, err := s.Signing.Sign(typAccess, s.accessClaims(req, what))
 	if err != nil {
 		return nil, fmt.Errorf("sign access token: %w", err)
 	}
 	out := &tokenResponse{
-		AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(req.client.Lifetimes.Access / time.Second),
+		AccessToken: access, TokenType: tokenTypeBearer, ExpiresIn: int64(req.client.Lifetimes.Access / time.Second),
 		RefreshToken: what.refresh, Scope: what.scopes.String(),
+	}
+	if req.key != "" {
+		out.TokenType = tokenTypeDPoP
 	}
 	if what.scopes.Has(scopeOpenID) {
 		if out.IDToken, err = s.Signing.Sign(typID, s.idClaims(req, what, access)); err != nil {
@@ -70,6 +76,9 @@ func (s *Server) accessClaims(req *redemption, what *issue) map[string]any {
 	setText(claims, identity.ProviderClaim, what.person.Provider)
 	if what.person.GroupsUnknown { // as an issuer says it, so that a rule on groups knows that it knows nothing (OpenID Connect Core §5.6.2)
 		claims["_claim_names"] = map[string]any{"groups": "idp"}
+	}
+	if req.key != "" { // RFC 9449 §6.1
+		claims["cnf"] = map[string]any{"jkt": req.key}
 	}
 	if !what.grant.AuthTime.IsZero() { // nobody signed in for a service
 		claims["auth_time"] = what.grant.AuthTime.Unix()

@@ -27,6 +27,7 @@ type transaction struct {
 	RedirectURI string            `json:"redirect"`
 	State       string            `json:"state,omitempty"` // echoed as it came
 	Challenge   string            `json:"challenge"`
+	DPoPKey     string            `json:"jkt,omitempty"` // thumbprint of the key that alone may redeem the code (RFC 9449 §10)
 	Resource    string            `json:"resource,omitempty"`
 	Scopes      identity.Scopes   `json:"scopes,omitempty"`
 	Nonce       string            `json:"nonce,omitempty"`

@@ -15,7 +15,7 @@ import (
 // endpoint has one token for both. Tokens that are good for nothing else have the issuer as their audience.
 func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+	if !strings.EqualFold(scheme, tokenTypeBearer) && !strings.EqualFold(scheme, tokenTypeDPoP) || token == "" {
 		w.Header().Set("WWW-Authenticate", "Bearer") // no error code for a request without a token (RFC 6750 §3.1)
 		return &web.Error{Status: http.StatusUnauthorized, Code: codeInvalidRequest, Reason: "token_missing", Message: "send an access token in the Authorization header"}
 	}
@@ -27,6 +27,9 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
 	}
 	if expires, ok := claims["exp"].(float64); !ok || s.Now().Unix() >= int64(expires) {
 		return refused
+	}
+	if err := s.possession(w, r, scheme, token, claims); err != nil {
+		return err
 	}
 	id, _ := claims.String(identity.GrantClaim)
 	grant, err := s.Store.GrantByID(r.Context(), identity.GrantID(id))

@@ -44,6 +44,7 @@ type Config struct {
 	Clients        []Client       `yaml:"clients" doc:"Static OAuth clients of the built-in authorization server."`
 	Authorizers    []Authorizer   `yaml:"authorizers" doc:"Rule sets for tokens, by discovery URL."`
 	Targets        []Target       `yaml:"targets" doc:"The MCP servers behind Gatehouse, by name."`
+	DPoP           DPoP           `yaml:"dpop" doc:"Proofs of possession (RFC 9449). Clients may bind their tokens to a key at every endpoint; dpop: required at an endpoint makes them."`
 	Endpoints      []Endpoint     `yaml:"endpoints" doc:"The MCP URLs that Gatehouse serves, by path."`
 	Administrators *identity.Rule `yaml:"administrators" doc:"Claim rule that names the administrators, on the claims of their access tokens here. They have a page, /admin/tokens, that says why an endpoint accepts or refuses a token; for others it does not exist. Without it nobody is one."`
 
@@ -160,6 +161,7 @@ type Client struct {
 	Scopes            identity.Scopes   `yaml:"scopes" doc:"The most it can be granted. Without it: whatever the endpoint knows. Needed for a service."`
 	Groups            []string          `yaml:"groups" doc:"Groups of a service, for claim rules."`
 	Audience          string            `yaml:"audience" doc:"The aud of its access tokens, such as api://default. Without it: the endpoint that the client names as resource (RFC 8707)."`
+	DPoPBound         bool              `yaml:"dpop_bound_access_tokens" doc:"It gets only tokens that are bound to a key of its own (DPoP, RFC 9449)."`
 	AccessTokenClaims identity.Claims   `yaml:"access_token_claims" doc:"Fixed claims added to its access tokens, such as cid."`
 	Lifetimes         `yaml:",inline"`
 	Consent           string `yaml:"consent" enum:"always,skip" doc:"Whether the person is asked. skip needs https redirect URIs."`
@@ -237,8 +239,27 @@ type Endpoint struct {
 	Prefix         bool              `yaml:"prefix" doc:"Tools and prompts are called target___name, or with the target's own prefix. Without prefix, they are called what the target calls them."`
 	Prefixes       map[string]string `yaml:"prefixes" doc:"What stands before the names of single targets here, by target, in place of that. Empty: nothing."`
 	MarkURIs       bool              `yaml:"mark_uris" doc:"A resource URI that would lead to another target is shown with its own target's name in the fragment. Without marks, the first target that offers a URI owns it."`
+	DPoP           string            `yaml:"dpop" enum:"offered,required" doc:"Whether tokens must be bound to a key of the client (RFC 9449). One that is bound needs a proof in any case."`
 	AllowedOrigins []Origin          `yaml:"allowed_origins" doc:"Web origins that may call this endpoint, beside those for all."`
 }
+
+// The values of Endpoint.DPoP.
+const (
+	DPoPOffered  = "offered"
+	DPoPRequired = "required"
+)
+
+// DPoP says how fresh proofs of possession have to be.
+type DPoP struct {
+	Nonce string `yaml:"nonce" enum:"token_endpoint,everywhere,nowhere" doc:"Where a proof must carry a nonce of Gatehouse's, which shows that it was made in the last minutes. A nonce that is there is checked in any case."`
+}
+
+// The values of DPoP.Nonce.
+const (
+	NonceTokenEndpoint = "token_endpoint"
+	NonceEverywhere    = "everywhere"
+	NonceNowhere       = "nowhere"
+)
 
 // Access is an endpoint's access rule: exactly one of the three is set.
 type Access struct {

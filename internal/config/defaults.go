@@ -42,6 +42,7 @@ func setDefaults(v any) {
 			AccessToken: time.Hour, IDToken: time.Hour,
 			RefreshToken: 90 * 24 * time.Hour, RefreshIdle: 30 * 24 * time.Hour,
 		}
+		c.DPoP = DPoP{Nonce: NonceTokenEndpoint}
 		c.Registration = Registration{Dynamic: true, DeviceCode: true, RatePerMinute: 30, Documents: ClientDocuments{Enabled: true}}
 	case *Client:
 		c.GrantTypes = []string{GrantCode, GrantRefresh}
@@ -55,7 +56,7 @@ func setDefaults(v any) {
 		c.Sandbox = "required"
 		c.Limits.OpenFiles = 4096
 	case *Endpoint:
-		c.Prefix, c.MarkURIs = true, true
+		c.Prefix, c.MarkURIs, c.DPoP = true, true, DPoPOffered
 	}
 }
 

@@ -84,6 +84,7 @@ func TestFull(t *testing.T) {
 	mcp := c.Endpoints[0]
 	same(t, "default scopes", mcp.Scopes.Default, identity.Scopes{})
 	same(t, "tool scopes", mcp.Scopes.Tools, map[string]identity.Scopes{"github___delete": {"mcp:admin"}})
+	same(t, "dpop", []any{c.DPoP, mcp.DPoP, c.Endpoints[1].DPoP, c.Clients[4].DPoPBound, web.DPoPBound}, []any{DPoP{NonceEverywhere}, DPoPRequired, DPoPOffered, true, false})
 	same(t, "services", mcp.Services, Services{"gatehouse": {"ci"}, "okta": {"0oaservice"}})
 	same(t, "service", []any{c.Clients[4].GrantTypes, c.Clients[4].Groups, c.Clients[4].AuthMethod}, []any{[]string{"client_credentials"}, []string{"eng"}, AuthPost})
 	same(t, "access", mcp.Access.Rule.String(), `groups contains_any ["eng" "sre"]`)
@@ -236,7 +237,7 @@ func TestSecretsNeverPrinted(t *testing.T) {
 	}
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("configuration", "config", c)
-	out := fmt.Sprintf("%v %+v %#v %s", *c, *c, *c, c.Clients) + Format(c.Warnings) + c.Warnings.Error() + log.String()
+	out := fmt.Sprintf("%v %+v %#v %v %s", *c, *c, *c, c.Clients, c.Clients[0].Secret) + Format(c.Warnings) + c.Warnings.Error() + log.String()
 	for _, s := range []string{"hunter2", "Bearer-value", "0123456789abcdef", testKey} {
 		if strings.Contains(out, s) {
 			t.Errorf("shows %q", s)

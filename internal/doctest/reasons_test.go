@@ -17,7 +17,7 @@ import (
 // reasonTypes are the types whose constants are reasons, by package.
 var reasonTypes = map[string]string{
 	"authn": "Reason", "jose": "Reason", "oauthclient": "Reason", "doctor": "Code", "vendor": "Code", "target": "TroubleKind",
-	"clientdoc": "Reason",
+	"clientdoc": "Reason", "dpop": "Reason",
 }
 
 // reasonArguments are the functions that take a reason, by package, with its position.

@@ -36,6 +36,8 @@ import (
 // Authenticator turns a request into a principal and answers those that it refuses.
 type Authenticator interface {
 	Authenticate(r *http.Request, endpoint string) (*identity.Principal, error)
+	// Recheck says whether a request that was let in still would be. A proof that came with it counts once.
+	Recheck(r *http.Request, endpoint string) (*identity.Principal, error)
 	Refuse(w http.ResponseWriter, r *http.Request, endpoint string, err error)
 	InsufficientScope(w http.ResponseWriter, r *http.Request, endpoint string, p *identity.Principal, needed identity.Scopes)
 }

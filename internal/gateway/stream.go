@@ -95,7 +95,7 @@ func (rq *request) stillAllowed(checked *time.Time, within time.Duration) bool {
 		return true
 	}
 	*checked = now
-	who, err := rq.g.o.Auth.Authenticate(rq.r, rq.ep.Path)
+	who, err := rq.g.o.Auth.Recheck(rq.r, rq.ep.Path)
 	if err != nil || who.Key != rq.who.Key {
 		return false
 	}

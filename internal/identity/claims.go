@@ -33,6 +33,31 @@ func (c Claims) Strings(name string) ([]string, bool) {
 	return nil, false
 }
 
+// Confirmation is what the holder of a token has to prove besides having it (cnf, RFC 7800). Both empty: nothing.
+type Confirmation struct {
+	Key         string // jkt: thumbprint of a key for proofs of possession (RFC 9449 §6.1)
+	Certificate string // x5t#S256: thumbprint of the client's certificate (RFC 8705 §3.1)
+}
+
+// Confirmation reads cnf. It reports false when the token is bound in ways of which none is known here, or not
+// readably so: such a token must not pass for one that is not bound. Unknown ways beside known ones are overlooked.
+func (c Claims) Confirmation() (Confirmation, bool) {
+	cnf, present := c["cnf"]
+	if !present {
+		return Confirmation{}, true
+	}
+	var out Confirmation
+	members, _ := cnf.(map[string]any)
+	for name, into := range map[string]*string{"jkt": &out.Key, "x5t#S256": &out.Certificate} {
+		if value, present := members[name]; present {
+			if *into, _ = value.(string); *into == "" {
+				return Confirmation{}, false
+			}
+		}
+	}
+	return out, out != Confirmation{}
+}
+
 // Time reads a NumericDate (RFC 7519 §2) within the years that time.Time can bear.
 func (c Claims) Time(name string) (time.Time, bool) {
 	seconds, ok := c[name].(float64)

@@ -13,6 +13,8 @@ const (
 	AlgRefused      Reason = "algorithm_refused" // not on the caller's list
 	UnknownKey      Reason = "unknown_key"       // the issuer publishes no such key for this algorithm
 	BadSignature    Reason = "bad_signature"     // the key is known, the signature is not its
+	TypeRefused     Reason = "type_refused"      // of a proof: another kind of token
+	KeyRefused      Reason = "key_refused"       // of a proof: its key is missing, weak, or more than a public key
 	KeysUnavailable Reason = "keys_unavailable"  // the issuer's keys cannot be had at the moment
 )
 

@@ -61,6 +61,16 @@ func Verify(ctx context.Context, token string, keys KeySource, algs []string) (H
 // header and a payload that are JSON objects without duplicate names, and no header member that brings its own key or
 // demands an extension. What it says is good for choosing an issuer and for explaining a refusal, never for a decision.
 func Parse(token string) (*Token, error) {
+	return parse(token, func(head []byte) (Header, error) {
+		h, jwk, err := readHeader(head)
+		if err == nil && jwk != nil {
+			err = ownKey("jwk")
+		}
+		return h, err
+	})
+}
+
+func parse(token string, header func([]byte) (Header, error)) (*Token, error) {
 	if len(token) > MaxToken {
 		return nil, fail(TooLarge, fmt.Sprintf("the token has %d bytes, at most %d are read", len(token), MaxToken), nil)
 	}
@@ -80,7 +90,7 @@ func Parse(token string) (*Token, error) {
 	if t.signature, err = decodePart("signature", parts[2]); err != nil {
 		return nil, err
 	}
-	if t.Header, err = readHeader(head); err != nil {
+	if t.Header, err = header(head); err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(payload, &t.Claims); err != nil {
@@ -123,7 +133,13 @@ func decodePart(name, part string) ([]byte, error) {
 	return b, nil
 }
 
-func readHeader(raw []byte) (Header, error) {
+// ownKey refuses a header that says where its key is.
+func ownKey(member string) error {
+	return fail(HeaderRefused, "the header has "+member+": keys come from the issuer, never from the token", nil)
+}
+
+// readHeader returns beside the header the key in it, which only a proof may have.
+func readHeader(raw []byte) (Header, jsontext.Value, error) {
 	var h struct {
 		Alg  string         `json:"alg"`
 		Kid  string         `json:"kid"`
@@ -136,18 +152,18 @@ func readHeader(raw []byte) (Header, error) {
 		B64  jsontext.Value `json:"b64"`
 	}
 	if err := json.Unmarshal(raw, &h); err != nil {
-		return Header{}, fail(Malformed, "read the header as a JSON object", err)
+		return Header{}, nil, fail(Malformed, "read the header as a JSON object", err)
 	}
 	for _, m := range []struct {
 		name  string
 		value jsontext.Value
-	}{{"jku", h.JKU}, {"jwk", h.JWK}, {"x5u", h.X5U}, {"x5c", h.X5C}, {"crit", h.Crit}, {"b64", h.B64}} {
+	}{{"jku", h.JKU}, {"x5u", h.X5U}, {"x5c", h.X5C}, {"crit", h.Crit}, {"b64", h.B64}} {
 		if m.value != nil {
-			return Header{}, fail(HeaderRefused, "the header has "+m.name+": keys come from the issuer, never from the token", nil)
+			return Header{}, nil, ownKey(m.name)
 		}
 	}
 	if len(h.Kid) > maxKid {
-		return Header{}, fail(HeaderRefused, fmt.Sprintf("the key id has %d bytes, at most %d are read", len(h.Kid), maxKid), nil)
+		return Header{}, nil, fail(HeaderRefused, fmt.Sprintf("the key id has %d bytes, at most %d are read", len(h.Kid), maxKid), nil)
 	}
-	return Header{Alg: h.Alg, Kid: h.Kid, Typ: h.Typ}, nil
+	return Header{Alg: h.Alg, Kid: h.Kid, Typ: h.Typ}, h.JWK, nil
 }

@@ -24,9 +24,10 @@ type Code struct {
 	SessionID   string
 	Methods     []string
 	IDPSession  string // sid: the session at the identity provider that the grant rests on
+	DPoPKey     string // thumbprint of the only key that may redeem it; empty for any or none
 }
 
-const codeColumns = `hash, grant_id, issuer, subject, client, client_name, redirect_uri, challenge, resource, nonce, scopes, auth_time, expires, session_id, methods_json, idp_session`
+const codeColumns = `hash, grant_id, issuer, subject, client, client_name, redirect_uri, challenge, resource, nonce, scopes, auth_time, expires, session_id, methods_json, idp_session, dpop_jkt`
 
 // storedCode is a code and whether it still may be redeemed.
 type storedCode struct {
@@ -38,7 +39,7 @@ type storedCode struct {
 func scanCode(r row) (c storedCode, err error) {
 	err = r.Scan(&c.Hash, &c.Grant, &c.Person.Issuer, &c.Person.Subject, &c.Client, &c.ClientName, &c.RedirectURI, &c.Challenge,
 		&c.Resource, &c.Nonce, asScopes{&c.Scopes}, atTime{&c.AuthTime}, atTime{&c.Expires}, &c.SessionID, fromJSON{&c.Methods},
-		&c.IDPSession, atTime{&c.takenAt}, &c.revoked)
+		&c.IDPSession, &c.DPoPKey, atTime{&c.takenAt}, &c.revoked)
 	return c, err
 }
 
@@ -52,9 +53,9 @@ func (s *Store) SaveCode(ctx context.Context, c Code) error {
 }
 
 func insertCode(ctx context.Context, tx conn, c Code, methods string) error {
-	n, err := tx.exec(ctx, `INSERT INTO codes (`+codeColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+	n, err := tx.exec(ctx, `INSERT INTO codes (`+codeColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		c.Hash, c.Grant, c.Person.Issuer, c.Person.Subject, c.Client, forDisplay(c.ClientName), c.RedirectURI, c.Challenge,
-		c.Resource, c.Nonce, c.Scopes.String(), micros(c.AuthTime), micros(c.Expires), c.SessionID, methods, c.IDPSession)
+		c.Resource, c.Nonce, c.Scopes.String(), micros(c.AuthTime), micros(c.Expires), c.SessionID, methods, c.IDPSession, c.DPoPKey)
 	if err == nil && n == 0 {
 		return ErrExists
 	}

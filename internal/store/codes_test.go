@@ -18,7 +18,7 @@ func TestCodeRoundTrip(t *testing.T) {
 			Hash: hash("code"), Grant: "g", Person: identity.PersonKey{Issuer: issuer, Subject: "u"}, Client: "c", ClientName: "Kiro",
 			RedirectURI: "http://localhost:3334/cb?a=b", Challenge: "challenge", Resource: "https://x/mcp", Nonce: "n",
 			Scopes: identity.Scopes{"openid", "mcp:tools"}, AuthTime: f.clock.Now(), Expires: f.clock.Now().Add(time.Minute),
-			SessionID: "s", Methods: []string{"pwd"},
+			SessionID: "s", Methods: []string{"pwd"}, DPoPKey: "thumbprint",
 		}
 		must(t, f.SaveCode(ctx, want))
 		wantErr(t, f.SaveCode(ctx, want), store.ErrExists)

@@ -24,9 +24,10 @@ type Grant struct {
 	Methods     []string
 	Nonce       string
 	IDPSession  string // sid: the session at the identity provider that it rests on
+	DPoPKey     string // thumbprint of the key that its refresh tokens are bound to; empty for none
 }
 
-const grantColumns = `grant_id, issuer, subject, client, client_name, resource, scopes, created_at, auth_time, last_used, expires, idle_timeout, session_id, methods_json, nonce, idp_session`
+const grantColumns = `grant_id, issuer, subject, client, client_name, resource, scopes, created_at, auth_time, last_used, expires, idle_timeout, session_id, methods_json, nonce, idp_session, dpop_jkt`
 
 // standing is the condition for a grant that is neither revoked nor expired; its argument is now, twice.
 const standing = `revoked_at = 0 AND (expires = 0 OR expires > ?) AND (idle_timeout = 0 OR last_used + idle_timeout > ?)`
@@ -34,7 +35,7 @@ const standing = `revoked_at = 0 AND (expires = 0 OR expires > ?) AND (idle_time
 func grantDest(g *Grant, idle *int64) []any {
 	return []any{&g.ID, &g.Person.Issuer, &g.Person.Subject, &g.Client, &g.ClientName, &g.Resource, asScopes{&g.Scopes},
 		atTime{&g.CreatedAt}, atTime{&g.AuthTime}, atTime{&g.LastUsed}, atTime{&g.Expires}, idle, &g.SessionID,
-		fromJSON{&g.Methods}, &g.Nonce, &g.IDPSession}
+		fromJSON{&g.Methods}, &g.Nonce, &g.IDPSession, &g.DPoPKey}
 }
 
 func scanGrant(r row) (g Grant, err error) {
@@ -66,10 +67,10 @@ func (s *Store) CreateGrant(ctx context.Context, g Grant, refreshHash []byte) er
 		if err := mayBeGranted(ctx, tx, g); err != nil {
 			return err
 		}
-		n, err := tx.exec(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		n, err := tx.exec(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 			g.ID, g.Person.Issuer, g.Person.Subject, g.Client, forDisplay(g.ClientName), g.Resource, g.Scopes.String(),
 			micros(g.CreatedAt), micros(g.AuthTime), micros(g.LastUsed), micros(g.Expires), g.IdleTimeout.Microseconds(),
-			g.SessionID, methods, g.Nonce, g.IDPSession)
+			g.SessionID, methods, g.Nonce, g.IDPSession, g.DPoPKey)
 		switch {
 		case err != nil:
 			return err

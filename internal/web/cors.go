@@ -9,8 +9,8 @@ import (
 // as a family, because later revisions put tool parameters there.
 const (
 	corsMethods = "GET, POST, DELETE, OPTIONS"
-	corsHeaders = "accept, authorization, content-type, last-event-id"
-	corsExposed = "WWW-Authenticate, Mcp-Session-Id, Mcp-Protocol-Version, Retry-After, X-Request-Id"
+	corsHeaders = "accept, authorization, content-type, dpop, last-event-id"
+	corsExposed = "WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, Mcp-Protocol-Version, Retry-After, X-Request-Id"
 	corsMaxAge  = "600"
 )
 
