@@ -249,7 +249,7 @@ func TestChecklist58_CORS(t *testing.T) {
 	for name, want := range map[string]string{
 		"Access-Control-Allow-Origin":  "https://inspector.example",
 		"Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
-		"Access-Control-Allow-Headers": "accept, authorization, content-type, last-event-id, mcp-protocol-version, mcp-param-region",
+		"Access-Control-Allow-Headers": "accept, authorization, content-type, dpop, last-event-id, mcp-protocol-version, mcp-param-region",
 		"Vary":                         "Origin",
 	} {
 		if got := w.Header().Get(name); got != want {
