@@ -213,8 +213,11 @@ func TestHomeRealmDiscovery(t *testing.T) {
 	c := newClient(f.house, "/mcp")
 	c.register()
 	verifier := rand.Text() + rand.Text()
-	page := c.browser.Open(c.authorizeURL(verifier, "mcp:tools"))
+	page := c.browser.Open(c.authorizeURL(verifier, "mcp:tools") + "&login_hint=carol%40other.example")
 	page.MustShow(t, "Continue with open", "E-mail address")
+	if got := page.Field("address"); got != "carol@other.example" {
+		t.Errorf("the field is filled in with %q", got)
+	}
 	if strings.Contains(page.Text, "acme") {
 		t.Error("a hidden identity provider is offered")
 	}

@@ -77,6 +77,7 @@ func TestVouchingOnRefresh(t *testing.T) {
 	}
 	f.stop()
 	f.start() // the refresh token survives a restart
+	one.http.CloseIdleConnections()
 	f.later(time.Hour)
 	one.mustRefresh()
 	if n := f.refreshes("okta"); n != 4 {

@@ -52,6 +52,7 @@ type form struct {
 	Providers []choice
 	Address   string // e-mail address as typed, which led to the one provider shown
 	Addresses bool   // there is a field for one
+	Hint      string // what the client says it is
 	Client    *identity.ClientFacts
 	Cancel    url.Values // what the form that gives up posts back to the client's request; nil when nobody asks
 }

@@ -34,6 +34,9 @@ func (s *Service) offer(f *form, flow identity.SignInStart) {
 		return
 	}
 	f.Providers, f.Addresses = settings.offered(), settings.takesAddresses()
+	if f.Addresses && strings.Contains(flow.LoginHint, "@") {
+		f.Hint = flow.LoginHint
+	}
 }
 
 // The answers to an address, which say nothing about whether anybody has it.

@@ -36,7 +36,8 @@ CREATE INDEX pending_sign_ins_expires ON pending_sign_ins (expires);
 ALTER TABLE codes ADD COLUMN idp_session TEXT NOT NULL DEFAULT '';
 ALTER TABLE grants ADD COLUMN idp_session TEXT NOT NULL DEFAULT '';
 
--- Browser sessions are no longer of built-in users alone, so that user_id refers to one of two tables.
+-- Browser sessions are no longer of built-in users alone, so that user_id refers to one of two tables. The defaults are for
+-- copies of the version before, which write without the new columns while an upgrade goes round.
 CREATE TABLE browser_sessions_new (
   token_hash   BLOB PRIMARY KEY,
   id           TEXT NOT NULL UNIQUE,
@@ -47,8 +48,8 @@ CREATE TABLE browser_sessions_new (
   expires      BIGINT NOT NULL,
   methods_json TEXT NOT NULL,
   user_agent   TEXT NOT NULL,
-  provider     TEXT NOT NULL, -- empty for built-in users
-  idp_session  TEXT NOT NULL, -- sid
+  provider     TEXT NOT NULL DEFAULT '', -- empty for built-in users
+  idp_session  TEXT NOT NULL DEFAULT '', -- sid
   sealed       BLOB           -- the ID token, as a hint for signing out there
 );
 INSERT INTO browser_sessions_new SELECT token_hash, id, user_id, auth_time, created_at, last_seen, expires, methods_json, user_agent, '', '', NULL
