@@ -65,7 +65,7 @@ func (s *targetSet) plan(c *config.Config) (map[string]*running, error) {
 func (s *targetSet) options(c config.Target, hidden []string, maxMessage int) target.Options {
 	o := target.Options{
 		Name: c.Name, Demo: c.Demo, Client: s.client, Log: s.log, Now: s.now, Version: s.version,
-		Timeout: c.Timeout, MaxMessage: maxMessage,
+		Timeout: c.Timeout, MaxMessage: maxMessage, MaxCalls: c.Calls,
 	}
 	switch {
 	case c.URL != "":

@@ -66,6 +66,9 @@ func (k *checker) target(path string, t *Target) {
 	k.headers(path+".headers", t.Headers)
 	k.env(path+".env", t.Env)
 	k.atLeast(path+".timeout", t.Timeout, time.Second)
+	if t.Calls < 0 {
+		k.bad(path+".max_calls", "is less than nothing", "Give a number above 0, or remove it.")
+	}
 	k.notAbove(path+".timeout", t.Timeout, "one day", 24*time.Hour)
 }
 

@@ -205,6 +205,7 @@ type Target struct {
 	Demo    bool                   `yaml:"demo" doc:"The built-in demo target."`
 	Prefix  string                 `yaml:"prefix" doc:"What stands before the names of its tools and prompts, such as gh_. Without it: the target's name and ___."`
 	Timeout time.Duration          `yaml:"timeout" doc:"How long one call may take."`
+	Calls   int                    `yaml:"max_calls" doc:"Calls to it at the same time. More wait for their turn, by person. Without it: no bound."`
 
 	Home    string        `yaml:"home,path" doc:"Directory that keeps a home directory for each person, for what a server remembers of the person and what npx downloads. Without it: HOME is the directory of its own, and nothing is kept."`
 	Shared  bool          `yaml:"shared" doc:"One process of command for everybody. Without it each person gets a process."`

@@ -45,7 +45,7 @@ func complain(ctx context.Context, name string, err error, sent bool) complaint 
 	}
 	c.outcome = "trouble: " + string(t.Kind)
 	c.text = t.Message
-	if t.Kind == target.CredentialRefused {
+	if t.Kind == target.CredentialRefused || t.Unsent {
 		sent = false
 	}
 	c.text += mayHave(sent) + advice(t.Kind)

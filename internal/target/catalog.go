@@ -24,6 +24,8 @@ type Catalog struct {
 	Templates    []mcp.Item
 	Version      uint64 // grows with each change
 
+	repeatable map[string]bool // tools that say that calling them twice is like calling them once
+
 	copied map[string][]mcp.HeaderParam // by tool, what a server of the stateless era wants in headers too
 }
 
@@ -60,6 +62,7 @@ const (
 type catalog struct {
 	t    *Target
 	wake chan struct{} // asks run for a refresh; holds one
+	gate gate
 
 	mu      sync.Mutex // guards what follows
 	latest  *Catalog
@@ -143,14 +146,15 @@ func (k *catalog) run(ctx context.Context) error {
 		} else {
 			backoff = refreshPause
 		}
-		if !k.sleep(ctx, pause, err == nil) {
+		if !k.sleep(ctx, pause) {
 			return nil
 		}
 	}
 }
 
-// sleep waits until the next refresh is due. A target that is up may ask for one, but not without a pause.
-func (k *catalog) sleep(ctx context.Context, pause time.Duration, up bool) bool {
+// sleep waits until the next refresh is due. The target, or a call that it did not answer, may ask for one, but not
+// without a pause.
+func (k *catalog) sleep(ctx context.Context, pause time.Duration) bool {
 	least := time.NewTimer(min(pause, refreshPause))
 	defer least.Stop()
 	select {
@@ -158,17 +162,13 @@ func (k *catalog) sleep(ctx context.Context, pause time.Duration, up bool) bool 
 		return false
 	case <-least.C:
 	}
-	wake := k.wake
-	if !up {
-		wake = nil
-	}
 	rest := time.NewTimer(pause - min(pause, refreshPause))
 	defer rest.Stop()
 	select {
 	case <-ctx.Done():
 		return false
 	case <-rest.C:
-	case <-wake:
+	case <-k.wake:
 	}
 	return true
 }
@@ -194,7 +194,9 @@ func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error)
 		var err error
 		// Some servers list a tool only to clients that can answer what it asks. The catalogue is for all clients.
 		able := []byte(`{"elicitation":{},"roots":{},"sampling":{}}`)
-		if conn, err = k.t.Connect(ctx, Caller{Revision: mcp.Latest, Capabilities: able}, nil); err != nil {
+		connecting, cancel := k.soon(ctx)
+		defer cancel()
+		if conn, err = k.t.Connect(connecting, Caller{Revision: mcp.Latest, Capabilities: able}, nil); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -213,7 +215,9 @@ func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error)
 		if !list.on {
 			continue
 		}
-		items, err := conn.list(ctx, list.kind)
+		listing, cancel := k.soon(ctx)
+		items, err := conn.list(listing, list.kind)
+		cancel()
 		if said, ok := errors.AsType[*mcp.Error](err); ok && said.Code == mcp.CodeMethodNotFound {
 			continue // many servers offer resources and know no templates
 		}
@@ -223,11 +227,23 @@ func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error)
 		*list.into = items
 	}
 	server := conn.Server()
+	c.noteRepeatable()
 	c.Revision, c.Capabilities, c.ServerInfo, c.Instructions = server.Revision, server.Capabilities, server.Info, server.Instructions
 	if mcp.Stateless(server.Revision) {
 		c.dropMisannotated(k.t)
 	}
 	return c, conn, nil
+}
+
+// probeLimit bounds each step of reading the catalogue of a server over HTTP: who takes longer for a list is not there.
+const probeLimit = 30 * time.Second
+
+// soon bounds a step. A command has its own bound on starting.
+func (k *catalog) soon(ctx context.Context) (context.Context, context.CancelFunc) {
+	if k.t.opt.Command != nil {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, probeLimit, errTimeout)
 }
 
 // dropMisannotated leaves out tools whose x-mcp-header annotations are not valid: a client must not use them (2026-07-28
@@ -316,6 +332,7 @@ func (k *catalog) store(next *Catalog, err error) (changed []string) {
 		k.logState(state)
 	}
 	k.health, k.lastErr = state, err
+	k.gate.probed(state.Since, err)
 	if err == nil {
 		changed = differences(k.latest, next)
 		if k.latest != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -32,6 +33,7 @@ type request struct {
 	body   []byte
 	header http.Header          // of a server of the stateless era
 	came   func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
+	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
 }
 
 // sessionRequest builds a request to a server of the session era. What a client of the stateless era says about itself
@@ -115,8 +117,17 @@ func (c *Conn) Server() Server {
 
 // open returns the link, and makes a new one when there is none.
 func (c *Conn) open(ctx context.Context) (link, error) {
-	if l, err := c.current(); l != nil || err != nil {
-		return l, err
+	l, err := c.current()
+	if err != nil {
+		return nil, err
+	}
+	if l == nil || c.t.opt.Command == nil { // a process that runs is there, whatever others say
+		if err := c.pass(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if l != nil {
+		return l, nil
 	}
 	select {
 	case c.dialing <- struct{}{}:
@@ -130,8 +141,7 @@ func (c *Conn) open(ctx context.Context) (link, error) {
 	if c.t.isClosed() {
 		return nil, c.t.trouble(Down, errClosed)
 	}
-	l, err := c.t.dial.dial(ctx, c)
-	if err != nil {
+	if l, err = c.t.dial.dial(ctx, c); err != nil {
 		return nil, err
 	}
 	c.restore(ctx, l)
@@ -144,6 +154,14 @@ func (c *Conn) open(ctx context.Context) (link, error) {
 	c.mu.Unlock()
 	endLink(l)
 	return nil, c.t.trouble(Down, errClosed)
+}
+
+// pass waits at the target's gate; the target's own connection is what opens it.
+func (c *Conn) pass(ctx context.Context) error {
+	if c.caller.Principal == nil {
+		return nil
+	}
+	return c.t.catalog.pass(ctx)
 }
 
 func (c *Conn) current() (link, error) {
@@ -230,10 +248,20 @@ func (c *Conn) Call(ctx context.Context, method string, params []byte, inflight 
 func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, inflight func(m *mcp.Message)) ([]byte, error) {
 	ctx, clock := c.begin(ctx)
 	defer c.finish(clock)
+	if c.caller.Principal != nil {
+		if err := c.t.turns.take(ctx, c.caller.Principal.Key.String()); err != nil {
+			return nil, notSent(c.t.explain(ctx, fmt.Errorf("wait for a turn: %w", err)))
+		}
+		defer c.t.turns.give()
+	}
 	for attempt := 0; ; attempt++ {
 		l, err := c.open(ctx)
 		if err != nil {
-			return nil, c.t.explain(ctx, err)
+			err = notSent(c.t.explain(ctx, err))
+			if attempt == 0 && c.t.opt.HTTP != nil && c.again(ctx, m, name, err) {
+				continue
+			}
+			return nil, err
 		}
 		result, err := c.over(ctx, clock, l, m, name, inflight)
 		if errors.Is(err, errSessionGone) {
@@ -244,7 +272,11 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 		}
 		if err != nil {
 			err = c.t.explain(ctx, err)
-			if trouble, ok := errors.AsType[*Trouble](err); ok && trouble.Kind == Down {
+			trouble, ok := errors.AsType[*Trouble](err)
+			if ok && attempt == 0 && c.again(ctx, m, name, err) {
+				continue
+			}
+			if ok && (trouble.Kind == Down || trouble.Kind == Timeout) {
 				c.t.catalog.stale() // so that its health is known soon
 			}
 			return nil, err
@@ -253,6 +285,21 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 		return result, nil
 	}
 }
+
+// notSent marks trouble that came before anything was sent.
+func notSent(err error) error {
+	if t, ok := errors.AsType[*Trouble](err); ok {
+		own := *t // others may have the same
+		own.Unsent = true
+		return &own
+	}
+	return err
+}
+
+// heardError is an error that came after some of an answer.
+type heardError struct{ error }
+
+func (e *heardError) Unwrap() error { return e.error }
 
 // over sends a request over a link of either era.
 func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) ([]byte, error) {
@@ -266,6 +313,7 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 	r := l.request(m, name)
 	id := r.id
 	r.came = func(n *mcp.Message) {
+		r.heard = true
 		if n.Method != mcp.NoteProgress {
 			c.came(ctx, clock, l, n, inflight)
 			return
@@ -280,6 +328,9 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 		}
 	}
 	reply, err := l.exchange(ctx, r)
+	if err != nil && r.heard && !errors.Is(err, errSessionGone) {
+		err = &heardError{err}
+	}
 	if ctx.Err() != nil && !errors.Is(err, errSessionGone) {
 		c.tellCancelled(ctx, l, id)
 	}
@@ -346,8 +397,17 @@ func (c *Conn) Notify(ctx context.Context, method string, params []byte) error {
 }
 
 // explain turns an error of a link into an *mcp.Error or a *Trouble.
-func (t *Target) explain(ctx context.Context, err error) error {
+func (t *Target) explain(ctx context.Context, err error) (explained error) {
 	trouble, inferred := errors.AsType[*Trouble](err)
+	if _, heard := errors.AsType[*heardError](err); heard {
+		defer func() {
+			if t, ok := errors.AsType[*Trouble](explained); ok {
+				own := *t
+				own.heard, own.Unsent = true, false
+				explained = &own
+			}
+		}()
+	}
 	if said, ok := errors.AsType[*mcp.Error](err); ok && !inferred { // rubbish has a decoding error as its cause
 		return said
 	}

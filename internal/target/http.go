@@ -188,6 +188,7 @@ func (l *httpLink) exchange(ctx context.Context, r *request) (mcp.Message, error
 	if err != nil {
 		return mcp.Message{}, err
 	}
+	r.heard = true
 	if resp.StatusCode != http.StatusOK {
 		defer drain(resp)
 		return mcp.Message{}, l.refused(resp, r.id)

@@ -111,6 +111,7 @@ func (l *statelessLink) exchange(ctx context.Context, r *request) (mcp.Message, 
 	if err != nil {
 		return mcp.Message{}, err
 	}
+	r.heard = true
 	if resp.StatusCode == http.StatusOK {
 		return l.read(ctx, resp, r)
 	}

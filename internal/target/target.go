@@ -40,6 +40,7 @@ type Options struct {
 
 	Timeout     time.Duration // for one call, started anew by each progress notification; default 60 s
 	MaxTimeout  time.Duration // for one call, progress or not; default 15 min, or Timeout when that is longer
+	MaxCalls    int           // calls at the same time; more wait for their turn. Default: no bound
 	CatalogTTL  time.Duration // how long a catalogue is good without news; default 5 min
 	CatalogWait time.Duration // how long Catalog waits for the first one; default 5 s
 	MaxMessage  int           // bytes of one message from the target; default 16 MiB
@@ -81,6 +82,7 @@ type Target struct {
 	opt     Options
 	dial    dialer
 	catalog *catalog
+	turns   *turns
 
 	mu     sync.Mutex // guards what follows
 	closed bool
@@ -116,7 +118,7 @@ func New(o Options) (*Target, error) {
 		return nil, err
 	}
 	o.setDefaults()
-	t := &Target{opt: o}
+	t := &Target{opt: o, turns: newTurns(o.MaxCalls)}
 	switch {
 	case o.HTTP != nil:
 		d, err := newHTTPDialer(t)

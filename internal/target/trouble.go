@@ -21,6 +21,11 @@ type Trouble struct {
 	Kind    TroubleKind
 	Message string // safe for clients
 	Cause   error  // for the log; may hold addresses and texts of the target
+
+	Unsent bool // the request certainly did not reach the target
+
+	heard   bool // some of the target's answer had come
+	refused bool // at the gate
 }
 
 // Error implements error with the full text, for the log.
@@ -43,5 +48,7 @@ func (t *Target) trouble(kind TroubleKind, cause error) *Trouble {
 		TooLarge:          "gave an answer that is too large",
 		Canceled:          "was not waited for, the call was cancelled",
 	}
-	return &Trouble{Target: t.opt.Name, Kind: kind, Message: fmt.Sprintf("The server %q %s.", t.opt.Name, messages[kind]), Cause: cause}
+	return &Trouble{
+		Target: t.opt.Name, Kind: kind, Message: fmt.Sprintf("The server %q %s.", t.opt.Name, messages[kind]), Cause: cause, Unsent: unsent(cause),
+	}
 }

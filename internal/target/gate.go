@@ -1,0 +1,132 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/internal/mcp"
+)
+
+// gate keeps calls from a target that cannot be reached, so that they do not wait for what does not come. It is a circuit
+// breaker whose probe is the reading of the catalogue (docs/adr/0015-targets-in-trouble.md): a probe shuts the gate when
+// the target cannot be reached, and the next one that gets through opens it. No call is ever spent on trying.
+type gate struct {
+	shut atomic.Pointer[closure] // nil: calls pass
+}
+
+// closure is the gate shut, until the next probe.
+type closure struct {
+	why    *Trouble
+	since  time.Time
+	probed chan struct{} // closed when the next probe has ended
+}
+
+// gateWait is how long a call waits for a probe before it is refused: together with the pause between two probes, less
+// than a person notices.
+const gateWait = 700 * time.Millisecond
+
+// pass lets a call through, or says why not. When the gate is shut it asks for a probe, and waits a moment for it.
+func (k *catalog) pass(ctx context.Context) error {
+	c := k.gate.shut.Load()
+	if c == nil {
+		return nil
+	}
+	k.stale()
+	wait := time.NewTimer(gateWait)
+	defer wait.Stop()
+	select {
+	case <-c.probed:
+	case <-wait.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if c = k.gate.shut.Load(); c == nil {
+		return nil
+	}
+	t := *c.why
+	t.Unsent, t.refused = true, true
+	t.Message = fmt.Sprintf("%s, since %s.", strings.TrimSuffix(t.Message, "."), c.since.UTC().Format("2006-01-02 15:04:05 UTC"))
+	return &t
+}
+
+// probed takes over how a probe went. A target that answers, whatever it does, is left open: each call then has its own
+// answer.
+func (g *gate) probed(now time.Time, err error) {
+	was := g.shut.Load()
+	var next *closure
+	if t, ok := errors.AsType[*Trouble](err); ok && unreachable(t) {
+		next = &closure{why: t, since: now, probed: make(chan struct{})}
+		if was != nil {
+			next.since = was.since
+		}
+	}
+	g.shut.Store(next)
+	if was != nil {
+		close(was.probed)
+	}
+}
+
+// unreachable tells trouble that every call would have, too.
+func unreachable(t *Trouble) bool {
+	return (t.Kind == Down || t.Kind == Timeout) && !t.heard && !errors.Is(t, errNoPlace)
+}
+
+// retryPause is how long a target that broke off has before it is asked again.
+const retryPause = 150 * time.Millisecond
+
+// again reports whether a call that failed may be sent a second time, and waits until then: only what changes nothing,
+// only when the connection failed, and only when not a byte of an answer had come.
+func (c *Conn) again(ctx context.Context, m *mcp.Message, name string, err error) bool {
+	t, ok := errors.AsType[*Trouble](err)
+	if !ok || t.Kind != Down || t.heard || t.refused || errors.Is(err, errClosed) || errors.Is(err, errNoPlace) || !c.repeatable(m, name) {
+		return false
+	}
+	return sleep(ctx, retryPause) == nil
+}
+
+// repeatable reports whether it makes no difference how often a request arrives: reading does not, and tools say so of
+// themselves (server/tools, annotations), which harms nobody else if it is not true.
+func (c *Conn) repeatable(m *mcp.Message, name string) bool {
+	switch m.Method {
+	case mcp.MethodToolsList, mcp.MethodPromptsList, mcp.MethodResourcesList, mcp.MethodTemplatesList, mcp.MethodPromptsGet,
+		mcp.MethodResourcesRead, mcp.MethodComplete, mcp.MethodSubscribe, mcp.MethodUnsubscribe, mcp.MethodPing:
+		return m.RequestState == nil && m.InputResponses == nil
+	case mcp.MethodToolsCall:
+		if name == "" {
+			name = m.Name
+		}
+		return m.RequestState == nil && m.InputResponses == nil && c.t.catalog.repeatable(name)
+	}
+	return false
+}
+
+// repeatable reports whether a tool says that calling it twice is like calling it once.
+func (k *catalog) repeatable(tool string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.latest != nil && k.latest.repeatable[tool]
+}
+
+// noteRepeatable reads the annotations of tools.
+func (c *Catalog) noteRepeatable() {
+	c.repeatable = map[string]bool{}
+	for _, tool := range c.Tools {
+		annotations, _ := mcp.Lookup(tool.Raw, "annotations")
+		for _, hint := range []string{"readOnlyHint", "idempotentHint"} {
+			if v, _ := mcp.Lookup(annotations, hint); string(v) == "true" {
+				c.repeatable[tool.Name] = true
+			}
+		}
+	}
+}
+
+// unsent reports whether an error says that a request cannot have reached the target.
+func unsent(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
