@@ -131,7 +131,7 @@ func TestConformanceAuthorizationServer(t *testing.T) {
 func TestConformanceAuthorizationServerWithDocument(t *testing.T) {
 	s, docs, callback := conformanceSuite(t), newPublisher(t), freePort(t)
 	id := docs.publish("/suite.json", map[string]any{"client_name": "Suite", "redirect_uris": []string{"http://127.0.0.1/callback"}, "token_endpoint_auth_method": "none"})
-	url := inside(t, fmt.Sprintf(sdkSettings, ""), docs.client())
+	url := inside(t, fmt.Sprintf(sdkSettings, ""), docs.internet.Client())
 	s.authorize(t, []string{"authorization", "--url", url, "-p", fmt.Sprint(callback), "--client-id", id, "--resource", url + "/mcp"})
 }
 

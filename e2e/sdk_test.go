@@ -5,15 +5,12 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -31,9 +28,9 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// publisher serves client ID metadata documents over TLS, as example.com. Only the client that it hands out gets there.
+// publisher serves client ID metadata documents at client.example, on an internet that only its client reaches.
 type publisher struct {
-	server *httptest.Server
+	internet *testkit.Internet
 
 	mu      sync.Mutex // guards all below
 	pages   map[string]any
@@ -42,9 +39,8 @@ type publisher struct {
 
 func newPublisher(t *testing.T) *publisher {
 	t.Helper()
-	p := &publisher{pages: map[string]any{}}
-	p.server = httptest.NewTLSServer(p)
-	t.Cleanup(p.server.Close)
+	p := &publisher{internet: testkit.NewInternet(t), pages: map[string]any{}}
+	p.internet.Serve(t, "client.example", p)
 	return p
 }
 
@@ -67,22 +63,10 @@ func (p *publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *publisher) publish(path string, document map[string]any) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	id := "https://example.com" + path
+	id := "https://client.example" + path
 	document["client_id"] = id
 	p.pages[path] = document
 	return id
-}
-
-// client is what Gatehouse fetches with in these tests: without the fence, because example.com is on this machine here.
-func (p *publisher) client() *http.Client {
-	pool := x509.NewCertPool()
-	pool.AddCert(p.server.Certificate())
-	transport := p.server.Client().Transport.(*http.Transport).Clone()
-	transport.TLSClientConfig.RootCAs = pool
-	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, p.server.Listener.Addr().String())
-	}
-	return &http.Client{Transport: transport}
 }
 
 // inside is Gatehouse in this process, for tests that plug something in.
@@ -207,10 +191,10 @@ func TestTypeScriptSDK(t *testing.T) {
 	}
 	plain := docs.publish("/oauth/client.json", document(nil))
 	brief := docs.publish("/oauth/brief.json", document(map[string]any{"grant_types": []string{"authorization_code"}}))
-	signing := docs.publish("/oauth/signing.json", document(map[string]any{"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://example.com/oauth/jwks.json"}))
+	signing := docs.publish("/oauth/signing.json", document(map[string]any{"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://client.example/oauth/jwks.json"}))
 	docs.publish("/oauth/jwks.json", map[string]any{"keys": []any{key.JWK()}})
 
-	url := inside(t, fmt.Sprintf(sdkSettings, ""), docs.client()) + "/mcp"
+	url := inside(t, fmt.Sprintf(sdkSettings, ""), docs.internet.Client()) + "/mcp"
 	for _, version := range []string{"1", "2"} {
 		for _, tt := range []struct {
 			name     string
@@ -273,16 +257,16 @@ func checkSDK(t *testing.T, report sdkReport, clientID string, options map[strin
 // What the person sees of such a client, before and after the sign-in.
 func TestDocumentOnThePages(t *testing.T) {
 	docs := newPublisher(t)
-	id := docs.publish("/oauth/client.json", map[string]any{"client_name": "Claude", "redirect_uris": []string{"http://127.0.0.1/callback"}, "logo_uri": "https://example.com/logo.png"})
-	for _, trusted := range []string{"", "example.com"} {
-		url := inside(t, fmt.Sprintf(sdkSettings, trusted), docs.client())
+	id := docs.publish("/oauth/client.json", map[string]any{"client_name": "Claude", "redirect_uris": []string{"http://127.0.0.1/callback"}, "logo_uri": "https://client.example/logo.png"})
+	for _, trusted := range []string{"", "client.example"} {
+		url := inside(t, fmt.Sprintf(sdkSettings, trusted), docs.internet.Client())
 		report, pages := runSDK(t, "2", url+"/mcp", freePort(t), map[string]any{"metadataUrl": id, "scoped": "demo___time"})
 		if len(pages) != 2 || report.SignIns != 2 {
 			t.Fatalf("%d pages, %d sign-ins", len(pages), report.SignIns)
 		}
-		before := map[string][]string{"": {"not checked yet", "example.com", "127.0.0.1:"}, "example.com": {"to continue to <strong>Claude</strong>"}}
+		before := map[string][]string{"": {"not checked yet", "client.example", "127.0.0.1:"}, "client.example": {"to continue to <strong>Claude</strong>"}}
 		pages[0].MustShow(t, before[trusted]...)
-		pages[1].MustShow(t, "Allow Claude?", "unverified", "says that it is of <code>example.com</code>", "program on this device", "mcp:admin")
+		pages[1].MustShow(t, "Allow Claude?", "unverified", "says that it is of <code>client.example</code>", "program on this device", "mcp:admin")
 		if strings.Contains(pages[0].Text+pages[1].Text, "logo.png") {
 			t.Error("a page has the client's logo")
 		}
@@ -308,7 +292,7 @@ func TestMCPRemoteWithDocument(t *testing.T) {
 	docs := newPublisher(t)
 	id := docs.publish("/mcp-remote.json", map[string]any{"client_name": "mcp-remote by document", "redirect_uris": []string{"http://localhost/oauth/callback", "http://127.0.0.1/oauth/callback"},
 		"grant_types": []string{"authorization_code", "refresh_token"}, "token_endpoint_auth_method": "none"})
-	url := inside(t, fmt.Sprintf(sdkSettings, ""), docs.client())
+	url := inside(t, fmt.Sprintf(sdkSettings, ""), docs.internet.Client())
 	r := signedInRemote(t, t.TempDir(), url+"/mcp", "--client-metadata-url", id)
 	if claims := whoami(t, r); claims["client_id"] != id {
 		t.Errorf("whoami claims = %v, want the document's URL as client_id", claims)
@@ -354,7 +338,7 @@ func TestGoSDKKindsOfClients(t *testing.T) {
 	docs := newPublisher(t)
 	id := docs.publish("/go.json", map[string]any{"client_name": "Go SDK by document", "redirect_uris": []string{"http://127.0.0.1/callback"},
 		"grant_types": []string{"authorization_code", "refresh_token"}, "token_endpoint_auth_method": "none"})
-	url := inside(t, fmt.Sprintf(sdkSettings, ""), docs.client())
+	url := inside(t, fmt.Sprintf(sdkSettings, ""), docs.internet.Client())
 	for name, kind := range map[string]func(*auth.AuthorizationCodeHandlerConfig){
 		"document": func(c *auth.AuthorizationCodeHandlerConfig) {
 			c.ClientIDMetadataDocumentConfig = &auth.ClientIDMetadataDocumentConfig{URL: id}

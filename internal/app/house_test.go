@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,13 +29,14 @@ const patience = 30 * time.Second
 
 // house is a whole Gatehouse in this process, with a configuration file and a state directory that survive a restart.
 type house struct {
-	t    *testing.T
-	dir  string
-	file string // the configuration
-	url  string // public_url
-	base string // what every configuration of this house begins with
-	log  *logText
-	now  func() time.Time // nil: the time of day
+	t         *testing.T
+	dir       string
+	file      string // the configuration
+	url       string // public_url
+	base      string // what every configuration of this house begins with
+	log       *logText
+	now       func() time.Time // nil: the time of day
+	documents *http.Client     // fetches client ID metadata documents; nil for the real one
 
 	app    *App
 	hup    chan os.Signal
@@ -120,7 +122,7 @@ func (h *house) tryStart() error {
 	// Not the program's own logger: that one would hide a secret that some code logs by mistake.
 	log := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: level}))
 	ctx, cancel := context.WithCancel(context.Background())
-	a, err := New(ctx, Options{Config: h.config(), File: h.file, Log: log, Level: level, Version: "test", Now: h.now})
+	a, err := New(ctx, Options{Config: h.config(), File: h.file, Log: log, Level: level, Version: "test", Now: h.now, ClientDocuments: h.documents})
 	if err != nil {
 		cancel()
 		return err
