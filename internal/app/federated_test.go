@@ -546,7 +546,7 @@ clients:
 	f.start()
 	c := newClient(f.house, "/mcp")
 	c.id = "ci"
-	status, doc := c.postForm(f.url+"/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {"ci"}, "client_secret": {"the secret of ci"}, "resource": {c.endpoint}})
+	status, doc := c.answerTo(f.url+"/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {"ci"}, "client_secret": {"the secret of ci"}, "resource": {c.endpoint}})
 	if status != http.StatusOK {
 		t.Fatalf("token: %d %v", status, doc)
 	}
@@ -556,7 +556,7 @@ clients:
 	f.join("okta").mustCall("demo___whoami", `{}`)
 }
 
-func (c *client) postForm(address string, form url.Values) (int, map[string]any) {
+func (c *client) answerTo(address string, form url.Values) (int, map[string]any) {
 	c.t.Helper()
 	resp, err := c.http.PostForm(address, form)
 	return c.readJSON(resp, err)
