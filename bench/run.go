@@ -17,6 +17,7 @@ type plan struct {
 	calls  int // of one kind, at one subject, in one round
 	people int
 	only   string
+	binary string
 }
 
 func runCommand() *cobra.Command {
@@ -38,6 +39,7 @@ func runCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&quick, "quick", false, "under a minute, with wider spread")
 	cmd.Flags().IntVar(&p.rounds, "rounds", p.rounds, "how often each is measured")
+	cmd.Flags().StringVar(&p.binary, "binary", "", "measure this program instead of building one")
 	cmd.Flags().StringVar(&p.only, "only", "", "one kind of call only: "+kindNames())
 	return cmd
 }
@@ -72,7 +74,7 @@ func kindNames() string {
 func (p plan) run() error {
 	began := time.Now()
 	say("building and starting")
-	h, err := newHouse()
+	h, err := newHouse(p.binary)
 	if err != nil {
 		return err
 	}

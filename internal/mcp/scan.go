@@ -280,16 +280,21 @@ const (
 	eachHigh = 0x8080808080808080
 )
 
+// special has the high bit of each byte set that is a quote, a backslash, a control character or not ASCII; bytes above
+// the first such one may be wrong. Flipping the second bit swaps the quote with the space, so that one comparison finds
+// it together with the control characters.
+func special(x uint64) uint64 {
+	y, b := x^(eachLow*0x02), x^(eachLow*'\\')
+	return ((y-eachLow*0x21)&^y | (b-eachLow)&^b | x) & eachHigh
+}
+
 // str checks a string and moves past it; s.pos is at the opening quote.
 func (s *scanner) str(lone bool) (escaped, ok bool) {
 	buf, i := s.buf, s.pos+1
 	for {
-		// Eight bytes at a time while there is no quote, backslash, control character or non-ASCII byte.
+		// Eight bytes at a time while nothing ends the string or has to be looked at.
 		for i+8 <= len(buf) {
-			x := binary.LittleEndian.Uint64(buf[i:])
-			q, b := x^(eachLow*'"'), x^(eachLow*'\\')
-			hit := ((q-eachLow)&^q | (b-eachLow)&^b | (x-eachLow*0x20)&^x | x) & eachHigh
-			if hit != 0 {
+			if hit := special(binary.LittleEndian.Uint64(buf[i:])); hit != 0 {
 				i += bits.TrailingZeros64(hit) / 8
 				break
 			}

@@ -1,6 +1,10 @@
 package mcp
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
 
 // shape is the keys of an object in an array, in their order: known to be different, and written without escapes. The
 // rows of a table all have the same keys in the same order, and then comparing a key with that of the row before stands
@@ -12,34 +16,54 @@ type shape struct {
 
 const maxShape = 16
 
-// row checks an object whose keys are likely those of last, and makes last its shape when they are not.
+// row checks an object, whose brace is at s.pos and whose keys are likely those of last, and makes last its shape when they are not. What tables
+// mostly hold, short texts and whole numbers, is read here; everything else is left to value.
 func (s *scanner) row(depth int, last *shape) bool {
-	o, ok := s.object(depth)
-	if !ok {
-		return false
+	if depth >= s.maxDepth {
+		return s.fail("nested too deeply")
 	}
-	same, at := 0, 0
+	buf, i, same := s.buf, s.pos+1, 0
 	for {
-		c := s.peek()
+		c := byte(0)
+		if i < len(buf) {
+			c = buf[i]
+		}
+		if c <= ' ' {
+			s.pos = i
+			c, i = s.peek(), s.pos
+		}
 		if c == '}' {
-			s.pos++
+			s.pos = i + 1
 			return true
 		}
-		if at = s.pos; same > 0 {
+		at := i
+		if same > 0 {
 			if c != ',' {
+				s.pos = i
 				return s.fail("a comma or the end of the object was expected")
 			}
-			s.pos++
+			i++
 		}
-		if !s.sameKey(last, same) {
-			break
+		if i = last.behind(buf, i, same); i < 0 {
+			s.pos = at
+			return s.unlike(depth, last, same)
 		}
 		same++
+		if end := behindPlain(buf, i); end > 0 {
+			i = end
+			continue
+		}
+		s.pos = i
 		if !s.value(depth + 1) {
 			return false
 		}
+		i = s.pos
 	}
-	s.pos = at
+}
+
+// unlike goes on with an object of which so many keys were those of last.
+func (s *scanner) unlike(depth int, last *shape, same int) bool {
+	o := object{base: s.keys.n, decodedBase: len(s.decoded)}
 	for _, k := range last.keys[:same] {
 		s.keys.push(k)
 	}
@@ -70,20 +94,44 @@ func (s *scanner) learn(last *shape, base int) {
 	last.n = n
 }
 
-// sameKey moves past a key and its colon when the key is the i-th of last.
-func (s *scanner) sameKey(last *shape, i int) bool {
-	if i >= last.n || s.peek() != '"' {
-		return false
+// behind returns where the value begins when the k-th key stands at i, with its colon and without white space; else -1.
+func (l *shape) behind(buf []byte, i, k int) int {
+	if k >= l.n {
+		return -1
 	}
-	want := s.buf[last.keys[i].start:last.keys[i].end]
-	start, end := s.pos+1, s.pos+1+len(want)
-	if end >= len(s.buf) || s.buf[end] != '"' || !bytes.Equal(s.buf[start:end], want) {
-		return false
+	start, n := int(l.keys[k].start), int(l.keys[k].end-l.keys[k].start)
+	end := i + 1 + n
+	if end+1 >= len(buf) || buf[i] != '"' || buf[end] != '"' || buf[end+1] != ':' || !bytes.Equal(buf[i+1:end], buf[start:start+n]) {
+		return -1
 	}
-	s.pos = end + 1
-	if s.peek() != ':' {
-		return false
+	return end + 2
+}
+
+// behindPlain returns where a value ends that is a text without anything special in it, or a whole number, and that a
+// comma or brace follows; else 0.
+func behindPlain(buf []byte, i int) int {
+	if i >= len(buf) {
+		return 0
 	}
-	s.pos++
-	return true
+	switch c := buf[i]; {
+	case c == '"':
+		for i++; i+8 <= len(buf); i += 8 {
+			if hit := special(binary.LittleEndian.Uint64(buf[i:])); hit != 0 {
+				if i += bits.TrailingZeros64(hit) / 8; buf[i] != '"' {
+					return 0
+				}
+				return i + 1
+			}
+		}
+	case c >= '1' && c <= '9':
+		for i++; i < len(buf); i++ {
+			if c := buf[i]; c < '0' || c > '9' {
+				if c == ',' || c == '}' {
+					return i
+				}
+				return 0
+			}
+		}
+	}
+	return 0
 }
