@@ -185,13 +185,17 @@ func (c *conn) refuse(err error) {
 	c.linger()
 }
 
-// linger reads for a moment what the client is still sending, because closing at once could take the answer from it.
+// lingering is how long a client that is still sending gets to read the answer.
+const lingering = 500 * time.Millisecond
+
+// linger takes for a moment what the client is still sending, however much: a connection that is closed with something
+// unread is reset, which can take the answer from the client.
 func (c *conn) linger() {
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
-	_, _ = io.CopyN(io.Discard, c.nc, maxDiscard)
+	_ = c.nc.SetReadDeadline(time.Now().Add(lingering))
+	_, _ = io.Copy(io.Discard, c.nc)
 }
 
 // begin makes the request the one under way, unless the server is stopping and cut the connection.

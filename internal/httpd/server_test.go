@@ -330,6 +330,19 @@ func TestBodyThatNobodyReads(t *testing.T) {
 	if got := talk(t, addr, big+strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 100)); strings.Count(got, "403 Forbidden") != 1 || !strings.Contains(got, "Connection: close") || seen.Load() != 1 {
 		t.Errorf("%d requests were seen: %q", seen.Load(), got)
 	}
+	// A client that sends all of a large body before it reads gets to read the answer.
+	for range 5 {
+		resp, err := http.Post("http://"+addr, "text/plain", bytes.NewReader(make([]byte, 40*maxDiscard)))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusForbidden {
+			t.Error(resp.Status)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
 	seen.Store(0)
 	if got := talk(t, addr, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 403") || !strings.Contains(got, "Connection: close") {
 		t.Errorf("%q", got)
