@@ -612,7 +612,7 @@ func TestReloadTakesPasswordsAway(t *testing.T) {
 	}
 	built.isOut()
 	federated.isIn()
-	if status, _ := built.postForm(f.url+"/signin", url.Values{"username": {"alice"}, "password": {alicePassword}}); status != http.StatusMethodNotAllowed {
+	if status, _ := built.answerTo(f.url+"/signin", url.Values{"username": {"alice"}, "password": {alicePassword}}); status != http.StatusMethodNotAllowed {
 		t.Errorf("posting a password: %d", status)
 	}
 }
