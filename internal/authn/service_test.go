@@ -28,6 +28,7 @@ func TestServices(t *testing.T) {
 		"Entra, a person":                 {map[string]any{"sub": "pairwise", "oid": "o-1", "tid": "t", "scp": "mcp.access", "idtyp": "user"}, false},
 		"Entra, a person by the same oid": {map[string]any{"sub": "o-1", "oid": "o-1", "tid": "t", "scp": "mcp.access"}, false},
 		"Keycloak":                        {map[string]any{"sub": "6a1f", "preferred_username": "service-account-ci"}, true},
+		"Keycloak, without names":         {map[string]any{"sub": "6a1f", "client_id": "ci", "clientHost": "10.0.0.7", "clientAddress": "10.0.0.7"}, true},
 		"Keycloak, a person":              {map[string]any{"sub": "6a1f", "preferred_username": "ci"}, false},
 		"a subject like ours":             {map[string]any{"sub": "service:ci"}, false},
 	} {

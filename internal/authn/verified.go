@@ -146,16 +146,17 @@ func wrongType(found string, kind any) *Refusal {
 }
 
 // isForeignService tells tokens that a client got for itself from those of a person, as far as issuers let it be seen: by
-// a subject that is the client (RFC 9068 §2.2; Okta, Cognito, PingOne), by Auth0's and Entra's marks, or by the name that
-// Keycloak gives to service accounts.
+// a subject that is the client (RFC 9068 §2.2; Okta, Cognito, PingOne), by Auth0's and Entra's marks, or by what Keycloak
+// gives to service accounts: a name, when the token has names, and the address that the client asked from.
 func isForeignService(v *verified) bool {
 	text := func(name string) string { s, _ := v.claims.String(name); return s }
 	client, sub := string(v.client), v.key.Subject
 	_, scp := v.claims["scp"]
+	_, host := v.claims["clientHost"]
 	return client != "" && (sub == client || sub == client+"@clients") ||
 		text("gty") == "client-credentials" || text("idtyp") == "app" ||
 		text("oid") == sub && text("tid") != "" && !scp ||
-		strings.HasPrefix(text("preferred_username"), "service-account-")
+		host || strings.HasPrefix(text("preferred_username"), "service-account-")
 }
 
 // clientOf knows the names that issuers use. Only the first that is present counts.
