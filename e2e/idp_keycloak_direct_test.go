@@ -64,11 +64,15 @@ func keycloakRegistration(t *testing.T, k *keycloak) {
 	p.pages = func(person string) []formPage {
 		return append(k.idp().pages(person), formPage{Press: "Yes"}) // Keycloak asks what such a client may do
 	}
-	startDirect(t, at, p, direct{})
+	h := startDirect(t, at, p, direct{})
 	r := chromiumDirect(t, "keycloak-registration", at, p, t.TempDir(), username)
 	if claims := whoami(t, r); claims["iss"] != k.issuer() || claims["aud"] != keycloakAudience { // and no name: the scopes that it registered replace the usual ones
 		t.Errorf("whoami knows %v", claims)
 	}
+	if status := newCaller(t, at.house+"/mcp").initialize(k.serviceToken(t)); status != http.StatusForbidden {
+		t.Errorf("a service account that nobody named gets %d, want 403", status)
+	}
+	h.logged(t, "access_denied")
 }
 
 // Rules about claims inside objects, as Keycloak has them: alice gets in, bob does not.
@@ -133,11 +137,8 @@ func keycloakRemovedDirect(t *testing.T, k *keycloak) {
 // Keycloak gets a new key while calls are in flight: nobody notices.
 func keycloakRotation(t *testing.T, k *keycloak) {
 	at, p := k.place(t), k.idp()
-	startDirect(t, at, p, direct{authorizer: "    allowed_clients: [service]"})
-	endpoint := p.directClient(t, at).config.Endpoint.TokenURL
-	fresh := func() string {
-		return tokenFrom(t, endpoint, "service", "a secret of the service", map[string][]string{"grant_type": {"client_credentials"}})
-	}
+	startDirect(t, at, p, direct{services: "service"})
+	fresh := func() string { return k.serviceToken(t) }
 	old := fresh()
 	load := startLoad(t, at.house+"/mcp", "service", old)
 	load.untilEach(2)

@@ -177,6 +177,12 @@ func (k *keycloak) idp() *idp {
 	}
 }
 
+// serviceToken is one of a service account, which has no name in it: its client lacks the scope profile.
+func (k *keycloak) serviceToken(t *testing.T) string {
+	t.Helper()
+	return tokenFrom(t, k.issuer()+"/protocol/openid-connect/token", "service", "a secret of the service", url.Values{"grant_type": {"client_credentials"}})
+}
+
 func (k *keycloak) issuer() string { return k.origin + "/realms/" + keycloakRealm }
 
 // place is where Gatehouse and the assistant are: Keycloak is there already.

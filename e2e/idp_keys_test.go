@@ -24,7 +24,7 @@ func TestIDPKeys(t *testing.T) {
 	at := newPlace(t)
 	p, provider := startOIDCProvider(t, at, oidcProviderOptions{Registration: true, Resource: "indicators"})
 	p.audience = at.house + "/mcp"
-	h := startDirect(t, at, p, direct{})
+	h := startDirect(t, at, p, direct{services: "service"})
 	alice := remoteDirect(t, at, p, t.TempDir(), username)
 	token := serviceToken(t, p, p.audience)
 

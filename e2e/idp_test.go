@@ -147,14 +147,16 @@ endpoints:
     issuers: [%[3]s]
     access: %[7]s
     scopes: {default: %[8]s}
-    targets: [demo]
 %[9]s
+    targets: [demo]
+%[10]s
 `
 
 // direct says what differs from the simplest set-up in direct mode.
 type direct struct {
 	authorizer string // further lines of the IdP's authorizer, and further authorizers; indented as they stand in the file
 	access     string // of /mcp; empty: any_signed_in
+	services   string // that /mcp admits
 	endpoints  string // further endpoints
 }
 
@@ -166,14 +168,17 @@ func startDirect(t *testing.T, at place, p *idp, d direct) *house {
 	rand.Read(key)
 	writeFile(t, filepath.Join(dir, "master.key"), base64.StdEncoding.EncodeToString(key))
 	config := filepath.Join(dir, "gatehouse.yaml")
-	access, audience := d.access, ""
+	access, audience, services := d.access, "", ""
 	if access == "" {
 		access = "any_signed_in"
+	}
+	if d.services != "" {
+		services = fmt.Sprintf("    services: {%s: [%s]}", p.name, d.services)
 	}
 	if p.audience != "" {
 		audience = fmt.Sprintf("    allowed_audience: [%q]", p.audience)
 	}
-	writeFile(t, config, fmt.Sprintf(directConfig, at.house, at.housePort, p.name, p.discovery, audience, d.authorizer, access, p.scopes, d.endpoints))
+	writeFile(t, config, fmt.Sprintf(directConfig, at.house, at.housePort, p.name, p.discovery, audience, d.authorizer, access, p.scopes, services, d.endpoints))
 	return startHouse(t, dir, at.house, "serve", "-c", config)
 }
 
