@@ -165,3 +165,61 @@ func TestRevoke(t *testing.T) {
 	s.idp.SetDocument(map[string]any{"revocation_endpoint": nil})
 	wantReason(t, s.Revoke(context.Background(), r.RefreshToken), oauthclient.Misconfigured, oauthclient.ReasonNotOffered)
 }
+
+// TestRefreshRule holds the rule against what the IdP said before, where it says nothing new: how the person signed in is
+// so until they sign in again, and without an ID token everything is.
+func TestRefreshRule(t *testing.T) {
+	t.Parallel()
+	leaf := func(r identity.ClaimRule) *identity.Rule {
+		rule, err := identity.NewRule(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rule
+	}
+	strong := leaf(identity.ClaimRule{Claim: "acr", Type: identity.TypeString, Operator: identity.OpEquals, Values: []string{"mfa"}})
+	staff := leaf(identity.ClaimRule{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"staff"}})
+	noGuest, err := identity.Not(leaf(identity.ClaimRule{Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"guests"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := func(c map[string]any) func(*testkit.UpstreamConfig) {
+		return func(u *testkit.UpstreamConfig) {
+			u.IDToken = func(all map[string]any) {
+				for name, value := range c {
+					all[name] = value
+				}
+			}
+		}
+	}
+	noIDToken := func(u *testkit.UpstreamConfig) { u.NoIDToken = true }
+	for name, tc := range map[string]struct {
+		rule    *identity.Rule
+		at      map[string]any // what the ID token of the sign-in says
+		later   func(*testkit.UpstreamConfig)
+		forget  bool // what was said at the sign-in is not known any more
+		outcome oauthclient.RefreshOutcome
+	}{
+		"acr is not repeated":             {strong, map[string]any{"acr": "mfa"}, claims(nil), false, oauthclient.OutcomeRenewed},
+		"acr is lower now":                {strong, map[string]any{"acr": "mfa"}, claims(map[string]any{"acr": "pwd"}), false, oauthclient.OutcomeEnded},
+		"groups are not repeated":         {staff, map[string]any{"groups": []string{"staff"}}, claims(nil), false, oauthclient.OutcomeEnded},
+		"no ID token":                     {staff, map[string]any{"groups": []string{"staff"}}, noIDToken, false, oauthclient.OutcomeRenewed},
+		"no ID token, a rule that is new": {staff, map[string]any{"groups": []string{"staff"}}, noIDToken, true, oauthclient.OutcomeEnded},
+		"and one that nothing fulfils":    {noGuest, nil, noIDToken, true, oauthclient.OutcomeEnded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "", func(o *oauthclient.Options) { o.Require = tc.rule })
+			s.idp.Configure(claims(tc.at))
+			first := s.mustSignIn()
+			s.idp.Configure(tc.later)
+			o := oauthclient.RefreshOptions{Person: first.Person.Key, Known: first.Person.Claims}
+			if tc.forget {
+				o.Known = nil
+			}
+			if _, outcome, err := s.Refresh(context.Background(), first.RefreshToken, o); outcome != tc.outcome {
+				t.Errorf("%s, %v", outcome, err)
+			}
+		})
+	}
+}
