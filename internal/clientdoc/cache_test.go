@@ -547,3 +547,16 @@ func TestNewCacheNeedsItsParts(t *testing.T) {
 		t.Error("without an HTTP client")
 	}
 }
+
+func FuzzFreshFor(f *testing.F) {
+	f.Add("max-age=60, s-maxage=\"7200\"", "Mon, 23 Nov 2026 15:00:00 GMT", "Mon, 23 Nov 2026 13:00:00 GMT", "10")
+	f.Add("no-store", "0", "", "-1")
+	f.Add("max-age=99999999999999999999", "", "", "99999999999999999999")
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, control, expires, date, age string) {
+		h := http.Header{"Cache-Control": {control}, "Expires": {expires}, "Date": {date}, "Age": {age}}
+		if d := freshFor(h, now, leastFresh, mostFresh); d < leastFresh || d > mostFresh {
+			t.Errorf("%q is fresh for %s", h, d)
+		}
+	})
+}

@@ -118,7 +118,7 @@ type Registration struct {
 
 // ClientDocuments says which client ID metadata documents are read (draft-ietf-oauth-client-id-metadata-document).
 type ClientDocuments struct {
-	Enabled bool     `yaml:"enabled" doc:"Such clients are accepted. Their documents are fetched from public addresses only, once somebody has signed in."`
+	Enabled bool     `yaml:"enabled" doc:"Such clients are accepted. Without it: as dynamic says. Their documents are fetched from public addresses only, once somebody has signed in."`
 	Hosts   []string `yaml:"hosts" doc:"The only hosts whose documents are read, such as claude.ai. Without it: every public host."`
 	Trusted []string `yaml:"trusted_hosts" doc:"Hosts whose documents are read before anybody has signed in, so that the sign-in page can name the client. People are asked for consent all the same."`
 }

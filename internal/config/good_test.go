@@ -342,3 +342,25 @@ func TestPrefixes(t *testing.T) {
 	same(t, "marks", c.Endpoints[0].MarkURIs, true)
 	same(t, "no marks", c.Endpoints[1].MarkURIs, false)
 }
+
+// Clients that describe themselves are as unknown as those that register themselves: one setting closes both doors.
+func TestClosedRegistrationClosesDocuments(t *testing.T) {
+	t.Parallel()
+	for settings, want := range map[string]bool{
+		"{}":               true,
+		"{dynamic: true}":  true,
+		"{dynamic: false}": false,
+		"{dynamic: false, documents: {enabled: true}}": true,
+		"{documents: {enabled: false}}":                false,
+		"{documents: {hosts: [claude.ai]}}":            true,
+	} {
+		c, err := Parse([]byte("master_key: {env: MASTER_KEY}\nregistration: "+settings+"\ntargets: {demo: {demo: true}}\n"+
+			"endpoints: {/mcp: {issuers: [gatehouse], access: any_signed_in, targets: [demo]}}\n"), Options{Dir: t.TempDir(), Getenv: testEnv})
+		if err != nil {
+			t.Fatalf("%s: %v", settings, err)
+		}
+		if got := c.Registration.Documents.Enabled; got != want {
+			t.Errorf("%s: documents enabled %v, want %v", settings, got, want)
+		}
+	}
+}

@@ -51,6 +51,9 @@ func Parse(data []byte, o Options) (*Config, error) {
 	d := &decoder{report: r, getenv: o.Getenv}
 	d.structure(root, reflect.ValueOf(c).Elem())
 	c.StateDir = d.stateDir(c.StateDir)
+	if r.index["registration.documents.enabled"] == nil { // who closed registration did not mean to leave another door open
+		c.Registration.Documents.Enabled = c.Registration.Dynamic
+	}
 	derive(c)
 	check(c, r)
 	if len(r.faults) > 0 {
