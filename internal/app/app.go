@@ -18,6 +18,7 @@ import (
 	"gatehouse/internal/authn"
 	"gatehouse/internal/authserver"
 	"gatehouse/internal/clientdoc"
+	"gatehouse/internal/cluster"
 	"gatehouse/internal/config"
 	"gatehouse/internal/dpop"
 	"gatehouse/internal/gateway"
@@ -65,6 +66,7 @@ type App struct {
 	sessions  *session.Table
 	tokens    *tokenCheck
 	gateway   *gateway.Gateway
+	copies    *cluster.Copies // nil when this one is alone
 	targets   *targetSet
 	issuers   *keySets
 	health    *web.Health
@@ -139,8 +141,15 @@ func (a *App) build(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	owner := ""
+	if c.Copies != nil {
+		if err := a.joinCopies(ctx, c); err != nil {
+			return err
+		}
+		owner = a.copies.Self()
+	}
 	if a.sessions, err = session.New(session.Options{
-		Box: a.state.Keys.Box(session.Purpose), Max: c.Limits.Sessions, Idle: c.Limits.SessionIdle,
+		Owner: owner, Box: a.state.Keys.Box(session.Purpose), Max: c.Limits.Sessions, Idle: c.Limits.SessionIdle,
 		Absolute: c.Limits.SessionLifetime, Log: a.Log,
 	}); err != nil {
 		return err
@@ -153,17 +162,39 @@ func (a *App) build(ctx context.Context) error {
 	a.life.runs(ctx, "sessions", a.sessions.Run)
 	a.tokens = newTokenCheck(a.authn)
 	if a.gateway, err = gateway.New(gateway.Options{
-		Auth: a.tokens, Sessions: a.sessions, State: a.state.Keys.Box(gateway.StatePurpose), Audit: a.audit, Log: a.Log, Version: a.Version,
+		Auth: a.tokens, Sessions: a.sessions, Copies: a.copies, State: a.state.Keys.Box(gateway.StatePurpose), Audit: a.audit, Log: a.Log, Version: a.Version,
 	}); err != nil {
 		return err
 	}
 	a.life.runs(ctx, "gateway", a.gateway.Run)
+	if a.copies != nil {
+		a.life.runs(ctx, "other copies", a.copies.Run)
+	}
 	a.health = web.NewHealth(a.databaseHealth(), a.auditHealth(), a.targetsHealth(), a.providersHealth())
 	mark := configMark(a.state.Keys, a.File)
 	if err := a.apply(ctx, c); err != nil {
 		return err
 	}
 	a.mark.Store(&mark)
+	return nil
+}
+
+// joinCopies takes the internal address, at which other copies hand requests on to this one.
+func (a *App) joinCopies(ctx context.Context, c *config.Config) error {
+	copies, err := cluster.New(cluster.Options{
+		Keys: a.state.Keys, Origin: string(c.PublicURL), Listen: c.Copies.Listen, Address: c.Copies.Address.Reveal(), Log: a.Log,
+		Serve: func(w http.ResponseWriter, r *http.Request, who *identity.Principal, endpoint string) {
+			a.gateway.HandedOn(w, r, who, endpoint)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := copies.Listen(ctx); err != nil {
+		return err
+	}
+	a.life.closes("internal address", func(context.Context) error { return copies.Close() })
+	a.copies = copies
 	return nil
 }
 

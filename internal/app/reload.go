@@ -163,6 +163,7 @@ func fixed(old, next *config.Config) error {
 	unchanged(old.StateDir == next.StateDir, "state_dir")
 	unchanged(old.Database.Reveal() == next.Database.Reveal(), "database")
 	unchanged((old.TLS == nil) == (next.TLS == nil) && (old.TLS == nil || *old.TLS == *next.TLS), "tls")
+	unchanged(reflect.DeepEqual(old.Copies, next.Copies), "copies")
 	unchanged(reflect.DeepEqual(old.MasterKeys, next.MasterKeys), "master_key")
 	unchanged(old.SignIn.Passkeys == next.SignIn.Passkeys, "sign_in.passkeys")
 	unchanged(old.SignIn.Session == next.SignIn.Session, "sign_in.session")

@@ -18,6 +18,7 @@ func check(c *Config, r *report) {
 	k := &checker{report: r, cfg: c}
 	k.server()
 	k.database()
+	k.copies()
 	k.masterKeys()
 	k.bounds()
 	k.registration()

@@ -35,6 +35,7 @@ type Config struct {
 	StateDir       string         `yaml:"state_dir,path" doc:"Directory for the SQLite database and the audit records. Without it: the systemd state directory ($STATE_DIRECTORY), else gatehouse-state beside the configuration file."`
 	Database       secret.Text    `yaml:"database,plain" doc:"SQLite file, or postgres:// address. Without it: gatehouse.db in state_dir."`
 	MasterKeys     []secret.Text  `yaml:"master_key,single,noinline" doc:"32 random bytes in base64 or hex, by file or environment variable. All other keys derive from it. A list rotates: newest first, older ones still open what they sealed."`
+	Copies         *Copies        `yaml:"copies" doc:"How several copies of Gatehouse reach each other. They share database, master_key and public_url. Without it a copy is alone: sessions of others are unknown to it."`
 	Log            Log            `yaml:"log" doc:"What the log looks like."`
 	Limits         Limits         `yaml:"limits" doc:"Bounds on what one client may ask for."`
 	MaxStale       time.Duration  `yaml:"max_stale" doc:"How long verified tokens keep working while the database cannot be reached."`
@@ -58,6 +59,12 @@ type Config struct {
 type TLS struct {
 	CertFile string `yaml:"cert_file,path,required" doc:"Certificate chain in PEM."`
 	KeyFile  string `yaml:"key_file,path,required" doc:"Private key in PEM."`
+}
+
+// Copies says how copies reach each other.
+type Copies struct {
+	Listen  string      `yaml:"listen,required" doc:"Address and port for other copies only. They speak TLS with keys that derive from master_key."`
+	Address secret.Text `yaml:"address,plain" doc:"Host and port at which other copies reach this one; by {env: NAME} where each copy has another. Without it: listen, which must then name an address."`
 }
 
 // Log says how to log.

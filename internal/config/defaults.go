@@ -70,6 +70,11 @@ func derive(c *Config) {
 	if c.Database.IsZero() && c.StateDir != "" {
 		c.Database = secret.New(filepath.Join(c.StateDir, "gatehouse.db"))
 	}
+	if c.Copies != nil && c.Copies.Address.IsZero() {
+		if host, _, err := splitListen(c.Copies.Listen); err == nil && !unspecified(host) {
+			c.Copies.Address = secret.New(c.Copies.Listen)
+		}
+	}
 	c.Tokens.inherit(c.Tokens)
 	for i := range c.Clients {
 		cl := &c.Clients[i]

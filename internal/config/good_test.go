@@ -89,6 +89,7 @@ func TestFull(t *testing.T) {
 	same(t, "service", []any{c.Clients[4].GrantTypes, c.Clients[4].Groups, c.Clients[4].AuthMethod}, []any{[]string{"client_credentials"}, []string{"eng"}, AuthPost})
 	same(t, "access", mcp.Access.Rule.String(), `groups contains_any ["eng" "sre"]`)
 	same(t, "any", c.Endpoints[1].Access, Access{AnySignedIn: true})
+	same(t, "copies", c.Copies.Address.Reveal(), "10.0.0.12:7443")
 	same(t, "prefix", c.Endpoints[1].Prefix, false)
 	same(t, "administrators", c.Administrators.String(), `groups contains "admins"`)
 }

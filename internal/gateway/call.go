@@ -62,7 +62,9 @@ func (rq *request) call() (job, error) {
 		event.Outcome = rq.forward(to)
 		event.Duration = rq.g.o.Now().Sub(began)
 		web.NoteText(rq.r.Context(), "outcome", event.Outcome)
-		_ = rq.record(event) // noted in the request's log record; the call has been made
+		if event.Outcome != handedOn {
+			_ = rq.record(event) // noted in the request's log record; the call has been made
+		}
 		return errAnswered
 	}}, nil
 }

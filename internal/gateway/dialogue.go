@@ -132,7 +132,7 @@ func (rq *request) park(a *reply, d *dialogue, questions []asking) string {
 		a.error(mcp.Errorf(codeTrouble, "The server %q has a question, but %v. %s", d.to.to.Name(), err, "Answer some of them first."))
 		return "too many parked"
 	}
-	a.result(rq.inputRequired(d.to, questions, waiting{id: id}.state()))
+	a.result(rq.inputRequired(d.to, questions, waiting{id: id, owner: rq.g.self()}.state()))
 	if rq.r.Context().Err() != nil { // the client did not hear it
 		if call, ok := rq.g.o.Sessions.Unpark(rq.who.Key, id); ok {
 			call.Expire(errVanished)

@@ -24,6 +24,7 @@ const (
 // asker is a target of the session era with tools that ask, and the gateway in front of it.
 type asker struct {
 	*setup
+	config config
 	server *testkit.MCPServer
 	heard  chan string // what the target was answered, whole messages
 }
@@ -60,7 +61,7 @@ func newAsker(t *testing.T, script func(*asker), change func(*config)) *asker {
 	if change != nil {
 		change(&c)
 	}
-	a.setup = start(t, c)
+	a.config, a.setup = c, start(t, c)
 	return a
 }
 

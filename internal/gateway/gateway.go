@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/cluster"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/seal"
@@ -46,8 +47,9 @@ type Authenticator interface {
 type Options struct {
 	Auth     Authenticator
 	Sessions *session.Table
-	State    *seal.Box  // of StatePurpose
-	Audit    *audit.Log // nil keeps no record
+	State    *seal.Box       // of StatePurpose
+	Copies   *cluster.Copies // the way to other copies; nil when there are none
+	Audit    *audit.Log      // nil keeps no record
 	Log      *slog.Logger
 	Now      func() time.Time
 	Version  string // of Gatehouse, for serverInfo

@@ -167,7 +167,9 @@ func (rq *request) postLine(id string) error {
 	if l == nil {
 		return rq.lineEnded()
 	}
-	l.prove(rq.r)
+	if !rq.handed { // a request that was handed on proves nothing here: its token is elsewhere
+		l.prove(rq.r)
+	}
 	own := *rq
 	own.to = l
 	todo, err := own.planOnLine()

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/cluster"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/policy"
@@ -35,6 +36,7 @@ type request struct {
 	s      *session.Session // nil for initialize
 	modern bool             // the message is one of the stateless era
 	pinned *served          // the snapshot that may not go while the request works on it
+	handed bool             // by another copy, which verified the person and watches the token
 	to     carrier          // where answers go; nil: the HTTP answer is this request's own
 }
 
@@ -59,25 +61,39 @@ func (g *Gateway) Handler(path string) http.Handler {
 
 // serve authenticates before anything else is looked at.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) error {
-	snapshot := g.pin()
-	rq := &request{g: g, w: w, r: r, pinned: snapshot}
+	rq := &request{g: g, w: w, r: r}
 	defer rq.unpin()
-	if r.Method == http.MethodGet {
-		rq.unpin() // a stream asks no target and lasts
+	if err := rq.enter(path); err != nil {
+		return err
 	}
-	ep := snapshot.endpoints[path]
-	if ep == nil {
-		return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: "there is no endpoint here"}
-	}
-	web.NoteText(r.Context(), "endpoint", path)
 	who, err := g.o.Auth.Authenticate(r, path)
 	if err != nil {
 		g.o.Auth.Refuse(w, r, path, err)
 		return errAnswered
 	}
+	return rq.serveAs(who)
+}
+
+// enter finds the endpoint.
+func (rq *request) enter(path string) error {
+	rq.pinned = rq.g.pin()
+	rq.ep = rq.pinned.endpoints[path]
+	if rq.r.Method == http.MethodGet {
+		rq.unpin() // a stream asks no target and lasts
+	}
+	if rq.ep == nil {
+		return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: "there is no endpoint here"}
+	}
+	web.NoteText(rq.r.Context(), "endpoint", path)
+	return nil
+}
+
+// serveAs answers a request of a person who was verified.
+func (rq *request) serveAs(who *identity.Principal) error {
+	r := rq.r
 	web.NoteText(r.Context(), "subject", who.Key.Subject)
 	web.NoteText(r.Context(), "client", who.Client.Short())
-	rq.ep, rq.who, rq.accept = ep, who, parseAccept(r.Header)
+	rq.who, rq.accept = who, parseAccept(r.Header)
 	switch {
 	case r.Method == http.MethodPost:
 		return rq.post()
@@ -90,7 +106,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) err
 	case http.MethodDelete:
 		return rq.delete()
 	}
-	w.Header().Set("Allow", "GET, POST, DELETE")
+	rq.w.Header().Set("Allow", "GET, POST, DELETE")
 	return &web.Error{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Message: "an MCP endpoint takes GET, POST and DELETE"}
 }
 
@@ -163,6 +179,11 @@ func (rq *request) use(id string, tied bool) error {
 	if err == nil && s.Tied != tied {
 		rq.g.o.Sessions.Release(s)
 		err = errors.New("session is one of another transport")
+	}
+	if elsewhere, ok := errors.AsType[*session.ElsewhereError](err); ok {
+		if err = rq.handOn(elsewhere.Owner); !errors.Is(err, cluster.ErrGone) {
+			return err
+		}
 	}
 	if err != nil {
 		web.NoteText(rq.r.Context(), "session", err.Error())

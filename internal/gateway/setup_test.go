@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,9 +92,13 @@ type setup struct {
 	server  *httptest.Server
 	log     *syncBuffer
 	run     *runner
+
+	internal *runner     // of the address for other copies
+	lost     atomic.Bool // it breaks off what others hand on
 }
 
 type config struct {
+	keys      *seal.Keyring // shared with other copies; nil when there are none
 	options   Options
 	session   session.Options
 	endpoints []Endpoint
@@ -143,13 +149,20 @@ func (r *runner) start(t *testing.T, run func(context.Context) error) {
 
 func start(t *testing.T, c config) *setup {
 	t.Helper()
+	c.endpoints = slices.Clone(c.endpoints)
 	s := &setup{t: t, auth: newTokens(), log: &syncBuffer{}, run: newRunner(t)}
 	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	if c.session.Box == nil {
-		c.session.Box = newKeyring(t).Box(session.Purpose)
+	if c.keys != nil {
+		c.options.Copies = s.join(c.keys, log)
+		c.session.Owner = c.options.Copies.Self()
+	} else {
+		c.keys = newKeyring(t)
 	}
-	c.options.State = newKeyring(t).Box(StatePurpose)
+	if c.session.Box == nil {
+		c.session.Box = c.keys.Box(session.Purpose)
+	}
+	c.options.State = c.keys.Box(StatePurpose)
 	if s.table, err = session.New(c.session); err != nil {
 		t.Fatal(err)
 	}

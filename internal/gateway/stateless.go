@@ -31,6 +31,9 @@ func (rq *request) forwardModern(to route) string {
 		_ = rq.failure(said)
 		return "refused"
 	}
+	if w := back.waiting(); back.kind == stateWaiting && w.owner != rq.g.self() {
+		return rq.elsewhere(w.owner)
+	}
 	a := rq.newReply(level)
 	defer a.close()
 	switch back.kind {

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -126,6 +127,16 @@ func (m *MAC) Check(data, tag []byte) bool {
 		ok = hmac.Equal(sum(key, data), tag) || ok
 	}
 	return ok
+}
+
+// Signers derives one key pair for signatures of a purpose from each master key, newest first: whoever has the master key
+// has the same pair.
+func (k *Keyring) Signers(p Purpose) []ed25519.PrivateKey {
+	all := make([]ed25519.PrivateKey, 0, len(k.masters))
+	for _, m := range k.masters {
+		all = append(all, ed25519.NewKeyFromSeed(derive(m, "sign "+string(p))))
+	}
+	return all
 }
 
 // UnderToken seals under a key derived from a high-entropy token that only its holder has, such as a refresh token:

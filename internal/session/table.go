@@ -49,7 +49,7 @@ const (
 	defaultMaxParked    = 1024
 	defaultMaxParkedOf  = 32
 	sweepEvery          = 30 * time.Second
-	maxOwner            = 64
+	maxOwner            = 320 // a name and an address
 )
 
 func (o *Options) validate() error {

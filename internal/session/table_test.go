@@ -266,7 +266,7 @@ func TestOptionsRefused(t *testing.T) {
 	box := newKeyring(t).Box(Purpose)
 	for name, o := range map[string]Options{
 		"no box":     {},
-		"long owner": {Box: box, Owner: string(make([]byte, 65))},
+		"long owner": {Box: box, Owner: string(make([]byte, 321))},
 		"negative":   {Box: box, Max: -1},
 	} {
 		if _, err := New(o); err == nil {

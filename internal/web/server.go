@@ -82,8 +82,11 @@ func NewServer(o ServerOptions) (*Server, error) {
 }
 
 // base is the context that all requests' contexts begin with.
-func (s *Server) base() context.Context {
-	return context.WithValue(context.Background(), stoppingKey{}, (<-chan struct{})(s.stopping))
+func (s *Server) base() context.Context { return WithStopping(context.Background(), s.stopping) }
+
+// WithStopping returns the context of a server that begins to stop when the channel is closed: see Stopping.
+func WithStopping(ctx context.Context, stopping <-chan struct{}) context.Context {
+	return context.WithValue(ctx, stoppingKey{}, stopping)
 }
 
 // Listen takes the address, so that a failure shows before anything else starts. Run or Close gives it back.
