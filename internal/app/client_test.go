@@ -125,9 +125,9 @@ func (c *client) signIn(username string, scopes ...string) {
 func (c *client) token(form url.Values) (int, map[string]any) {
 	c.t.Helper()
 	form.Set("client_id", c.id)
-	status, doc := c.readJSON(c.postForm(c.h.url+"/token", form))
+	status, doc := c.readJSON(c.sendForm(c.h.url+"/token", form))
 	if doc["error"] == "use_dpop_nonce" {
-		status, doc = c.readJSON(c.postForm(c.h.url+"/token", form))
+		status, doc = c.readJSON(c.sendForm(c.h.url+"/token", form))
 	}
 	if status == http.StatusOK {
 		c.access = doc["access_token"].(string)
@@ -137,8 +137,8 @@ func (c *client) token(form url.Values) (int, map[string]any) {
 	return status, doc
 }
 
-// postForm sends a proof along when the client has a key, and keeps the nonce that comes back.
-func (c *client) postForm(address string, form url.Values) (*http.Response, error) {
+// sendForm sends a proof along when the client has a key, and keeps the nonce that comes back.
+func (c *client) sendForm(address string, form url.Values) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, address, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err
