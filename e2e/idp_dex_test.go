@@ -102,7 +102,7 @@ func TestDex(t *testing.T) {
 func TestDexTogether(t *testing.T) {
 	at := newPlace(t)
 	p, _ := startDex(t, at)
-	refreshTogether(t, at, p)
+	refreshTogether(t, at, p, 1)
 }
 
 func TestDexEnterprise(t *testing.T) {

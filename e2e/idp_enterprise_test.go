@@ -6,17 +6,24 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"gatehouse/internal/testkit"
 )
 
 // enterpriseConfig has people sign in at identity providers, and only there.
 const enterpriseConfig = `
 public_url: %[1]s
 listen: 127.0.0.1:%[2]d
-state_dir: state
+state_dir: %[7]s
 master_key: {file: master.key}
 sign_in:
   users: false
@@ -45,14 +52,78 @@ type enterprise struct {
 // startEnterprise runs Gatehouse as a client of identity providers.
 func startEnterprise(t *testing.T, at place, e enterprise, idps ...*idp) *house {
 	t.Helper()
+	dir := newHouseDir(t)
+	return startHouse(t, dir, at.house, "serve", "-c", e.write(t, at, filepath.Join(dir, "gatehouse.yaml"), at.housePort, idps))
+}
+
+// startCopies runs copies of one Gatehouse on one PostgreSQL, behind a balancer that gives them the requests in turn.
+func startCopies(t *testing.T, at place, copies int, e enterprise, idps ...*idp) {
+	t.Helper()
+	server, err := testkit.StartPostgres()
+	if err != nil {
+		t.Fatalf("PostgreSQL, which e2e/install.sh installs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Errorf("stop PostgreSQL: %v", err)
+		}
+	})
+	dsn, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.rest += fmt.Sprintf("database: %q\n", dsn)
+	dir := newHouseDir(t)
+	var behind []*url.URL
+	for i := range copies {
+		port := freePort(t)
+		name := fmt.Sprintf("copy-%d", i)
+		h := startHouse(t, dir, fmt.Sprintf("http://localhost:%d", port), "serve", "-c", e.write(t, at, filepath.Join(dir, name+".yaml"), port, idps))
+		there, err := url.Parse(h.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		behind = append(behind, there)
+	}
+	balance(t, at.housePort, behind)
+}
+
+// balance gives each request that comes to the port to the next of the servers.
+func balance(t *testing.T, port int, servers []*url.URL) {
+	t.Helper()
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var turn atomic.Int64
+	server := &http.Server{Handler: &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(servers[int(turn.Add(1))%len(servers)])
+		r.Out.Host = r.In.Host
+	}}}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+}
+
+// newHouseDir makes a directory with a master key.
+func newHouseDir(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	key := make([]byte, 32)
 	rand.Read(key)
 	writeFile(t, filepath.Join(dir, "master.key"), base64.StdEncoding.EncodeToString(key))
+	return dir
+}
+
+// write makes the configuration file of the copy on a port.
+func (e enterprise) write(t *testing.T, at place, path string, port int, idps []*idp) string {
+	t.Helper()
 	var providers strings.Builder
 	for _, p := range idps {
-		fmt.Fprintf(&providers, "    - name: %s\n      label: %s\n      discovery_url: %s\n      client_id: %s\n      client_secret: %s\n%s\n",
-			p.name, p.label, p.discovery, p.webClient, p.webSecret, e.providers[p.name])
+		fmt.Fprintf(&providers, "    - name: %s\n      label: %s\n      discovery_url: %s\n      client_id: %s\n%s\n",
+			p.name, p.label, p.discovery, p.webClient, e.providers[p.name])
+		if p.webSecret != "" {
+			fmt.Fprintf(&providers, "      client_secret: %s\n", p.webSecret)
+		}
 		if p.preset != "" {
 			fmt.Fprintf(&providers, "      preset: %s\n", p.preset)
 		}
@@ -60,9 +131,9 @@ func startEnterprise(t *testing.T, at place, e enterprise, idps ...*idp) *house 
 	if e.access == "" {
 		e.access = "any_signed_in"
 	}
-	config := filepath.Join(dir, "gatehouse.yaml")
-	writeFile(t, config, fmt.Sprintf(enterpriseConfig, at.house, at.housePort, e.signIn, providers.String(), e.access, e.rest))
-	return startHouse(t, dir, at.house, "serve", "-c", config)
+	state := strings.TrimSuffix(filepath.Base(path), ".yaml") + "-state"
+	writeFile(t, path, fmt.Sprintf(enterpriseConfig, at.house, port, e.signIn, providers.String(), e.access, e.rest, state))
+	return path
 }
 
 // through is the way of a person through Gatehouse's pages and those of the IdP in between.

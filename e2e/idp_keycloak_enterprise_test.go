@@ -3,18 +3,51 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 )
 
 func keycloakEnterprise(t *testing.T, k *keycloak) {
 	at := k.place(t)
 	enterpriseSignIn(t, at, k.application(t, at), "eng")
+}
+
+// Gatehouse proves with a key who it is, and Keycloak has the public half.
+func keycloakAssertion(t *testing.T, k *keycloak) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "gatehouse-1", Algorithm: "ES256", Use: "sig"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "gatehouse.pem")
+	writeFile(t, file, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+	at, p := k.place(t), k.idp()
+	p.webClient, p.settings = fmt.Sprintf("gatehouse-%d", at.housePort), fmt.Sprintf("      private_key: {file: %q, kid: gatehouse-1}", file)
+	k.client(t, p.webClient, map[string]any{
+		"clientAuthenticatorType": "client-jwt", "redirectUris": []string{at.house + "/oauth/callback/" + p.name},
+		"attributes": map[string]any{"use.jwks.string": "true", "jwks.string": string(public), "token.endpoint.auth.signing.alg": "ES256"},
+	})
+	refreshTogether(t, at, p, 1)
 }
 
 // Whoever is disabled at Keycloak is out with the next refresh of any of their clients, whatever the access tokens say.
@@ -107,7 +140,12 @@ func keycloakSignOut(t *testing.T, k *keycloak) {
 
 func keycloakTogether(t *testing.T, k *keycloak) {
 	at := k.place(t)
-	refreshTogether(t, at, k.application(t, at))
+	refreshTogether(t, at, k.application(t, at), 1)
+}
+
+func keycloakCopies(t *testing.T, k *keycloak) {
+	at := k.place(t)
+	refreshTogether(t, at, k.application(t, at), 2)
 }
 
 func keycloakBesideDex(t *testing.T, k *keycloak) {

@@ -206,10 +206,12 @@ func TestKeycloak(t *testing.T) {
 		{"direct, person removed", keycloakRemovedDirect},
 		{"direct, key rotation under load", keycloakRotation},
 		{"enterprise", keycloakEnterprise},
+		{"enterprise, with a key instead of a secret", keycloakAssertion},
 		{"enterprise, person removed", keycloakRemoved},
 		{"enterprise, person signed out at Keycloak", keycloakSignedOut},
 		{"enterprise, sign-out here and there", keycloakSignOut},
 		{"enterprise, two clients refresh at once", keycloakTogether},
+		{"enterprise, two clients refresh at once at two copies", keycloakCopies},
 		{"enterprise, beside Dex", keycloakBesideDex},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, k) })

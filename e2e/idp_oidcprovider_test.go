@@ -165,7 +165,7 @@ func TestOIDCProviderComesAndGoes(t *testing.T) {
 func TestOIDCProviderTogether(t *testing.T) {
 	at := newPlace(t)
 	p, _ := startOIDCProvider(t, at, oidcProviderOptions{Resource: "off"})
-	refreshTogether(t, at, p)
+	refreshTogether(t, at, p, 1)
 }
 
 func TestOIDCProviderSignOut(t *testing.T) {

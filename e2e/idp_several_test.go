@@ -18,13 +18,16 @@ import (
 )
 
 // refreshTogether has clients of one person refresh at the same time, again and again, at an IdP that rotates its refresh
-// token and takes the use of an old one for theft.
-func refreshTogether(t *testing.T, at place, p *idp) {
+// token and takes the use of an old one for theft. Several copies of Gatehouse get the requests in turn.
+func refreshTogether(t *testing.T, at place, p *idp, copies int) {
 	t.Helper()
 	names := []string{"laptop", "desktop"}
-	startEnterprise(t, at, enterprise{
-		signIn: "  idp_recheck: 1s", rest: houseClients(at, names...), providers: map[string]string{p.name: p.settings},
-	}, p)
+	e := enterprise{signIn: "  idp_recheck: 1s", rest: houseClients(at, names...), providers: map[string]string{p.name: p.settings}}
+	if copies == 1 {
+		startEnterprise(t, at, e, p)
+	} else {
+		startCopies(t, at, copies, e, p)
+	}
 	var clients []*codeClient
 	var tokens []*oauth2.Token
 	for _, name := range names {

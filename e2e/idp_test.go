@@ -3,8 +3,6 @@
 package e2e
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
@@ -163,10 +161,7 @@ type direct struct {
 // startDirect runs Gatehouse with the IdP as the authorization server of /mcp.
 func startDirect(t *testing.T, at place, p *idp, d direct) *house {
 	t.Helper()
-	dir := t.TempDir()
-	key := make([]byte, 32)
-	rand.Read(key)
-	writeFile(t, filepath.Join(dir, "master.key"), base64.StdEncoding.EncodeToString(key))
+	dir := newHouseDir(t)
 	config := filepath.Join(dir, "gatehouse.yaml")
 	access, audience, services := d.access, "", ""
 	if access == "" {
