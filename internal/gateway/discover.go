@@ -13,11 +13,18 @@ const (
 	pendingTTL = time.Second // while some target has not been reached for the first time
 )
 
+// ttl is how long a client may keep what the view shows: no longer than any of the targets says.
 func (v *view) ttl() time.Duration {
+	ttl := listTTL
 	if v.pending {
-		return pendingTTL
+		ttl = pendingTTL
 	}
-	return listTTL
+	for _, c := range v.known {
+		if c.TTL >= 0 {
+			ttl = min(ttl, c.TTL)
+		}
+	}
+	return ttl
 }
 
 // appendDiscovered writes the response to server/discover (2026-07-28 server/discover).

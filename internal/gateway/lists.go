@@ -13,6 +13,9 @@ import (
 // policy hides from this person. A missing scope hides nothing, because the client can step up.
 func (rq *request) list(kind mcp.ListKind) error {
 	v := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait)
+	for _, t := range rq.ep.Targets {
+		t.Touch()
+	}
 	entries := v.lists[kind]
 	from, err := v.begin(rq.m.Params, kind)
 	if err != nil {

@@ -26,6 +26,10 @@ type Catalog struct {
 
 	repeatable map[string]bool // tools that say that calling them twice is like calling them once
 
+	// TTL is how long the server says that its lists may be kept; negative when it says nothing, as servers before
+	// 2026-07-28 do.
+	TTL time.Duration
+
 	copied map[string][]mcp.HeaderParam // by tool, what a server of the stateless era wants in headers too
 }
 
@@ -66,6 +70,7 @@ type catalog struct {
 
 	mu      sync.Mutex // guards what follows
 	latest  *Catalog
+	readAt  time.Time // when latest was read
 	lastErr error
 	health  Health
 	tried   chan struct{} // closed after the first try
@@ -140,7 +145,7 @@ func (k *catalog) run(ctx context.Context) error {
 	for {
 		var err error
 		conn, err = k.refresh(ctx, conn)
-		pause := k.t.opt.CatalogTTL
+		pause := k.pause()
 		if err != nil && ctx.Err() == nil {
 			pause, backoff = backoff, min(backoff*2, maxBackoff)
 		} else {
@@ -149,6 +154,33 @@ func (k *catalog) run(ctx context.Context) error {
 		if !k.sleep(ctx, pause) {
 			return nil
 		}
+	}
+}
+
+// Bounds of how often a catalogue is read again by itself, whatever its server says.
+const (
+	shortestTTL = 10 * time.Second
+	longestTTL  = time.Hour
+)
+
+// pause is how long a catalogue is good without news: as long as its server says, or CatalogTTL. One that must not be
+// kept at all is read again when somebody asks for it.
+func (k *catalog) pause() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.latest == nil || k.latest.TTL <= 0 {
+		return k.t.opt.CatalogTTL
+	}
+	return min(max(k.latest.TTL, shortestTTL), longestTTL)
+}
+
+// touch asks for a refresh when the catalogue is older than its server wants it to be.
+func (k *catalog) touch() {
+	k.mu.Lock()
+	old := k.latest != nil && k.latest.TTL >= 0 && k.t.opt.Now().Sub(k.readAt) >= k.latest.TTL
+	k.mu.Unlock()
+	if old {
+		k.stale()
 	}
 }
 
@@ -200,7 +232,7 @@ func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error)
 			return nil, nil, err
 		}
 	}
-	c := &Catalog{}
+	c := &Catalog{TTL: -1}
 	can := mcp.ParseCapabilities(conn.Server().Capabilities)
 	for _, list := range []struct {
 		on   bool
@@ -216,7 +248,7 @@ func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error)
 			continue
 		}
 		listing, cancel := k.soon(ctx)
-		items, err := conn.list(listing, list.kind)
+		items, ttl, err := conn.list(listing, list.kind)
 		cancel()
 		if said, ok := errors.AsType[*mcp.Error](err); ok && said.Code == mcp.CodeMethodNotFound {
 			continue // many servers offer resources and know no templates
@@ -225,6 +257,9 @@ func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error)
 			return nil, conn, fmt.Errorf("list %s: %w", list.kind, err)
 		}
 		*list.into = items
+		if ttl >= 0 && (c.TTL < 0 || ttl < c.TTL) {
+			c.TTL = ttl
+		}
 	}
 	server := conn.Server()
 	c.noteRepeatable()
@@ -273,8 +308,10 @@ func (k *catalog) copied(tool string) []mcp.HeaderParam {
 	return k.latest.copied[tool]
 }
 
-// list reads all pages of one list. Of two items with one name the first counts.
-func (c *Conn) list(ctx context.Context, kind mcp.ListKind) ([]mcp.Item, error) {
+// list reads all pages of one list, and how long it may be kept; negative when that is not said. Of two items with one
+// name the first counts.
+func (c *Conn) list(ctx context.Context, kind mcp.ListKind) ([]mcp.Item, time.Duration, error) {
+	ttl := time.Duration(-1)
 	var all []mcp.Item
 	seen := map[string]bool{}
 	size, twice := 0, 0
@@ -286,13 +323,16 @@ func (c *Conn) list(ctx context.Context, kind mcp.ListKind) ([]mcp.Item, error) 
 		}
 		result, err := c.Call(ctx, kind.Method(), params, nil)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		items, next, err := mcp.SplitList(result, kind)
 		if err != nil {
-			return nil, c.t.trouble(Rubbish, err)
+			return nil, 0, c.t.trouble(Rubbish, err)
 		}
 		size += len(result) // the items keep all of it
+		if raw, said := mcp.Lookup(result, "ttlMs"); said {
+			ttl = time.Duration(min(mcp.Milliseconds(raw), longestTTL.Milliseconds())) * time.Millisecond
+		}
 		for _, it := range items {
 			if seen[it.Name] {
 				twice++
@@ -302,20 +342,20 @@ func (c *Conn) list(ctx context.Context, kind mcp.ListKind) ([]mcp.Item, error) 
 			all = append(all, it)
 		}
 		if len(all)+twice > maxItems {
-			return nil, c.t.trouble(TooLarge, fmt.Errorf("more than %d %s", maxItems, kind))
+			return nil, 0, c.t.trouble(TooLarge, fmt.Errorf("more than %d %s", maxItems, kind))
 		}
 		if size > maxListBytes {
-			return nil, c.t.trouble(TooLarge, fmt.Errorf("more than %d bytes of %s", maxListBytes, kind))
+			return nil, 0, c.t.trouble(TooLarge, fmt.Errorf("more than %d bytes of %s", maxListBytes, kind))
 		}
 		if next == "" {
 			if twice > 0 {
 				c.t.opt.Log.Warn("target lists names twice; the first of each counts", "list", string(kind), "names", twice)
 			}
-			return all, nil
+			return all, ttl, nil
 		}
 		cursor = next
 	}
-	return nil, c.t.trouble(TooLarge, fmt.Errorf("more than %d pages of %s", maxPages, kind))
+	return nil, 0, c.t.trouble(TooLarge, fmt.Errorf("more than %d pages of %s", maxPages, kind))
 }
 
 // store takes over the outcome of a refresh and returns which lists have changed.
@@ -341,7 +381,7 @@ func (k *catalog) store(next *Catalog, err error) (changed []string) {
 		if len(changed) > 0 || k.latest == nil {
 			next.Version++
 		}
-		k.latest = next
+		k.latest, k.readAt = next, k.t.opt.Now()
 	}
 	select {
 	case <-k.tried:

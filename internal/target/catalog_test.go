@@ -189,3 +189,49 @@ func TestOptionsAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// A list that may not be kept is read again when somebody asks, one with a lifetime when that is over.
+func TestCatalogObeysTTL(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		ttl  string
+		want time.Duration
+	}{"not to be kept": {"0", 0}, "a minute": {"60000", time.Minute}, "very long": {"9223372036854775807", longestTTL}, "nonsense": {`"x"`, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testkit.NewStatelessMCPServer(t)
+			s.Capabilities = `{"tools":{}}`
+			read := make(chan struct{}, 100)
+			s.Handle(mcp.MethodToolsList, func(c *testkit.MCPCall) {
+				c.Result(`{"resultType":"complete","tools":[{"name":"a"}],"ttlMs":` + tc.ttl + `,"cacheScope":"public"}`)
+				read <- struct{}{}
+			})
+			clock := testkit.NewClock(time.Unix(1_700_000_000, 0))
+			o := rawOptions(s)
+			o.Now = clock.Now
+			tg := started(t, o)
+			if c, err := tg.Catalog(t.Context()); err != nil || c.TTL != tc.want {
+				t.Fatalf("%+v, %v", c, err)
+			}
+			receive(t, read, "the first reading")
+			if tc.want > 0 {
+				clock.Advance(tc.want - 1)
+				tg.Touch()
+				clock.Advance(1)
+			}
+			if len(tg.catalog.wake) != 0 {
+				t.Error("read again too early")
+			}
+			tg.Touch()
+			receive(t, read, "another reading")
+		})
+	}
+	tg := started(t, rawOptions(testkit.NewMCPServer(t)))
+	if c, err := tg.Catalog(t.Context()); err != nil || c.TTL >= 0 {
+		t.Errorf("a server of sessions: %+v, %v", c, err)
+	}
+	tg.Touch()
+	if len(tg.catalog.wake) != 0 {
+		t.Error("a server of sessions is read again at each request")
+	}
+}

@@ -219,7 +219,7 @@ func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, n
 	if name == "" {
 		name = m.Name
 	}
-	tools, listErr := l.c.list(ctx, mcp.Tools)
+	tools, _, listErr := l.c.list(ctx, mcp.Tools)
 	if listErr != nil {
 		return nil, err
 	}

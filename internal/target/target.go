@@ -231,6 +231,9 @@ func (t *Target) isClosed() bool {
 // be down. The error is a *Trouble.
 func (t *Target) Catalog(ctx context.Context) (*Catalog, error) { return t.catalog.get(ctx) }
 
+// Touch has the catalogue read again in the background, when it is older than the target's server says that it may be.
+func (t *Target) Touch() { t.catalog.touch() }
+
 // Health says how the target was when it was last tried.
 func (t *Target) Health() Health { return t.catalog.currentHealth() }
 
