@@ -78,6 +78,21 @@ type service struct {
 // startService runs cmd until the test ends, and waits until readyURL answers.
 func startService(t *testing.T, cmd *exec.Cmd, readyURL string, within time.Duration) *service {
 	t.Helper()
+	s := launch(t, cmd)
+	s.await(readyURL, within, func() bool {
+		resp, err := http.Get(readyURL)
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	return s
+}
+
+// launch runs cmd until the test ends.
+func launch(t *testing.T, cmd *exec.Cmd) *service {
+	t.Helper()
 	s := &service{t: t, log: newOutput(), cmd: cmd, done: make(chan error, 1)}
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -91,23 +106,25 @@ func startService(t *testing.T, cmd *exec.Cmd, readyURL string, within time.Dura
 			t.Logf("log of %s:\n%s", filepath.Base(cmd.Path), s.log)
 		}
 	})
-	deadline := time.Now().Add(within)
-	for {
+	return s
+}
+
+// await waits until the service is ready at an address.
+func (s *service) await(address string, within time.Duration, ready func() bool) {
+	s.t.Helper()
+	path := s.cmd.Path
+	for deadline := time.Now().Add(within); ; {
 		select {
 		case err := <-s.done:
 			s.cmd = nil
-			t.Fatalf("%s ended at start: %v\n%s", cmd.Path, err, s.log)
+			s.t.Fatalf("%s ended at start: %v\n%s", path, err, s.log)
 		case <-time.After(100 * time.Millisecond): // polling another process: there is no event to wait for
 		}
-		resp, err := http.Get(readyURL)
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return s
-			}
+		if ready() {
+			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s does not answer at %s after %s\n%s", cmd.Path, readyURL, within, s.log)
+			s.t.Fatalf("%s does not answer at %s after %s\n%s", path, address, within, s.log)
 		}
 	}
 }

@@ -4,11 +4,12 @@
 #   e2e/install.sh [PART...]      without parts: all of them, but those in GATEHOUSE_E2E_SKIP (such as keycloak,dex)
 #
 #   base       PostgreSQL and Chromium, and the Node packages pinned in node and conformance
+#   python     two versions of the Python SDK, pinned in python, each in a virtual environment of its own
 #   keycloak   Java and Maven, and with them the distribution from Maven Central
 #   dex        built from the Go module pinned in idp/dex/go.mod
 #
 # What comes from the system is installed on Debian, as root; elsewhere the message names what is missing.
-# Keycloak and Dex go to $GATEHOUSE_E2E_CACHE, or gatehouse-e2e in the user's cache directory. The tests install these two
+# All but base go to $GATEHOUSE_E2E_CACHE, or gatehouse-e2e in the user's cache directory. The tests install these
 # by themselves when they get there. Each part prints where it is, as its last line.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -50,6 +51,21 @@ npm_packages() {
   cp "$1/package-lock.json" "$1/node_modules/.installed-lock"
 }
 
+# Python refuses to move a virtual environment, so it is made in its place and marked when it is whole.
+install_python() {
+  command -v python3 >/dev/null || missing python3 "install Python 3.10 or newer with its venv module, or set GATEHOUSE_E2E_SKIP=python"
+  local version venv
+  for version in 1 2; do
+    venv=$cache/python-$version
+    cmp -s "python/requirements-$version.txt" "$venv/.installed" && continue
+    rm -rf "$venv"
+    python3 -m venv "$venv" >&2 || missing "the venv module of Python" "install it (on Debian: apt-get install python3-venv)"
+    "$venv/bin/pip" install -q --disable-pip-version-check -r "python/requirements-$version.txt" >&2
+    cp "python/requirements-$version.txt" "$venv/.installed"
+  done
+  echo "$cache"
+}
+
 # Unpacks into a directory beside the final one and renames it last, so that a broken run leaves nothing half done. The
 # build step of Keycloak (choice of database and the like) is done here, once, to make each start short.
 install_keycloak() {
@@ -87,7 +103,7 @@ install_dex() {
 
 parts=("$@")
 if ((!$#)); then
-  for part in base keycloak dex; do
+  for part in base python keycloak dex; do
     [[ ,${GATEHOUSE_E2E_SKIP:-}, == *,$part,* ]] || parts+=("$part")
   done
 fi
@@ -95,7 +111,7 @@ mkdir -p "$cache"
 ! command -v flock >/dev/null || { exec 9>"$cache/.lock" && flock 9; } # several test runs on one machine
 for part in "${parts[@]}"; do
   case $part in
-    base | keycloak | dex) "install_$part" ;;
-    *) missing "part $part" "there are base, keycloak and dex" ;;
+    base | python | keycloak | dex) "install_$part" ;;
+    *) missing "part $part" "there are base, python, keycloak and dex" ;;
   esac
 done

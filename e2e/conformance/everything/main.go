@@ -20,7 +20,7 @@ import (
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to listen on; port 0 takes any")
-	eras := flag.String("eras", "both", "sessions, stateless or both")
+	eras := flag.String("eras", "both", "sessions, stateless or both; or sse, for sessions over the transport of 2024-11-05")
 	flag.Parse()
 	handler, err := serve(*eras)
 	if err != nil {
@@ -41,12 +41,15 @@ const stateless = "2026-07-28"
 // by the header that every request of the stateless era has.
 func serve(eras string) (http.Handler, error) {
 	before := []string{"2025-11-25", "2025-06-18", "2025-03-26"}
-	revisions := map[string][]string{"sessions": before, "stateless": {stateless}, "both": append([]string{stateless}, before...)}[eras]
+	revisions := map[string][]string{"sessions": before, "stateless": {stateless}, "both": append([]string{stateless}, before...), "sse": {"2024-11-05"}}[eras]
 	if revisions == nil {
-		return nil, fmt.Errorf("-eras %s is none of sessions, stateless and both", eras)
+		return nil, fmt.Errorf("-eras %s is none of sessions, stateless, both and sse", eras)
 	}
 	server := newServer(revisions)
 	get := func(*http.Request) *mcp.Server { return server }
+	if eras == "sse" {
+		return mcp.NewSSEHandler(get, nil), nil
+	}
 	inSessions := mcp.NewStreamableHTTPHandler(get, &mcp.StreamableHTTPOptions{EventStore: mcp.NewMemoryEventStore(nil)})
 	without := mcp.NewStreamableHTTPHandler(get, &mcp.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true})
 	mux := http.NewServeMux()
