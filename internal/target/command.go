@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/mcp"
@@ -14,7 +15,8 @@ import (
 // commandDialer keeps the processes of a target that is a command: one for each person and set of client
 // capabilities, shared by that person's sessions, and one for the target's own catalogue, which belongs to nobody.
 type commandDialer struct {
-	t *Target
+	t        *Target
+	sessions atomic.Bool // its server is known to be of the session era
 
 	mu     sync.Mutex // guards what follows and the fields of slots
 	slots  map[slotKey]*slot
@@ -87,7 +89,12 @@ func (d *commandDialer) dial(ctx context.Context, c *Conn) (link, error) {
 	l := &commandLink{d: d, c: c, slot: s, process: st.process}
 	c.setServer(st.process.server)
 	st.process.attach(l)
-	return l, nil
+	if !st.process.stateless {
+		return l, nil
+	}
+	sl := &statelessLink{via: &processCarrier{st.process, l}, c: c}
+	sl.begin(ctx)
+	return sl, nil
 }
 
 // claim takes a place at the process that a connection belongs to, and starts the process when there is none.
@@ -156,35 +163,6 @@ func (d *commandDialer) start(ctx context.Context, s *slot, st *start, c *Conn) 
 	d.mu.Unlock()
 	st.process, st.err = p, err
 	close(st.done)
-}
-
-// launch starts the command and initialises the session.
-func (d *commandDialer) launch(ctx context.Context, key slotKey, c *Conn) (*process, error) {
-	person := key.person
-	if person == sharedSlot {
-		person, c = "", d.t.anyone()
-	}
-	at, err := d.t.opt.Command.Places.take(ctx, person)
-	if err != nil {
-		return nil, err
-	}
-	p, err := startProcess(ctx, d.t, key, at)
-	if err != nil {
-		return nil, err
-	}
-	id := fmt.Appendf(nil, "%d", p.ids.Add(1))
-	err = c.handshake(ctx, id, p.exchange, func(s Server) {
-		p.server = s
-		p.batches.Store(mcp.Batches(s.Revision))
-	}, p.send)
-	if err != nil {
-		p.stop()
-		if errors.Is(err, errSessionGone) {
-			err = p.reason()
-		}
-		return nil, err
-	}
-	return p, nil
 }
 
 // steadyProcess is how long a process has to live for its end to count as the first failure.

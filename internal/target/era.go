@@ -137,11 +137,12 @@ func (d *httpDialer) prefer(ctx context.Context, c *Conn, l *statelessLink) link
 
 // dialStateless returns errOtherEra for a server that is not of the stateless era.
 func (d *httpDialer) dialStateless(ctx context.Context, c *Conn) (*statelessLink, error) {
-	l := &statelessLink{d: d, c: c, reader: httpLink{d: d, c: c}}
+	h := &httpCarrier{d: d, reader: httpLink{d: d, c: c}}
+	l := &statelessLink{via: h, c: c}
 	server := d.era.stateless.Load()
 	if server == nil || c.caller.Principal == nil { // the target's own connection looks anew
 		var err error
-		if server, err = l.discover(ctx); err != nil {
+		if server, err = h.discover(ctx, l); err != nil {
 			return nil, err
 		}
 		d.era.stateless.Store(server)
@@ -151,14 +152,19 @@ func (d *httpDialer) dialStateless(ctx context.Context, c *Conn) (*statelessLink
 	return l, nil
 }
 
-// discover asks what the server is. Whatever an older server answers to that is errOtherEra.
-func (l *statelessLink) discover(ctx context.Context) (*Server, error) {
-	probing, cancel := context.WithTimeout(ctx, min(probeTime, l.d.t.opt.Timeout/2))
-	defer cancel()
-	m := mcp.Message{Kind: mcp.KindRequest, Method: mcp.MethodDiscover}
-	r := l.request(&m, "")
+// discovery is the question what a server is.
+func (l *statelessLink) discovery() *request {
+	r := l.request(&mcp.Message{Kind: mcp.KindRequest, Method: mcp.MethodDiscover}, "")
 	r.came = func(*mcp.Message) {}
-	resp, err := l.post(probing, r)
+	return r
+}
+
+// discover asks what the server is. Whatever an older server answers to that is errOtherEra.
+func (h *httpCarrier) discover(ctx context.Context, l *statelessLink) (*Server, error) {
+	probing, cancel := context.WithTimeout(ctx, min(probeTime, h.d.t.opt.Timeout/2))
+	defer cancel()
+	r := l.discovery()
+	resp, err := h.post(probing, r)
 	switch {
 	case err != nil && probing.Err() != nil && ctx.Err() == nil:
 		return nil, errOtherEra
@@ -166,12 +172,12 @@ func (l *statelessLink) discover(ctx context.Context) (*Server, error) {
 		return nil, err
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden || resp.StatusCode/100 == 3:
 		defer drain(resp)
-		return nil, l.reader.refused(resp, r.id)
+		return nil, h.reader.refused(resp, r.id)
 	case resp.StatusCode != http.StatusOK:
 		drain(resp)
 		return nil, errOtherEra
 	}
-	reply, err := l.read(probing, resp, r)
+	reply, err := h.read(probing, resp, r)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"time"
 
@@ -212,19 +211,7 @@ func (f *feed) listen(ctx context.Context) error {
 			f.missed(ctx)
 		}
 	}
-	resp, err := f.l.post(ctx, r)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		defer drain(resp)
-		err := f.l.reader.refused(resp, r.id)
-		if resp.StatusCode/100 == 4 {
-			return mcp.Errorf(mcp.CodeInternal, "%v", err)
-		}
-		return err
-	}
-	reply, err := f.l.read(ctx, resp, r)
+	reply, err := f.l.via.listen(ctx, r)
 	if err == nil && reply.Error != nil {
 		said, err := mcp.ParseError(reply.Error)
 		if err != nil {

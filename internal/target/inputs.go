@@ -24,7 +24,7 @@ func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message
 		r, ok := mcp.ParseResult(result)
 		switch {
 		case !ok:
-			return nil, l.d.t.trouble(Rubbish, fmt.Errorf("the result of %s is no object", m.Method))
+			return nil, l.c.t.trouble(Rubbish, fmt.Errorf("the result of %s is no object", m.Method))
 		case r.Type != mcp.ResultInputRequired:
 			l.tellComplete(visits)
 			return olderResult(&r), nil
@@ -40,7 +40,7 @@ func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message
 		}
 		again, err := mcp.NewRequest(m.Method, withInputs(m.Params, responses, r.RequestState))
 		if err != nil {
-			return nil, l.d.t.trouble(Rubbish, err)
+			return nil, l.c.t.trouble(Rubbish, err)
 		}
 		if result, err = l.ask(ctx, clock, &again, name, inflight); err != nil {
 			return nil, err
@@ -130,7 +130,7 @@ func withInputs(params, responses, state []byte) []byte {
 
 // unasked is the end of a call whose question found no answer: for tools a result that the model can read.
 func (l *statelessLink) unasked(m *mcp.Message, why string) ([]byte, error) {
-	text := fmt.Sprintf("The server %q cannot go on with this call: %s.", l.d.t.opt.Name, why)
+	text := fmt.Sprintf("The server %q cannot go on with this call: %s.", l.c.t.opt.Name, why)
 	if m.Method == mcp.MethodToolsCall {
 		return mcp.AppendToolError(nil, text), nil
 	}

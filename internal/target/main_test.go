@@ -60,6 +60,11 @@ func playRaw(play string) {
 		}
 		if m.Kind == mcp.KindResponse {
 			fmt.Fprintf(os.Stderr, "response %s %s%s\n", m.ID, m.Result, m.Error)
+			continue
+		}
+		if play == "modern" {
+			rawModern(&m)
+			continue
 		}
 		switch m.Method {
 		case mcp.MethodInitialize:
@@ -71,7 +76,25 @@ func playRaw(play string) {
 			say(mcp.AppendResult(nil, m.ID, nil))
 		case mcp.MethodToolsCall:
 			rawTool(&m)
+		case mcp.MethodDiscover:
+			rawDiscover(play, &m)
+		default:
+			if m.Kind == mcp.KindRequest {
+				say(mcp.AppendError(nil, m.ID, mcp.Errorf(mcp.CodeMethodNotFound, "Method not found")))
+			}
 		}
+	}
+}
+
+// rawDiscover is what servers of the session era do when they are asked for the stateless one.
+func rawDiscover(play string, m *mcp.Message) {
+	switch play {
+	case "deaf": // it takes nothing before initialize
+	case "touchy":
+		fmt.Fprintln(os.Stderr, "expected initialize")
+		os.Exit(1)
+	default:
+		say(mcp.AppendError(nil, m.ID, mcp.Errorf(mcp.CodeMethodNotFound, "Method not found")))
 	}
 }
 

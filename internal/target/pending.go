@@ -26,6 +26,15 @@ type waiting struct {
 const waitingNotes = 256
 
 func (p *pending) await(id string) *waiting {
+	w := p.awaitAside(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.latest = append(p.latest, w)
+	return w
+}
+
+// awaitAside is await for a request that lasts, with which nothing comes along that does not name it.
+func (p *pending) awaitAside(id string) *waiting {
 	w := &waiting{notes: make(chan mcp.Message, waitingNotes), reply: make(chan mcp.Message, 1)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -33,8 +42,13 @@ func (p *pending) await(id string) *waiting {
 		p.byID = map[string]*waiting{}
 	}
 	p.byID[id] = w
-	p.latest = append(p.latest, w)
 	return w
+}
+
+// subscribed is the id of the subscription that a notification belongs to; nil when it belongs to none.
+func subscribed(m *mcp.Message) []byte {
+	id, _ := mcp.Lookup(m.Meta, mcp.MetaSubscription)
+	return id
 }
 
 func (p *pending) dismiss(id string, w *waiting) {
@@ -47,9 +61,12 @@ func (p *pending) dismiss(id string, w *waiting) {
 // concerned returns the request that a message belongs to, nil when there is none: a response and progress name theirs,
 // anything else is taken to come along with the latest.
 func (p *pending) concerned(m *mcp.Message) *waiting {
+	subscription := subscribed(m)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
+	case subscription != nil:
+		return p.byID[string(subscription)]
 	case m.Kind == mcp.KindResponse:
 		return p.byID[string(m.ID)]
 	case m.Method == mcp.NoteProgress:
@@ -90,7 +107,7 @@ func (w *waiting) response(ctx context.Context, t *Target, r *request, sent <-ch
 			if err != nil {
 				return mcp.Message{}, err
 			}
-			sent = nil
+			r.heard, sent = true, nil
 		case <-gone:
 			select {
 			case m := <-w.reply:

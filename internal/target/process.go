@@ -34,6 +34,8 @@ type process struct {
 	ids     atomic.Int64
 	batches atomic.Bool // its revision has arrays of messages
 
+	stateless bool // set before anybody else has the process
+
 	out  chan []byte   // lines to write
 	gone chan struct{} // closed when the process has ended and its output has been read
 	err  error         // why it ended; set before gone is closed
@@ -291,12 +293,16 @@ func (p *process) dispatch(ctx context.Context, m mcp.Message) {
 	p.mu.Unlock()
 	call := p.pending.concerned(&m)
 	switch {
+	case m.Kind == mcp.KindRequest && p.stateless:
+		p.t.opt.Log.Warn("target sent a request, which the stateless era has not", "method", m.Method)
 	case m.Kind == mcp.KindResponse:
 		if call == nil {
 			p.t.opt.Log.Debug("target answered a request that nobody waits for")
 			return
 		}
 		offer(call.reply, m)
+	case call != nil && subscribed(&m) != nil:
+		offer(call.notes, m)
 	case p.shared:
 		p.dispatchShared(ctx, links, call, &m)
 	case m.Method == mcp.NoteResourceUpdated || m.Method == mcp.NoteCancelled:

@@ -4,24 +4,19 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"sync"
-	"sync/atomic"
 
 	"gatehouse/internal/mcp"
 )
 
-// statelessLink is a connection to a server of the stateless era over HTTP (2026-07-28 basic/transports): there is no
-// session, each request says everything. What a session keeps for its client (a log level, subscriptions) is kept here.
+// statelessLink is a connection to a server of the stateless era: there is no session, each request says everything
+// (2026-07-28 basic). What a session keeps for its client (a log level, subscriptions) is kept here.
 type statelessLink struct {
-	d      *httpDialer
-	c      *Conn
-	reader httpLink // reads answers; has no session
-	ids    atomic.Int64
-	work   sync.WaitGroup // feeds
+	via  carrier
+	c    *Conn
+	work sync.WaitGroup // feeds
 
 	mu      sync.Mutex // guards what follows
 	level   []byte     // raw JSON, as set by a client of the session era
@@ -33,25 +28,42 @@ type statelessLink struct {
 	changes chan struct{} // holds one token: whoever has it may change the subscriptions
 }
 
+// carrier brings requests of the stateless era to their server, over HTTP or to a process.
+type carrier interface {
+	head() (id int64, header http.Header) // of a new request; without a header when it has none
+	exchange(ctx context.Context, r *request) (mcp.Message, error)
+	listen(ctx context.Context, r *request) (mcp.Message, error) // the same for a stream; an *mcp.Error says that there will be none
+	send(ctx context.Context, body []byte) error                 // a notification
+	end()
+}
+
 // request builds a request for this server: who asks is said in _meta, and some values of the body once more in headers,
 // computed from what is sent.
 func (l *statelessLink) request(m *mcp.Message, name string) *request {
-	id := strconv.AppendInt(nil, l.ids.Add(1), 10)
+	n, header := l.via.head()
+	id := strconv.AppendInt(nil, n, 10)
 	meta := m.AppendMeta(make([]byte, 0, len(m.Meta)+256), id, l.perRequest(m))
 	if name == "" {
 		name = m.Name
 	}
-	r := &request{id: id, header: l.d.header(http.MethodPost, 3)}
-	r.header["Mcp-Protocol-Version"], r.header["Mcp-Method"] = statelessRevision, []string{m.Method}
-	switch m.Method {
-	case mcp.MethodToolsCall:
-		l.copyArguments(r.header, m, name)
-		fallthrough
-	case mcp.MethodPromptsGet, mcp.MethodResourcesRead:
-		r.header["Mcp-Name"] = []string{mcp.EncodeHeader(name)}
+	r := &request{id: id, header: header}
+	if header != nil {
+		l.copy(header, m, name)
 	}
 	r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+len(meta)+96), id, mcp.Edit{Name: name, Meta: meta})
 	return r
+}
+
+// copy puts values of the body into headers.
+func (l *statelessLink) copy(h http.Header, m *mcp.Message, name string) {
+	h["Mcp-Protocol-Version"], h["Mcp-Method"] = statelessRevision, []string{m.Method}
+	switch m.Method {
+	case mcp.MethodToolsCall:
+		l.copyArguments(h, m, name)
+		fallthrough
+	case mcp.MethodPromptsGet, mcp.MethodResourcesRead:
+		h["Mcp-Name"] = []string{mcp.EncodeHeader(name)}
+	}
 }
 
 // perRequest writes what each request says about its client: the client's own words when it is of the same era, else
@@ -99,65 +111,14 @@ func (l *statelessLink) copyArguments(h http.Header, m *mcp.Message, name string
 	}
 }
 
-func (l *statelessLink) post(ctx context.Context, r *request) (*http.Response, error) {
-	return l.d.send(ctx, http.MethodPost, l.d.url, r.header, r.body)
-}
-
 // statelessRevision is the value of a header, shared by all requests.
 var statelessRevision = []string{string(mcp.Rev20260728)}
 
 func (l *statelessLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
-	resp, err := l.post(ctx, r)
-	if err != nil {
-		return mcp.Message{}, err
-	}
-	r.heard = true
-	if resp.StatusCode == http.StatusOK {
-		return l.read(ctx, resp, r)
-	}
-	defer drain(resp)
-	switch resp.StatusCode {
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed:
-	default:
-		return mcp.Message{}, l.reader.refused(resp, r.id)
-	}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	m, err := mcp.Decode(body, fromUpstream())
-	if err == nil && m.Error != nil && bytes.Equal(m.ID, r.id) {
-		if said, err := mcp.ParseError(m.Error); err == nil && said.Code != mcp.CodeUnsupportedRevision {
-			return m, nil
-		}
-	}
-	l.d.era.forget() // it has become a server of another era, and has not executed anything
-	return mcp.Message{}, fmt.Errorf("%w: HTTP status %d: %.200q", errSessionGone, resp.StatusCode, body)
+	return l.via.exchange(ctx, r)
 }
 
-func (l *statelessLink) read(ctx context.Context, resp *http.Response, r *request) (mcp.Message, error) {
-	switch mediaType(resp) {
-	case "application/json":
-		defer drain(resp)
-		return l.reader.readJSON(resp, r)
-	case "text/event-stream":
-		own := *r
-		own.came = func(m *mcp.Message) {
-			if m.Kind == mcp.KindRequest { // there are none in this era, and no way to answer
-				l.c.t.opt.Log.Warn("target sent a request on a stream of the stateless era", "method", m.Method)
-				return
-			}
-			r.came(m)
-		}
-		m, err := l.reader.readUntil(ctx, resp, &own, &cursor{})
-		if errors.Is(err, errStreamEnded) {
-			err = l.d.t.trouble(Down, err)
-		}
-		return m, err
-	}
-	defer drain(resp)
-	return mcp.Message{}, l.d.t.trouble(Rubbish, fmt.Errorf("content type %.100q", resp.Header.Get("Content-Type")))
-}
-
-// send has nothing to send: a request is cancelled by the end of its connection, and answers do not exist.
-func (l *statelessLink) send(context.Context, []byte) error { return nil }
+func (l *statelessLink) send(ctx context.Context, body []byte) error { return l.via.send(ctx, body) }
 
 // end closes the feeds.
 func (l *statelessLink) end(context.Context) {
@@ -166,6 +127,7 @@ func (l *statelessLink) end(context.Context) {
 	l.mu.Unlock()
 	l.dropFeeds(nil)
 	l.work.Wait()
+	l.via.end()
 }
 
 // call sends a request of a client of either era. What only sessions have is answered here.

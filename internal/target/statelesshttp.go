@@ -1,0 +1,101 @@
+package target
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+
+	"gatehouse/internal/mcp"
+)
+
+// httpCarrier is a connection to a server of the stateless era over HTTP (2026-07-28 basic/transports/streamable-http).
+type httpCarrier struct {
+	d      *httpDialer
+	reader httpLink // reads answers; has no session
+	ids    atomic.Int64
+}
+
+func (h *httpCarrier) head() (int64, http.Header) {
+	return h.ids.Add(1), h.d.header(http.MethodPost, 3)
+}
+
+func (h *httpCarrier) end() {}
+
+// listen answers with what the server said when it refused the stream.
+func (h *httpCarrier) listen(ctx context.Context, r *request) (mcp.Message, error) {
+	resp, err := h.post(ctx, r)
+	if err != nil {
+		return mcp.Message{}, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return h.read(ctx, resp, r)
+	}
+	defer drain(resp)
+	err = h.reader.refused(resp, r.id)
+	if resp.StatusCode/100 == 4 {
+		return mcp.Message{}, mcp.Errorf(mcp.CodeInternal, "%v", err)
+	}
+	return mcp.Message{}, err
+}
+
+func (h *httpCarrier) post(ctx context.Context, r *request) (*http.Response, error) {
+	return h.d.send(ctx, http.MethodPost, h.d.url, r.header, r.body)
+}
+
+func (h *httpCarrier) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+	resp, err := h.post(ctx, r)
+	if err != nil {
+		return mcp.Message{}, err
+	}
+	r.heard = true
+	if resp.StatusCode == http.StatusOK {
+		return h.read(ctx, resp, r)
+	}
+	defer drain(resp)
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed:
+	default:
+		return mcp.Message{}, h.reader.refused(resp, r.id)
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	m, err := mcp.Decode(body, fromUpstream())
+	if err == nil && m.Error != nil && bytes.Equal(m.ID, r.id) {
+		if said, err := mcp.ParseError(m.Error); err == nil && said.Code != mcp.CodeUnsupportedRevision {
+			return m, nil
+		}
+	}
+	h.d.era.forget() // it has become a server of another era, and has not executed anything
+	return mcp.Message{}, fmt.Errorf("%w: HTTP status %d: %.200q", errSessionGone, resp.StatusCode, body)
+}
+
+// read reads a response, from JSON or from a stream.
+func (h *httpCarrier) read(ctx context.Context, resp *http.Response, r *request) (mcp.Message, error) {
+	switch mediaType(resp) {
+	case "application/json":
+		defer drain(resp)
+		return h.reader.readJSON(resp, r)
+	case "text/event-stream":
+		own := *r
+		own.came = func(m *mcp.Message) {
+			if m.Kind == mcp.KindRequest { // there are none in this era, and no way to answer
+				h.d.t.opt.Log.Warn("target sent a request on a stream of the stateless era", "method", m.Method)
+				return
+			}
+			r.came(m)
+		}
+		m, err := h.reader.readUntil(ctx, resp, &own, &cursor{})
+		if errors.Is(err, errStreamEnded) {
+			err = h.d.t.trouble(Down, err)
+		}
+		return m, err
+	}
+	defer drain(resp)
+	return mcp.Message{}, h.d.t.trouble(Rubbish, fmt.Errorf("content type %.100q", resp.Header.Get("Content-Type")))
+}
+
+// send has nothing to send: a request is cancelled by the end of its connection, and answers do not exist.
+func (h *httpCarrier) send(context.Context, []byte) error { return nil }
