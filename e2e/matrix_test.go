@@ -338,7 +338,9 @@ func matrixClients(t *testing.T, url, token string) []player {
 	t.Helper()
 	venvs := install(t, "python")
 	script := func(argv ...string) func(*testing.T, []step) []json.RawMessage {
-		return func(t *testing.T, plan []step) []json.RawMessage { return playScript(t, token, plan, append(argv, url)...) }
+		return func(t *testing.T, plan []step) []json.RawMessage {
+			return playScript(t, token, plan, append(argv, url)...)
+		}
 	}
 	node := func(args ...string) func(*testing.T, []step) []json.RawMessage {
 		return script(append([]string{kit.node, filepath.Join("node", "client.mjs")}, args...)...)
