@@ -197,9 +197,13 @@ func TestOldServerBreaksOff(t *testing.T) {
 	s := newOldServer(t)
 	answered := s.answer
 	var breaks atomic.Bool
+	dropped := make(chan struct{})
 	s.answer = func(stream io.Writer, m mcp.Message) int {
 		if breaks.Swap(false) {
-			go s.drop() // waits for this handler
+			go func() { // it waits for this handler
+				s.drop()
+				close(dropped)
+			}()
 			return http.StatusAccepted
 		}
 		return answered(stream, m)
@@ -210,9 +214,11 @@ func TestOldServerBreaksOff(t *testing.T) {
 	if trouble, ok := errors.AsType[*Trouble](err); !ok || trouble.Kind != Down {
 		t.Errorf("a call whose stream broke: %v", err)
 	}
-	if result, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("x", ""), nil); err != nil || string(result) != `{"said":"tools/call"}` {
-		t.Errorf("the next call: %s, %v", result, err)
-	}
+	<-dropped
+	eventually(t, "a call that works", func() bool {
+		result, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("x", ""), nil)
+		return err == nil && string(result) == `{"said":"tools/call"}`
+	})
 	// A session that the server has forgotten is replaced without the caller's notice: nothing was executed.
 	s.mu.Lock()
 	clear(s.streams)
@@ -270,15 +276,11 @@ func TestServerOfAnotherKind(t *testing.T) {
 				}
 				front.to(kinds[to])
 				s.CloseClientConnections()
-				var err error
-				for range 3 { // calls may fail that find connection and stream broken
-					if _, err = conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("echo", `,"arguments":{}`), nil); err == nil {
-						break
-					}
-				}
-				if err != nil {
-					t.Errorf("after: %v", err)
-				}
+				// Calls may fail that find connection and stream broken, and for a moment after.
+				eventually(t, "a call at the server that it has become", func() bool {
+					_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("echo", `,"arguments":{}`), nil)
+					return err == nil
+				})
 			})
 		}
 	}
