@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"net/http"
@@ -93,7 +94,7 @@ func (s *Server) answer(w http.ResponseWriter, t *transaction, params url.Values
 func (s *Server) answerError(w http.ResponseWriter, r *http.Request, t *transaction, e *web.Error) {
 	s.logError(r, e)
 	web.Note(r.Context(), "error", e.Error())
-	web.Note(r.Context(), "reason", e.Reason)
+	web.Note(r.Context(), "reason", cmp.Or(e.Reason, e.Code))
 	s.answer(w, t, url.Values{"error": {e.Code}, "error_description": {e.Public()}})
 }
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,9 +73,7 @@ func (h HandlerFunc) serve(w http.ResponseWriter, r *http.Request, write ErrorWr
 		return
 	}
 	Note(r.Context(), "error", err.Error())
-	if e := AsError(err); e.Reason != "" {
-		Note(r.Context(), "reason", e.Reason)
-	}
+	noteReason(r, AsError(err))
 	if _, ours := errors.AsType[*Error](err); !ours && r.Context().Err() != nil {
 		Note(r.Context(), "client_gone", true)
 		return
@@ -87,6 +86,7 @@ func (h HandlerFunc) serve(w http.ResponseWriter, r *http.Request, write ErrorWr
 
 // WriteError answers with e as JSON, in the shape of RFC 6749 §5.2 with the request id added.
 func WriteError(w http.ResponseWriter, r *http.Request, e *Error) {
+	noteReason(r, e)
 	h := w.Header()
 	h.Del("Content-Length")
 	h.Set("Content-Type", "application/json")
@@ -99,6 +99,9 @@ func WriteError(w http.ResponseWriter, r *http.Request, e *Error) {
 		RequestID   string `json:"request_id,omitempty"`
 	}{e.Code, e.Public(), RequestID(r.Context())})
 }
+
+// noteReason gives the request's log record the word under which the refusal stands in docs/reasons.md.
+func noteReason(r *http.Request, e *Error) { Note(r.Context(), "reason", cmp.Or(e.Reason, e.Code)) }
 
 // PrepareError sets the headers that an error asks for whatever its body looks like; an ErrorWriter calls it first.
 func PrepareError(w http.ResponseWriter, e *Error) {

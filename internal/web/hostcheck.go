@@ -19,7 +19,7 @@ func HostCheck(hosts []string) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !allowed[hostname(r.Host)] {
-				Note(r.Context(), "reason", fmt.Sprintf("host %q is not served here; set public_url to the address that clients use", clip(r.Host, 128)))
+				Note(r.Context(), "detail", fmt.Sprintf("host %q is not served here; set public_url to the address that clients use", clip(r.Host, 128)))
 				WriteError(w, r, &Error{Status: http.StatusMisdirectedRequest, Code: "host_not_served", Message: "this host name is not served here"})
 				return
 			}

@@ -45,7 +45,7 @@ func refuseOrigin(w http.ResponseWriter, r *http.Request, allowed Origins) bool 
 	if len(values) == 0 || len(values) == 1 && allowed.Has(values[0]) {
 		return false
 	}
-	Note(r.Context(), "reason", fmt.Sprintf("origin %q is not in allowed_origins", clip(strings.Join(values, ", "), 128)))
+	Note(r.Context(), "detail", fmt.Sprintf("origin %q is not in allowed_origins", clip(strings.Join(values, ", "), 128)))
 	WriteError(w, r, &Error{Status: http.StatusForbidden, Code: "origin_not_allowed", Message: "requests from this web origin are not allowed"})
 	return true
 }

@@ -8,7 +8,7 @@ func ProxyOnly(p Proxies) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !p.has(peerIP(r)) {
-				Note(r.Context(), "reason", "the peer is not among trusted_proxies, and behind_tls_proxy is set")
+				Note(r.Context(), "detail", "the peer is not among trusted_proxies, and behind_tls_proxy is set")
 				WriteError(w, r, &Error{Status: http.StatusForbidden, Code: "proxy_required", Message: "this server is reached through its proxy only"})
 				return
 			}
