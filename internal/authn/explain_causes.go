@@ -90,6 +90,8 @@ func (x *explainer) opaqueCause() Cause {
 			}
 		case vendor.Auth0:
 			return Cause{"Auth0 gives out opaque tokens when no audience is asked for", "Register an API at Auth0, name its identifier in allowed_audience, and have the client ask for that audience (or set a default audience in the tenant)."}
+		case vendor.Zitadel:
+			return Cause{"Zitadel gives out opaque tokens unless the application's token type is JWT", "Set the application's token type to JWT (Token Settings), or set introspection at the authorizer."}
 		case vendor.Google:
 			return Cause{"access tokens of Google can only be read by Google", "Let people sign in through Gatehouse (issuers: [gatehouse]) with Google behind it."}
 		}
@@ -242,14 +244,14 @@ func (x *explainer) claimCause() Cause {
 
 // absentClaim looks for the claim under the names that other issuers use.
 func (x *explainer) absentClaim(rule identity.ClaimRule) Cause {
-	for _, other := range []string{"groups", "roles", "cognito:groups", "realm_access.roles", "permissions", "urn:zitadel:iam:org:project:roles"} {
-		if other != rule.Claim && len(x.t.Claims.Find(other)) > 0 && slices.Contains([]string{"groups", "roles", "group", "role", "permissions"}, rule.Claim) {
-			return Cause{fmt.Sprintf("the token has no %s, but it has %s", rule.Claim, other), "Write claim: " + other + " if that is meant."}
-		}
-	}
 	for name := range x.t.Claims {
 		if strings.EqualFold(name, rule.Claim) || strings.HasSuffix(name, "/"+rule.Claim) {
 			return Cause{fmt.Sprintf("the token has no %s, but it has %.100q", rule.Claim, name), "Write the claim's name as it is in the token."}
+		}
+	}
+	for _, other := range []string{"groups", "roles", "cognito:groups", "realm_access.roles", "permissions", "urn:zitadel:iam:org:project:roles"} {
+		if other != rule.Claim && len(x.t.Claims.Find(other)) > 0 && slices.Contains([]string{"groups", "roles", "group", "role", "permissions"}, rule.Claim) {
+			return Cause{fmt.Sprintf("the token has no %s, but it has %s", rule.Claim, other), "Write claim: " + other + " if that is meant."}
 		}
 	}
 	cure := "Have the issuer put it into access tokens, not only into ID tokens"

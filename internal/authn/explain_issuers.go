@@ -3,6 +3,7 @@ package authn
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"gatehouse/internal/identity"
@@ -152,6 +153,7 @@ func (x *explainer) audienceCause() Cause {
 	want := x.z.audience(x.e)
 	who := vendor.Of(string(x.z.issuer()))
 	_, hash := c["at_hash"]
+	_, nonce := c["nonce"]
 	switch {
 	case len(aud) == 0 && who == vendor.Cognito:
 		return Cause{"Cognito's access tokens have no audience", "Replace allowed_audience by allowed_clients with the app client's id, or have the client name the resource (resource binding)."}
@@ -175,14 +177,16 @@ func (x *explainer) audienceCause() Cause {
 		}
 	}
 	switch {
-	case len(aud) == 1 && identity.ClientID(aud[0]) == x.v.client || hash:
+	case len(aud) == 1 && (identity.ClientID(aud[0]) == x.v.client || slices.Contains(x.z.AllowedClients, identity.ClientID(aud[0]))) || hash:
 		what := "the audience is the client id"
-		if _, nonce := c["nonce"]; hash || nonce {
+		if hash || nonce {
 			what = "this looks like an ID token: " + what
 		}
 		return Cause{what, "Give the access token. If it is one: have the client ask for a scope or resource of this API, or, where the issuer always does so (Authentik, Entra v2 for a client that calls itself), name the client id in allowed_audience."}
 	case len(aud) == 1 && aud[0] == "account":
 		return Cause{"Keycloak was told no audience: account is what it puts there by itself", "Add an audience mapper to a client scope of the client, with the value in allowed_audience."}
+	case who == vendor.PingOne && len(aud) == 1 && strings.HasPrefix(aud[0], "https://api.pingone."):
+		return Cause{"the token is only good for PingOne's own API", "Add a custom resource at PingOne, and have the client ask for one of its scopes."}
 	case who == vendor.Auth0 && len(aud) == 1 && strings.HasSuffix(aud[0], "/userinfo"):
 		return Cause{"the token is only good for Auth0's userinfo", "Have the client ask for the API's audience."}
 	case x.z.Own:

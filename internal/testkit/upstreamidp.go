@@ -22,6 +22,7 @@ import (
 type UpstreamIDP struct {
 	*IDP
 	t      testing.TB
+	name   string // of the vendor
 	vendor upstreamVendor
 
 	// guarded by IDP.mu
@@ -83,7 +84,7 @@ func NewUpstreamIDP(t testing.TB, vendor string) *UpstreamIDP {
 		t.Fatalf("unknown vendor %q", vendor)
 	}
 	u := &UpstreamIDP{
-		IDP: &IDP{path: v.path, fetches: map[string]int{}}, t: t, vendor: v, pages: upstreamRefusals(vendor),
+		IDP: &IDP{path: v.path, fetches: map[string]int{}}, t: t, name: vendor, vendor: v, pages: upstreamRefusals(vendor),
 		codes: map[string]url.Values{}, families: map[string]*family{}, access: map[string]bool{}, jtis: map[string]bool{},
 	}
 	u.server = httptest.NewServer(u)
@@ -315,12 +316,7 @@ func (u *UpstreamIDP) refresh(w http.ResponseWriter, old string) {
 func (u *UpstreamIDP) answerTokens(w http.ResponseWriter, nonce, scope, refresh string) {
 	now := u.c.Now()
 	key := u.keys[len(u.keys)-1]
-	access := rand.Text()
-	if u.vendor.access != nil {
-		claims := map[string]any{"iss": u.Issuer(), "sub": u.c.Subject, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix()}
-		u.vendor.access(claims, u.c.ClientID, scope)
-		access = MintToken(u.t, key, nil, claims)
-	}
+	access := u.accessToken(u.t, AccessRequest{ClientID: u.c.ClientID, Scope: scope})
 	u.access[access] = true
 	if u.c.IDTokenKey != nil {
 		key = u.c.IDTokenKey
