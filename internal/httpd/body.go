@@ -50,6 +50,7 @@ func (b *body) read(p []byte) (int, error) {
 	}
 	if b.expected {
 		b.expected = false
+		_ = b.c.nc.SetWriteDeadline(time.Now().Add(b.c.s.o.StallTimeout)) // that of the answer before may be over
 		if _, err := io.WriteString(b.c.nc, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
 			b.state = bodyBroken
 			return 0, err

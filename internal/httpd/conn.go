@@ -38,7 +38,7 @@ type conn struct {
 	mu       sync.Mutex // guards what follows
 	state    connState
 	began    time.Time          // of the request under way
-	cancel   context.CancelFunc // ends the request under way
+	cancel   context.CancelFunc // ends the request under way; nil once its handler has returned
 	watched  chan struct{}      // closed when the watcher has ended; nil when there is none
 	readable bool               // the request's body has been read to its end, so that nobody else reads
 }
@@ -272,10 +272,11 @@ func (c *conn) cut() {
 	_ = c.nc.Close()
 }
 
-// bodyRead notes that nobody reads from the connection any more until the request has been answered.
+// bodyRead notes that nobody reads from the connection any more until the request has been answered. Once the handler has
+// returned that is not so: the server itself reads, what the handler left and then the next request.
 func (c *conn) bodyRead() {
 	c.mu.Lock()
-	c.readable = true
+	c.readable = c.cancel != nil
 	c.mu.Unlock()
 }
 
