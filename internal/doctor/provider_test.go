@@ -146,6 +146,7 @@ func TestBrokenProviders(t *testing.T) {
 		}, doctor.Fail, doctor.SignInRefused, "browser"},
 		"no refresh grant":   {"auth0", token(403, `{"error":"unauthorized_client","error_description":"Grant type 'refresh_token' not allowed for the client."}`), doctor.Fail, doctor.RefreshNotAllowed, "Refresh Token"},
 		"expired secret":     {"entra", token(401, `{"error":"invalid_client","error_description":"AADSTS7000222: The provided client secret keys are expired."}`), doctor.Fail, doctor.ClientSecretRefused, "expired"},
+		"secret, Keycloak":   {"keycloak", token(401, `{"error":"unauthorized_client","error_description":"Invalid client or Invalid client credentials"}`), doctor.Fail, doctor.ClientSecretRefused, "tab Credentials"},
 		"secret's id":        {"entra", token(401, `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided."}`), doctor.Fail, doctor.ClientSecretRefused, "value, not its id"},
 		"token endpoint":     {"", token(502, `<html>`), doctor.Fail, doctor.TokenEndpointSilent, "reach"},
 		"unclear":            {"", token(400, `{"error":"invalid_request"}`), doctor.Warn, doctor.CredentialUnclear, "refresh tokens"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strings"
 
 	"gatehouse/internal/oauthclient"
 	"gatehouse/internal/secret"
@@ -48,6 +49,11 @@ func providerTrouble(err error, o Provider) trouble {
 	return trouble{ProviderSettings, clip(found, 200), "metadata that can be used", orElse("correct "+o.Setting, "", e.Hint)}
 }
 
+// aboutCredentials tells Keycloak's word for a wrong secret, which is unauthorized_client, from a grant that is switched off.
+func aboutCredentials(description string) bool {
+	return strings.Contains(strings.ToLower(description), "credential")
+}
+
 // credential redeems a refresh token that nobody gave out: what the provider says to that tells whether it takes the
 // client's secret or key.
 func (r *report) credential(ctx context.Context, provider *oauthclient.Provider) {
@@ -61,7 +67,7 @@ func (r *report) credential(ctx context.Context, provider *oauthclient.Provider)
 		r.skip(check, "the provider gave tokens for a made-up refresh token")
 	case e.Reason == oauthclient.ReasonGrantRefused:
 		r.ok(check, "the provider takes it")
-	case e.Code == "unauthorized_client" || e.Code == "unsupported_grant_type":
+	case e.Code == "unauthorized_client" && !aboutCredentials(e.Description) || e.Code == "unsupported_grant_type":
 		r.fail(check, trouble{RefreshNotAllowed, "the application may not use refresh tokens: " + e.Code + " " + clip(e.Description, 160), expected, fix("allow the application the grant refresh_token")})
 	case e.Reason == oauthclient.ReasonClientRefused:
 		r.fail(check, trouble{ClientSecretRefused, "the provider refuses the client's secret or key: " + e.Code + " " + clip(e.Description, 160), expected, fix("enter the application's present secret")})

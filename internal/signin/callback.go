@@ -169,7 +169,7 @@ func (s *Service) logFailure(r *http.Request, e *oauthclient.Error) {
 func failureText(label string, e *oauthclient.Error) (page.Message, int) {
 	said := ""
 	if e.Description != "" {
-		said = label + " writes: “" + e.Description + "”"
+		said = label + " writes: “" + strings.TrimSuffix(e.Description, ".") + "”."
 	}
 	switch {
 	case e.Reason == oauthclient.ReasonPersonRefused || e.Reason == oauthclient.ReasonTokenTenant:
