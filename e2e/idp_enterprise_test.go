@@ -164,7 +164,10 @@ func remoteEnterprise(t *testing.T, picture string, at place, p *idp, home, pers
 // enterpriseSignIn is what holds for every IdP: a cold sign-in in Chromium, the claims, and a refresh afterwards.
 func enterpriseSignIn(t *testing.T, at place, p *idp, groups ...string) {
 	t.Helper()
-	startEnterprise(t, at, enterprise{providers: map[string]string{p.name: p.settings}, access: "{claim: groups, type: string_array, operator: contains, value: eng}"}, p)
+	h := startEnterprise(t, at, enterprise{providers: map[string]string{p.name: p.settings}, access: "{claim: groups, type: string_array, operator: contains, value: eng}"}, p)
+	if said := h.run("", "doctor", "-c", filepath.Join(h.dir, "gatehouse.yaml")); !strings.Contains(said, "the provider takes it") || !strings.Contains(said, "0 failures") {
+		t.Errorf("doctor says of a set-up that works:\n%s", said)
+	}
 	home := t.TempDir()
 	r, way := remoteEnterprise(t, p.name+"-enterprise", at, p, home, username)
 	before, after := way.texts[0], way.texts[len(way.texts)-2]

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -134,9 +135,7 @@ func (k *keycloak) client(t *testing.T, id string, more map[string]any) {
 		"clientId": id, "standardFlowEnabled": true, "directAccessGrantsEnabled": false,
 		"defaultClientScopes": []string{"basic", "profile", "email", "roles", "groups"}, "optionalClientScopes": []string{"mcp:tools", "offline_access"},
 	}
-	for name, value := range more {
-		c[name] = value
-	}
+	maps.Copy(c, more)
 	k.do(t, http.MethodPost, "/clients", c, nil)
 }
 
@@ -152,18 +151,26 @@ func (k *keycloak) assistant(t *testing.T, at place, lifetime time.Duration) *id
 	return p
 }
 
-// application registers Gatehouse, as docs/idp says.
+// application registers Gatehouse as a confidential client.
 func (k *keycloak) application(t *testing.T, at place) *idp {
+	t.Helper()
+	return k.applicationLike(t, at, nil)
+}
+
+// applicationLike does the same, with differences.
+func (k *keycloak) applicationLike(t *testing.T, at place, differences map[string]any) *idp {
 	t.Helper()
 	p := k.idp()
 	p.webClient, p.webSecret = fmt.Sprintf("gatehouse-%d", at.housePort), "a secret of the web client"
-	k.client(t, p.webClient, map[string]any{
+	c := map[string]any{
 		"name": "Gatehouse", "secret": p.webSecret, "redirectUris": []string{at.house + "/oauth/callback/" + p.name},
 		"attributes": map[string]any{
 			"pkce.code.challenge.method": "S256",
 			"backchannel.logout.url":     at.house + "/oauth/backchannel-logout/" + p.name, "backchannel.logout.session.required": "true",
 		},
-	})
+	}
+	maps.Copy(c, differences)
+	k.client(t, p.webClient, c)
 	return p
 }
 
@@ -209,6 +216,9 @@ func TestKeycloak(t *testing.T) {
 		{"enterprise, with a key instead of a secret", keycloakAssertion},
 		{"enterprise, person removed", keycloakRemoved},
 		{"enterprise, person signed out at Keycloak", keycloakSignedOut},
+		{"enterprise, mistakes", keycloakMistakes},
+		{"enterprise, no offline access", keycloakOfflineForbidden},
+		{"enterprise, secret replaced", keycloakSecretReplaced},
 		{"enterprise, sign-out here and there", keycloakSignOut},
 		{"enterprise, two clients refresh at once", keycloakTogether},
 		{"enterprise, two clients refresh at once at two copies", keycloakCopies},

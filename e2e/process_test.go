@@ -229,12 +229,18 @@ func (h *house) logged(t *testing.T, text string) {
 // run executes a gatehouse sub-command in the house's directory and returns what it printed.
 func (h *house) run(stdin string, args ...string) string {
 	h.t.Helper()
+	out, err := h.try(stdin, args...)
+	if err != nil {
+		h.t.Fatalf("gatehouse %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// try does the same for one that may fail.
+func (h *house) try(stdin string, args ...string) (string, error) {
 	cmd := exec.Command(kit.gatehouse, args...)
 	cmd.Dir, cmd.Stdin = h.dir, strings.NewReader(stdin)
 	cmd.Env = h.environment()
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		h.t.Fatalf("gatehouse %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
+	return string(out), err
 }

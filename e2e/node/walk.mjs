@@ -18,7 +18,7 @@ const context = await browser.newContext({ viewport: { width: 1280, height: 800 
 const page = await context.newPage();
 page.on('console', (m) => {
   // Chromium writes refusals, which walks provoke, to the console.
-  if (m.location().url.startsWith(ours) && m.type() === 'error' && !/responded with a status of 4/.test(m.text())) report.problems.push(`console of ${m.location().url}: ${m.text()}`);
+  if (m.location().url.startsWith(ours) && m.type() === 'error' && !/responded with a status of [45]/.test(m.text())) report.problems.push(`console of ${m.location().url}: ${m.text()}`);
 });
 page.setDefaultTimeout(20000);
 
