@@ -18,10 +18,11 @@ type plan struct {
 	people int
 	only   string
 	binary string
+	held   int // sessions and streams
 }
 
 func runCommand() *cobra.Command {
-	p := plan{rounds: 7, calls: 12000, people: 1000}
+	p := plan{rounds: 7, calls: 12000, people: 1000, held: held}
 	quick := false
 	cmd := &cobra.Command{
 		Use: "run", Short: "Measure Gatehouse beside nginx and print ratios",
@@ -32,7 +33,7 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			if quick {
-				p.rounds, p.calls, p.people = 3, 4000, 200
+				p.rounds, p.calls, p.people, p.held = 3, 4000, 200, 1000
 			}
 			return p.run()
 		},
@@ -112,8 +113,53 @@ func (p plan) run() error {
 	}
 	fmt.Println()
 	printTable(table)
-	fmt.Printf("\nstart to first answer: %d ms of CPU; idle: %.1f MiB; binary: %.1f MiB; %s in all\n",
-		startCPU.Milliseconds(), mib(idle), mib(info.Size()), time.Since(began).Round(time.Second))
+	fmt.Printf("\nstart to first answer: %d ms of CPU; idle: %.1f MiB; binary: %.1f MiB\n", startCPU.Milliseconds(), mib(idle), mib(info.Size()))
+	if p.only == "" {
+		if err := p.others(h); err != nil {
+			return fmt.Errorf("%w\n%s", err, tail(h.gatehouse.process.log.String()))
+		}
+	}
+	fmt.Printf("%s in all\n", time.Since(began).Round(time.Second))
+	return nil
+}
+
+// others measures what does not fit into the table.
+func (p plan) others(h *house) error {
+	say("events of streams")
+	fmt.Println("\ndelay of one streamed event, p50 and p99:")
+	people := h.people(256)
+	if err := beginAll(h.gatehouse, people); err != nil {
+		return err
+	}
+	for _, connections := range []int{1, 16, 256} {
+		for _, s := range []*subject{h.gatehouse, h.nginx} {
+			to := *s
+			if s == h.nginx {
+				to.paths[0] = "/stream"
+			}
+			o, err := load{to: &to, call: call{tool: "progress"}, people: people, connections: connections, calls: 4 * connections}.run()
+			if err != nil {
+				return err
+			}
+			fmt.Printf("  %3d connections, %-9s  %s  %s\n", connections, s.name, quantile(o.delays, 0.5).Round(time.Microsecond), quantile(o.delays, 0.99).Round(time.Microsecond))
+		}
+	}
+	fetches, err := h.fetchesForForgedKeys(500)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nfetches of the key set for 500 tokens of unknown keys: %d\n", fetches)
+	l, err := h.measureList(300)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("tools/list, first page of %d tools: %d KiB, %.0f us of CPU\n", manyTargets*toolsEach, l.bytes>>10, micro(l.cpu))
+	say("holding %d sessions and streams", p.held)
+	m, err := h.measureMemory(p.held)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("memory: %.1f MiB idle; %.1f KiB a session, %.1f KiB a stream, of %d held\n", m.idle/(1<<20), m.perSession/1024, m.perStream/1024, p.held)
 	return nil
 }
 

@@ -143,7 +143,10 @@ targets:
 const masterKey = "BENCH_MASTER_KEY=YmVuY2htYXJrLWJlbmNobWFyay1iZW5jaG1hcmstMzI="
 
 // startGatehouse starts the gateway and returns how much CPU time it took until its first answer.
-func (h *house) startGatehouse() (time.Duration, error) {
+func (h *house) startGatehouse() (time.Duration, error) { return h.startGatehouseWith() }
+
+// startGatehouseWith is startGatehouse with more in the environment.
+func (h *house) startGatehouseWith(env ...string) (time.Duration, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return 0, err
@@ -152,7 +155,7 @@ func (h *house) startGatehouse() (time.Duration, error) {
 	if err := os.WriteFile(file, []byte(h.config(addr)), 0o600); err != nil {
 		return 0, err
 	}
-	p, err := start([]string{masterKey}, h.binary, "serve", "-c", file)
+	p, err := start(append(env, masterKey), h.binary, "serve", "-c", file)
 	if err != nil {
 		return 0, err
 	}
