@@ -144,6 +144,8 @@ func (s *scanner) array(depth int) bool {
 	for ok && s.nextElement(&a) {
 		if s.peek() == '{' {
 			ok = s.row(depth+1, &last)
+		} else if end := plain(s.buf, s.pos, 0); end > 0 {
+			s.pos = end
 		} else {
 			ok = s.value(depth + 1)
 		}

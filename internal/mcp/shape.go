@@ -3,7 +3,6 @@ package mcp
 import (
 	"bytes"
 	"encoding/binary"
-	"math/bits"
 )
 
 // shape is the keys of an object in an array, in their order: known to be different, and written without escapes. The
@@ -16,8 +15,7 @@ type shape struct {
 
 const maxShape = 16
 
-// row checks an object, whose brace is at s.pos and whose keys are likely those of last, and makes last its shape when they are not. What tables
-// mostly hold, short texts and whole numbers, is read here; everything else is left to value.
+// row checks an object, whose brace is at s.pos and whose keys are likely those of last, and makes last its shape when they are not.
 func (s *scanner) row(depth int, last *shape) bool {
 	if depth >= s.maxDepth {
 		return s.fail("nested too deeply")
@@ -49,7 +47,7 @@ func (s *scanner) row(depth int, last *shape) bool {
 			return s.unlike(depth, last, same)
 		}
 		same++
-		if end := behindPlain(buf, i); end > 0 {
+		if end := plain(buf, i, min(plainLevels, s.maxDepth-depth-1)); end > 0 {
 			i = end
 			continue
 		}
@@ -101,37 +99,16 @@ func (l *shape) behind(buf []byte, i, k int) int {
 	}
 	start, n := int(l.keys[k].start), int(l.keys[k].end-l.keys[k].start)
 	end := i + 1 + n
-	if end+1 >= len(buf) || buf[i] != '"' || buf[end] != '"' || buf[end+1] != ':' || !bytes.Equal(buf[i+1:end], buf[start:start+n]) {
+	if end+1 >= len(buf) || buf[i] != '"' || buf[end] != '"' || buf[end+1] != ':' {
+		return -1
+	}
+	if n <= 8 && i+9 <= len(buf) && start+8 <= len(buf) {
+		differ := binary.LittleEndian.Uint64(buf[i+1:]) ^ binary.LittleEndian.Uint64(buf[start:])
+		if differ&(1<<(8*n)-1) != 0 {
+			return -1
+		}
+	} else if !bytes.Equal(buf[i+1:end], buf[start:start+n]) {
 		return -1
 	}
 	return end + 2
-}
-
-// behindPlain returns where a value ends that is a text without anything special in it, or a whole number, and that a
-// comma or brace follows; else 0.
-func behindPlain(buf []byte, i int) int {
-	if i >= len(buf) {
-		return 0
-	}
-	switch c := buf[i]; {
-	case c == '"':
-		for i++; i+8 <= len(buf); i += 8 {
-			if hit := special(binary.LittleEndian.Uint64(buf[i:])); hit != 0 {
-				if i += bits.TrailingZeros64(hit) / 8; buf[i] != '"' {
-					return 0
-				}
-				return i + 1
-			}
-		}
-	case c >= '1' && c <= '9':
-		for i++; i < len(buf); i++ {
-			if c := buf[i]; c < '0' || c > '9' {
-				if c == ',' || c == '}' {
-					return i
-				}
-				return 0
-			}
-		}
-	}
-	return 0
 }

@@ -28,23 +28,41 @@ func TestRows(t *testing.T) {
 		"[" + wide(maxShape, `"z":1`) + "," + wide(maxShape, `"z":1`) + "]":     true,
 		"[" + wide(maxShape-1, `"z":1`) + "," + wide(maxShape-1, `"z":1`) + "]": true,
 
-		`[{"a":1,"b":2},{"a":3,"b":4,"a":5}]`: false,
-		`[{"a":1,"b":2},{"a":3,"a":4}]`:       false,
-		`[{"a":1,"b":2},{"b":3,"b":4}]`:       false,
-		`[{"a":1},{"a":2,"\u0061":3}]`:        false,
-		`[{"\u0061":1},{"\u0061":2,"a":3}]`:   false,
-		`[{"a":1},{"a":2,}]`:                  false,
-		`[{"a":1},{"a":2 "b":3}]`:             false,
-		`[{"a":1},{"a" 2}]`:                   false,
-		`[{"a":1},{"a":}]`:                    false,
-		`[{"a":1},{"a`:                        false,
-		`[{"a":1},{"a"`:                       false,
-		`[{"a":1},{"a":1`:                     false,
-		`[{"a":1},{,"a":1}]`:                  false,
-		`[{"a":1,"b":1},{"a":1,,"b":1}]`:      false,
+		`[{"a":"x\\","b":[1,-0.5,true,null,[],["é\"\n"]]},{"a":"\\"},"\\\\"]`: true,
+		`[{"a":1},{"a":01}]`:                   false,
+		`[{"a":1},{"a":-}]`:                    false,
+		`[{"a":1},{"a":1.}]`:                   false,
+		`[{"a":1},{"a":1e}]`:                   false,
+		`[{"a":1},{"a":1e5}]`:                  true,
+		`[{"a":1},{"a":trux}]`:                 false,
+		`[{"a":1},{"a":truex}]`:                false,
+		`[{"a":1},{"a":"\x"}]`:                 false,
+		`[{"a":1},{"a":[1,]}]`:                 false,
+		`[{"a":1},{"a":[1 ,2]}]`:               true,
+		"[{\"a\":1},{\"a\":\"\xff12345678\"}]": false,
+		"[{\"a\":1},{\"a\":\"\n12345678\"}]":   false,
+		`[{"a":1,"b":2},{"a":3,"b":4,"a":5}]`:  false,
+		`[{"a":1,"b":2},{"a":3,"a":4}]`:        false,
+		`[{"a":1,"b":2},{"b":3,"b":4}]`:        false,
+		`[{"a":1},{"a":2,"\u0061":3}]`:         false,
+		`[{"\u0061":1},{"\u0061":2,"a":3}]`:    false,
+		`[{"a":1},{"a":2,}]`:                   false,
+		`[{"a":1},{"a":2 "b":3}]`:              false,
+		`[{"a":1},{"a" 2}]`:                    false,
+		`[{"a":1},{"a":}]`:                     false,
+		`[{"a":1},{"a`:                         false,
+		`[{"a":1},{"a"`:                        false,
+		`[{"a":1},{"a":1`:                      false,
+		`[{"a":1},{,"a":1}]`:                   false,
+		`[{"a":1,"b":1},{"a":1,,"b":1}]`:       false,
 		"[" + wide(maxShape, `"z":1`) + "," + wide(maxShape, `"kx":1`) + "]":     false,
 		"[" + wide(maxShape-1, `"z":1`) + "," + wide(maxShape-1, `"kx":1`) + "]": false,
 	} {
+		for cut := range len(text) {
+			if Valid([]byte(text[:cut])) { // and nothing is read beyond the end
+				t.Errorf("%.120s, cut at %d, is taken", text, cut)
+			}
+		}
 		if got := Valid([]byte(text)); got != want {
 			t.Errorf("%.120s: %v", text, got)
 		}
