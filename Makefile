@@ -7,7 +7,7 @@ VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo
 LDFLAGS      := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick docker clean
+.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick bench-counts soak docker clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ bench: ## measure CPU time, connections and memory beside nginx (ten minutes; ne
 
 bench-quick: ## the same in under a minute
 	$(GO) run ./bench run --quick
+
+bench-counts: ## compare what benchmarks allocate with bench/baseline.txt
+	$(GO) run ./bench counts
+
+soak: ## load Gatehouse for three minutes with everything going wrong around it (MINUTES=20 for longer)
+	$(GO) run ./bench soak --minutes $(or $(MINUTES),3)
 
 docker: ## build the container image gatehouse:dev
 	docker build --build-arg VERSION=$(VERSION) -t gatehouse:dev .

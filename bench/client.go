@@ -135,6 +135,15 @@ func (c *connection) readChunks(each func(data []byte)) error {
 	}
 }
 
+func containsAny(b []byte, texts ...string) bool {
+	for _, t := range texts {
+		if bytes.Contains(b, []byte(t)) {
+			return true
+		}
+	}
+	return false
+}
+
 // person is one caller: a token, and a session where there are sessions.
 type person struct {
 	token   string

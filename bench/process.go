@@ -126,3 +126,9 @@ func (p *process) memory() int64 {
 	}
 	return total
 }
+
+// descriptors is how many files and connections the process has open.
+func (p *process) descriptors() int {
+	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	return len(entries)
+}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -31,6 +32,9 @@ type stub struct {
 	calls       atomic.Int64 // tools/call so far
 
 	text, rows []byte // the large results, with room for a nonce at both ends
+
+	mu   sync.Mutex // guards open
+	open map[net.Conn]bool
 }
 
 func startStub(stateless bool, tools int) (*stub, error) {
@@ -38,8 +42,8 @@ func startStub(stateless bool, tools int) (*stub, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the MCP server: %w", err)
 	}
-	s := &stub{listener: l, stateless: stateless, tools: tools, gap: 5 * time.Millisecond, text: prose(largeText), rows: rows(largeText)}
-	go s.accept()
+	s := &stub{listener: l, stateless: stateless, tools: tools, gap: 5 * time.Millisecond, text: prose(largeText), rows: rows(largeText), open: map[net.Conn]bool{}}
+	go s.accept(l)
 	return s, nil
 }
 
@@ -47,15 +51,23 @@ func (s *stub) addr() string { return s.listener.Addr().String() }
 
 func (s *stub) close() { _ = s.listener.Close() }
 
-func (s *stub) accept() {
+func (s *stub) accept(l net.Listener) {
 	for {
-		conn, err := s.listener.Accept()
+		conn, err := l.Accept()
 		if err != nil {
 			return
 		}
 		s.connections.Add(1)
+		s.mu.Lock()
+		s.open[conn] = true
+		s.mu.Unlock()
 		go func() {
-			defer conn.Close()
+			defer func() {
+				_ = conn.Close()
+				s.mu.Lock()
+				delete(s.open, conn)
+				s.mu.Unlock()
+			}()
 			s.serve(conn)
 		}()
 	}
