@@ -30,6 +30,9 @@ func TestProgram(t *testing.T) {
 	t.Run("own servers", func(t *testing.T) { t.Parallel(); testOwnServers(t, bin) })
 }
 
+// warned is how a block says that the check has a warning about it.
+var warned = regexp.MustCompile(`(?m)^# gatehouse check warns: (.+)$`)
+
 // testSettings runs gatehouse check on every YAML block. A block that is a part of a file is laid over the whole file
 // before it in the same document; an access rule alone is that of an endpoint.
 func testSettings(t *testing.T, bin string) {
@@ -53,8 +56,14 @@ func testSettings(t *testing.T, bin string) {
 			}
 			text := overlay(whole, part)
 			out, err := inDir(t, newSite(t, text), bin, "check", "gatehouse.yaml").CombinedOutput()
-			if err != nil || !strings.Contains(string(out), "0 warnings") {
+			expected := warned.FindAllStringSubmatch(part, -1)
+			if want := regexp.MustCompile(fmt.Sprintf(`, %d warnings?\n`, len(expected))); err != nil || !want.Match(out) {
 				t.Errorf("%s: gatehouse check: %v\n%s\n%s", d.path, err, out, text)
+			}
+			for _, m := range expected {
+				if !strings.Contains(string(out), m[1]) {
+					t.Errorf("%s: gatehouse check does not warn %q:\n%s", d.path, m[1], out)
+				}
 			}
 			checked++
 		}
