@@ -130,7 +130,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	if a.authsrv, err = authserver.New(authserver.Options{
-		Issuer: c.Issuer(), Store: a.state.Store, Signing: a.keys, SignIn: a.signin, Keys: a.state.Keys,
+		Issuer: c.Issuer(), Store: a.state.Store, Signing: a.keys, SignIn: a.signin, Assertions: a.signin, Keys: a.state.Keys,
 		Documents: documents, Limits: authserver.Limits{RegistrationsPerAddress: c.Registration.RatePerMinute},
 		Audit: a.audit, Log: a.Log, Now: a.Now,
 	}); err != nil {

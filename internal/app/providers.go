@@ -82,7 +82,7 @@ func signInSettings(c *config.Config, providers map[string]*provider) signin.Set
 	}
 	for _, o := range c.SignIn.OIDC {
 		s.Providers = append(s.Providers, signin.Provider{
-			Provider: providers[o.Name].Provider, Label: o.Label, EmailDomains: o.EmailDomains, Hidden: o.Hidden, Claims: o.Claims,
+			Provider: providers[o.Name].Provider, Label: o.Label, EmailDomains: o.EmailDomains, Hidden: o.Hidden, Claims: o.Claims, Assertions: o.IDJAG,
 		})
 	}
 	return s

@@ -53,6 +53,7 @@ func authServerSnapshot(c *config.Config, remote *issuers) (authserver.Snapshot,
 	s := authserver.Snapshot{
 		Clients: clients, RedirectSchemes: c.Registration.PrivateRedirectSchemes,
 		RegistrationClosed: !c.Registration.Dynamic, NoDevices: !c.Registration.DeviceCode,
+		Assertions:        slices.ContainsFunc(c.SignIn.OIDC, func(o config.OIDC) bool { return o.IDJAG }),
 		DPoPNonceOptional: c.DPoP.Nonce == config.NonceNowhere, Lifetimes: lifetimesOf(c.Tokens),
 		Documents: authserver.Documents{
 			Off: !c.Registration.Documents.Enabled, Hosts: c.Registration.Documents.Hosts, Trusted: c.Registration.Documents.Trusted,

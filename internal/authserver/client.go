@@ -28,6 +28,7 @@ const (
 	GrantDevice  = "urn:ietf:params:oauth:grant-type:device_code"
 
 	GrantClientCredentials = "client_credentials"
+	GrantIDJAG             = "urn:ietf:params:oauth:grant-type:jwt-bearer" // RFC 7523 §2.1
 )
 
 // Client is an application that may ask for tokens: one that an administrator wrote down, or one that registered
@@ -121,6 +122,9 @@ func (c Client) withDefaults() (*Client, error) {
 			return nil, fmt.Errorf("grant type %q is unknown; use one of %s", g, strings.Join(grantTypes(), ", "))
 		}
 	}
+	if c.allows(GrantIDJAG) && c.Audience != "" {
+		return nil, fmt.Errorf("grant type %s goes with no audience: the identity provider says which endpoint its tokens are for", GrantIDJAG)
+	}
 	if err := c.checkService(); err != nil {
 		return nil, err
 	}
@@ -148,7 +152,7 @@ func (c Client) withDefaults() (*Client, error) {
 
 // grantTypes are the grants that a static client may have.
 func grantTypes() []string {
-	return []string{GrantCode, GrantRefresh, GrantDevice, GrantClientCredentials}
+	return []string{GrantCode, GrantRefresh, GrantDevice, GrantClientCredentials, GrantIDJAG}
 }
 
 // checkService keeps services apart from applications through which people come: what is granted to one must never be
@@ -214,6 +218,7 @@ type settings struct {
 	documents Documents
 
 	nonceOptional bool
+	assertions    bool
 	lifetimes     Lifetimes // of registered clients
 	metadata      []byte
 }
@@ -223,7 +228,7 @@ func newSettings(issuer identity.Issuer, snapshot Snapshot) (*settings, error) {
 		clients: map[identity.ClientID]*Client{}, resources: slices.Clone(snapshot.Resources),
 		schemes: snapshot.RedirectSchemes, closed: snapshot.RegistrationClosed, noDevices: snapshot.NoDevices,
 		documents:     snapshot.Documents,
-		nonceOptional: snapshot.DPoPNonceOptional,
+		nonceOptional: snapshot.DPoPNonceOptional, assertions: snapshot.Assertions,
 	}
 	var faults []error
 	var err error

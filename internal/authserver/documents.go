@@ -195,8 +195,8 @@ func (c *settings) documentGrants(named []string) []string {
 		return []string{GrantCode, GrantRefresh}
 	}
 	var out []string
-	for _, grant := range []string{GrantCode, GrantRefresh, GrantDevice} {
-		if slices.Contains(named, grant) && !(grant == GrantDevice && c.noDevices) {
+	for _, grant := range []string{GrantCode, GrantRefresh, GrantDevice, GrantIDJAG} {
+		if slices.Contains(named, grant) && !(grant == GrantDevice && c.noDevices) && !(grant == GrantIDJAG && !c.assertions) {
 			out = append(out, grant)
 		}
 	}

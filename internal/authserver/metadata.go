@@ -39,6 +39,7 @@ type metadata struct {
 	ResponseTypes         []string `json:"response_types_supported"`
 	ResponseModes         []string `json:"response_modes_supported"`
 	GrantTypes            []string `json:"grant_types_supported"`
+	GrantProfiles         []string `json:"authorization_grant_profiles_supported,omitempty"`
 	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
 	TokenAuthAlgs         []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
@@ -92,6 +93,9 @@ func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 	if c.anyMay(GrantDevice) || !c.noDevices && !(c.closed && c.documents.Off) {
 		doc.DeviceEndpoint = base + "/device_authorization" // RFC 8628 §4
 		doc.GrantTypes = append(doc.GrantTypes, GrantDevice)
+	}
+	if c.assertions {
+		doc.GrantTypes, doc.GrantProfiles = append(doc.GrantTypes, GrantIDJAG), []string{grantProfile}
 	}
 	if c.anyMay(GrantClientCredentials) {
 		doc.GrantTypes = append(doc.GrantTypes, GrantClientCredentials)

@@ -6,7 +6,8 @@
 // The path of a sign-in: authorize.go validates and seals the request into a transaction without writing anything,
 // consent.go shows who asks for what and turns a decision into a code, token.go turns codes and refresh tokens into
 // tokens (grant_code.go, grant_refresh.go), which tokens.go mints. Devices without a browser go another way to the same
-// code: device.go, device_page.go and grant_device.go. Services come without a person: grant_service.go.
+// code: device.go, device_page.go and grant_device.go. Services come without a person: grant_service.go. An
+// identity provider can speak for the person: grant_idjag.go.
 //
 // Specifications: OAuth 2.1 (draft 13), RFC 6749, 7009, 7591, 7636, 8414, 8628, 8707, 9068, 9207, 9449, OpenID Connect Core,
 // Discovery and RP-Initiated Logout 1.0.
@@ -59,7 +60,8 @@ type Options struct {
 	Keys     *seal.Keyring
 	Snapshot Snapshot
 
-	Documents *clientdoc.Cache // without it client ID metadata documents are off
+	Documents  *clientdoc.Cache // without it client ID metadata documents are off
+	Assertions Assertions       // of identity providers about people; without it that grant is off
 
 	Audit  Audit
 	Limits Limits
@@ -117,6 +119,7 @@ type Snapshot struct {
 	Documents       Documents
 
 	RegistrationClosed bool      // clients cannot register themselves; those that did before stay
+	Assertions         bool      // Options.Assertions has providers that are trusted
 	DPoPNonceOptional  bool      // proofs at the token endpoint need no nonce of ours
 	NoDevices          bool      // clients that registered themselves may not use the device grant
 	Lifetimes          Lifetimes // for clients that registered themselves

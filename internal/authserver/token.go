@@ -70,12 +70,23 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	event := audit.Event{Kind: kind, Person: what.grant.Person, Client: client.ID, Grant: what.grant.ID, Scopes: what.scopes, Endpoint: what.grant.Resource}
+	event := audit.Event{Kind: kind, Person: what.grant.Person, Client: client.ID, Grant: what.grant.ID, Scopes: what.scopes, Endpoint: what.grant.Resource, Method: eventMethod(form.Get("grant_type"))}
 	if err := s.record(r, event); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, response)
 	return nil
+}
+
+// eventMethod says how tokens came about, where no person consented in a browser of theirs just before.
+func eventMethod(grant string) string {
+	switch grant {
+	case GrantIDJAG:
+		return "jwt-bearer"
+	case GrantClientCredentials:
+		return GrantClientCredentials
+	}
+	return ""
 }
 
 type grantHook func(*redemption) (*issue, error)
@@ -90,6 +101,10 @@ func (s *Server) grantType(name string) (audit.Kind, grantHook, error) {
 		return audit.KindIssue, s.redeemDeviceCode, nil
 	case GrantClientCredentials:
 		return audit.KindIssue, s.serviceToken, nil
+	case GrantIDJAG:
+		if s.Assertions != nil && s.current.Load().assertions {
+			return audit.KindIssue, s.redeemIDJAG, nil
+		}
 	case "":
 		return "", nil, refuse(codeInvalidRequest, "grant_type_missing", "grant_type is missing")
 	}

@@ -27,13 +27,16 @@ func (k *checker) client(path string, c *Client) {
 	if c.ClientID == "" || strings.ContainsFunc(string(c.ClientID), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		k.bad(path+".client_id", "is not a client identifier", "Use printable ASCII characters without spaces.")
 	}
-	code, device := slices.Contains(c.GrantTypes, GrantCode), slices.Contains(c.GrantTypes, GrantDevice)
+	code, device, idJAG := slices.Contains(c.GrantTypes, GrantCode), slices.Contains(c.GrantTypes, GrantDevice), slices.Contains(c.GrantTypes, GrantIDJAG)
 	if slices.Contains(c.GrantTypes, GrantClientCredentials) {
 		k.service(path, c)
 	} else if len(c.Groups) > 0 {
 		k.bad(path+".groups", "is for services, and people come through this client", "Remove it; groups of people are set with gatehouse user.")
-	} else if !code && !device {
+	} else if !code && !device && !idJAG {
 		k.bad(path+".grant_types", "lacks authorization_code, without which the client never gets a token", "Add it, or leave grant_types out.")
+	}
+	if idJAG {
+		k.idJAGClient(path, c)
 	}
 	if code && len(c.RedirectURIs) == 0 && !k.broken(path+".redirect_uris") {
 		k.bad(path+".redirect_uris", "names no redirect URI", "Name the address at which the client takes the code.")
@@ -55,6 +58,19 @@ func (k *checker) client(path string, c *Client) {
 		}
 	}
 	k.lifetimes(path, c.Lifetimes)
+}
+
+// idJAGClient checks a client that brings assertions of an identity provider.
+func (k *checker) idJAGClient(path string, c *Client) {
+	if c.Audience != "" {
+		k.bad(path+".audience", "does not go with the grant jwt-bearer: the identity provider says which endpoint its tokens are for", "Remove it, or make another client for that.")
+	}
+	if c.AuthMethod == AuthNone {
+		k.doubtful(path+".token_endpoint_auth_method", "is none, and whoever gets hold of an assertion for this client can use it", "Set client_secret_basic or private_key_jwt where the client can keep a secret.")
+	}
+	if !slices.ContainsFunc(k.cfg.SignIn.OIDC, func(p OIDC) bool { return p.IDJAG }) {
+		k.doubtful(path+".grant_types", "has jwt-bearer, and no identity provider is trusted for that", "Set id_jag: true at one in sign_in.oidc.")
+	}
 }
 
 // service checks a client that acts as itself.

@@ -34,6 +34,13 @@ func (k *checker) providers() {
 			domains = append(domains, d)
 		}
 	}
+	trusted := map[string]bool{}
+	for i, p := range k.cfg.SignIn.OIDC {
+		if p.IDJAG && trusted[p.DiscoveryURL] {
+			k.bad(fmt.Sprintf("sign_in.oidc[%d].id_jag", i), "is set at a provider above with the same issuer, whose people these would be", "Keep it at one of them.")
+		}
+		trusted[p.DiscoveryURL] = trusted[p.DiscoveryURL] || p.IDJAG
+	}
 	for _, i := range repeated(names) {
 		k.bad(fmt.Sprintf("sign_in.oidc[%d].name", i), fmt.Sprintf("%q is taken by a provider above", names[i]), "Give each provider its own name.")
 	}

@@ -145,6 +145,7 @@ const (
 	GrantDevice  = "urn:ietf:params:oauth:grant-type:device_code"
 
 	GrantClientCredentials = "client_credentials"
+	GrantIDJAG             = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 )
 
 // The values of Client.Consent.
@@ -159,7 +160,7 @@ type Client struct {
 	Name              string            `yaml:"name" doc:"What the consent page calls it. Without it: client_id."`
 	RedirectURIs      []string          `yaml:"redirect_uris" doc:"Where the client takes the code; needed for the grant authorization_code. Compared exactly; only the port of an http loopback URI is free."`
 	PostLogoutURIs    []string          `yaml:"post_logout_redirect_uris" doc:"Where a browser may be sent after signing out; compared exactly (OpenID Connect RP-Initiated Logout §3)."`
-	GrantTypes        []string          `yaml:"grant_types" enum:"authorization_code,refresh_token,urn:ietf:params:oauth:grant-type:device_code,client_credentials" doc:"Grants it may use. client_credentials is for a service, which acts as itself, and goes with no other."`
+	GrantTypes        []string          `yaml:"grant_types" enum:"authorization_code,refresh_token,urn:ietf:params:oauth:grant-type:device_code,client_credentials,urn:ietf:params:oauth:grant-type:jwt-bearer" doc:"Grants it may use. client_credentials is for a service, which acts as itself, and goes with no other. jwt-bearer is for assertions of an identity provider with id_jag."`
 	AuthMethod        string            `yaml:"token_endpoint_auth_method" enum:"none,client_secret_basic,client_secret_post,private_key_jwt" doc:"How it authenticates at the token endpoint. With private_key_jwt it signs an assertion (RFC 7523 §2.2)."`
 	Secret            secret.Text       `yaml:"client_secret" doc:"Its secret, for client_secret_basic and client_secret_post."`
 	JWKS              secret.Text       `yaml:"jwks,plain" doc:"Its public keys for private_key_jwt, as a JWK set (RFC 7517) in JSON."`

@@ -150,6 +150,7 @@ func TestFederated(t *testing.T) {
 	same(t, "require", okta.Require.String(), `groups contains "staff"`)
 	same(t, "key", entra.ClientKey.KeyID+" "+entra.ClientKey.Algorithm, "k1 ES256")
 	same(t, "tenants", len(entra.Tenants), 1)
+	same(t, "assertions", []bool{c.SignIn.OIDC[0].IDJAG, c.SignIn.OIDC[1].IDJAG}, []bool{true, false})
 	same(t, "parameters", google.AuthorizeParams, []oauthclient.Param{{Name: "hd", Value: "acme.example"}})
 }
 
@@ -161,6 +162,16 @@ func TestDirectMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "testdata/good/direct.golden", Format(c.Warnings))
+}
+
+// TestAssertions: what is said of clients whose assertions would be a stranger's to use, or are trusted by nobody.
+func TestAssertions(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/id_jag.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/good/id_jag.golden", Format(c.Warnings))
 }
 
 // TestPresetsAreOffered: the file may name every preset that there is.

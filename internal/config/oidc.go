@@ -30,6 +30,7 @@ type OIDC struct {
 	Require      *identity.Rule    `yaml:"require" doc:"Claim rule that a person must satisfy to sign in, and at every check."`
 	Claims       []string          `yaml:"claims" doc:"Claims of the provider that tokens carry, for access rules. User name and groups they carry in any case."`
 	EmailDomains []string          `yaml:"email_domains" doc:"E-mail addresses of these domains lead to this provider. It does not limit who may sign in: require does."`
+	IDJAG        bool              `yaml:"id_jag" doc:"Clients may bring its word about a person (Enterprise-Managed Authorization, ID-JAG) instead of sending the person here. The provider then decides which clients may act for whom, and nobody is asked for consent."`
 	Hidden       bool              `yaml:"hidden" doc:"The sign-in page does not offer it: only an e-mail address leads there."`
 }
 

@@ -22,7 +22,7 @@ var reasonTypes = map[string]string{
 
 // reasonArguments are the functions that take a reason, by package, with its position.
 var reasonArguments = map[string]map[string]int{
-	"authserver": {"refuse": 1, "refuseClient": 0},
+	"authserver": {"refuse": 1, "refuseClient": 0, "refuseIDJAG": 0},
 	"signin":     {"refused": 1},
 }
 

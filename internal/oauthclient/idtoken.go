@@ -59,12 +59,20 @@ func usableSubject(s string) bool {
 
 func (p *Provider) verifySignature(ctx context.Context, token string) (jose.Header, identity.Claims, error) {
 	header, claims, err := jose.Verify(ctx, token, p.keys, p.o.Algorithms)
+	if err := p.signature(header, err); err != nil {
+		return header, nil, err
+	}
+	return header, claims, nil
+}
+
+// signature says what it means that a signature does not verify.
+func (p *Provider) signature(header jose.Header, err error) error {
+	if err == nil {
+		return nil
+	}
 	var e *Error
 	switch jose.ReasonOf(err) {
 	case "":
-		if err == nil {
-			return header, claims, nil
-		}
 		e = p.fail(Temporary, ReasonUnreachable, "get the IdP's keys", err)
 	case jose.KeysUnavailable:
 		e = p.fail(Temporary, ReasonUnreachable, "get the IdP's keys", err)
@@ -79,10 +87,10 @@ func (p *Provider) verifySignature(ctx context.Context, token string) (jose.Head
 	default:
 		e = p.fail(Rejected, ReasonTokenMalformed, "it cannot be read", err)
 	}
-	return header, nil, e
+	return e
 }
 
-func (p *Provider) checkIssuerAndAudience(claims identity.Claims) error {
+func (p *Provider) checkIssuer(claims identity.Claims) error {
 	iss, _ := claims.String("iss")
 	want := p.keys.Issuer()
 	if p.template != "" {
@@ -96,6 +104,13 @@ func (p *Provider) checkIssuerAndAudience(claims identity.Claims) error {
 	}
 	if iss == "" || identity.Issuer(iss) != want {
 		return p.fail(Rejected, ReasonTokenIssuer, fmt.Sprintf("iss is %.200q, want %q", iss, want), nil)
+	}
+	return nil
+}
+
+func (p *Provider) checkIssuerAndAudience(claims identity.Claims) error {
+	if err := p.checkIssuer(claims); err != nil {
+		return err
 	}
 	audiences, ok := claims.Strings("aud")
 	if !ok || !slices.Contains(audiences, string(p.o.ClientID)) {

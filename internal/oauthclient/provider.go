@@ -112,6 +112,11 @@ func (p *Provider) Issues(iss identity.Issuer) bool {
 	return p.keys.Issues(iss)
 }
 
+// SameIssuer reports whether both are applications at one IdP.
+func (p *Provider) SameIssuer(o *Provider) bool {
+	return p.o.DiscoveryURL == o.o.DiscoveryURL || p.o.Issuer != "" && p.o.Issuer == o.o.Issuer
+}
+
 func (p *Provider) tenantIssuer(tenant string) identity.Issuer {
 	return identity.Issuer(strings.Replace(string(p.template), tenantMark, tenant, 1))
 }

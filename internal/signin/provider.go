@@ -34,6 +34,7 @@ type Provider struct {
 	EmailDomains []string // addresses of these domains lead to it, in lower case
 	Hidden       bool     // it is not offered: only an address leads to it
 	Claims       []string // names of claims that tokens carry besides those of the person's own record
+	Assertions   bool     // clients may bring its assertions about people (ID-JAG) instead of sending them here
 }
 
 func (p *Provider) label() string {
@@ -52,6 +53,8 @@ func (s Settings) Check() error {
 			faults = append(faults, errors.New("sign-in: a provider is missing"))
 		case slices.ContainsFunc(s.Providers[:i], func(o Provider) bool { return o.Provider != nil && o.Name() == p.Name() }):
 			faults = append(faults, fmt.Errorf("sign-in: two providers are called %q", p.Name()))
+		case p.Assertions && slices.ContainsFunc(s.Providers[:i], func(o Provider) bool { return o.Provider != nil && o.Assertions && o.SameIssuer(p.Provider) }):
+			faults = append(faults, fmt.Errorf("sign-in: the assertions of one issuer are trusted twice, so that %q is never asked", p.Name()))
 		}
 	}
 	if s.Recheck < 0 || s.Recheck > VouchLife {

@@ -69,6 +69,16 @@ func (s *Store) FederatedID(ctx context.Context, key FederatedKey) (string, erro
 	return id, wrap("find federated person", err)
 }
 
+// NeverSignedIn reports whether the person is known by name only, and has not been ended.
+func (p FederatedPerson) NeverSignedIn() bool { return p.EndedReason == notYet }
+
+// FindFederated finds a person by what the provider calls them, also one who may not come in.
+func (s *Store) FindFederated(ctx context.Context, key FederatedKey) (FederatedPerson, error) {
+	p, err := one(ctx, s.read, scanFederated, `SELECT `+federatedColumns+` FROM federated_people WHERE provider = ? AND issuer = ? AND subject = ?`,
+		key.Provider, key.Issuer, key.Subject)
+	return p, wrap("find federated person", err)
+}
+
 // FederatedPerson finds a person by id, also one who may not come in.
 func (s *Store) FederatedPerson(ctx context.Context, id string) (FederatedPerson, error) {
 	p, err := one(ctx, s.read, scanFederated, `SELECT `+federatedColumns+` FROM federated_people WHERE id = ?`, id)

@@ -404,3 +404,20 @@ func answerJSON(w http.ResponseWriter, status int, body any) {
 		panic(err) // bodies are maps of plain values
 	}
 }
+
+// IDJAG is a good identity assertion grant about the configured person, for a client of the authorization server with that
+// issuer; extra goes on top, nil removes a claim.
+func (u *UpstreamIDP) IDJAG(t testing.TB, audience, client string, header, extra map[string]any) string {
+	t.Helper()
+	u.mu.Lock()
+	c := u.c
+	u.mu.Unlock()
+	claims := map[string]any{
+		"iss": u.Issuer(), "sub": c.Subject, "aud": audience, "client_id": client, "jti": rand.Text(),
+		"iat": c.Now().Unix(), "exp": c.Now().Add(5 * time.Minute).Unix(),
+	}
+	put(claims, extra)
+	head := map[string]any{"typ": "oauth-id-jag+jwt"}
+	maps.Copy(head, header)
+	return MintToken(t, u.Newest(), head, claims)
+}
