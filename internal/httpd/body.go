@@ -58,7 +58,7 @@ func (b *body) read(p []byte) (int, error) {
 	}
 	n, err := b.some(p)
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		b.state = bodyDone
 		b.c.bodyRead()
 	case err != nil:

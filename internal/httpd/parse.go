@@ -23,9 +23,7 @@ type fault struct {
 
 func (f *fault) Error() string { return f.text }
 
-func badRequest(format string, args ...any) *fault {
-	return &fault{http.StatusBadRequest, fmt.Sprintf(format, args...)}
-}
+func badRequest(text string) *fault { return &fault{http.StatusBadRequest, text} }
 
 func appendRefusal(dst []byte, f *fault) []byte {
 	return fmt.Appendf(dst, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s\n",

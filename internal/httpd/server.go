@@ -236,7 +236,7 @@ func (c *conn) handshake() bool {
 }
 
 func (c *conn) panicked(p any, stack []byte) {
-	if p == http.ErrAbortHandler {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		return
 	}
 	c.s.o.Log.Error("handler panicked", "panic", fmt.Sprint(p), "stack", string(stack))

@@ -171,8 +171,7 @@ func (s *Server) serve() error {
 	go func() { second <- s.http2.Serve(s.handed) }()
 	err := s.httpd.Serve(s.listener)
 	_ = s.handed.Close()
-	<-second
-	return err
+	return errors.Join(err, notClosed(<-second))
 }
 
 func (s *Server) shutdown() error {
@@ -197,6 +196,14 @@ func (s *Server) shutdown() error {
 		}
 	}
 	return stopped
+}
+
+// notClosed leaves out what a server says whose listener was closed.
+func notClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }
 
 // handedOver is the listener of the HTTP/2 server: it accepts the connections whose clients chose HTTP/2.
