@@ -53,6 +53,9 @@ func doctorSetup(c *config.Config, o DoctorOptions) doctor.Setup {
 	s.State.Keys, s.State.KeysError = existingKeyring(c)
 	s.Config = configMark(s.State.Keys, o.File)
 	for _, e := range c.Endpoints {
+		if e.Access.Anonymous {
+			continue // it sends nobody to sign in
+		}
 		one := doctor.Endpoint{Path: e.Path, Own: e.Issuers[0] == config.Gatehouse}
 		if origins := slices.Concat(e.AllowedOrigins, c.AllowedOrigins); len(origins) > 0 {
 			one.Origin = string(origins[0])
@@ -85,7 +88,7 @@ func providersOf(c *config.Config) []doctor.Provider {
 			Audience: len(a.AllowedAudience) > 0, Clients: a.AllowedClients,
 		}
 		for _, e := range c.Endpoints {
-			if e.Issuers[0] == a.Name {
+			if len(e.Issuers) > 0 && e.Issuers[0] == a.Name {
 				p.Leads = append(p.Leads, e.Path)
 			}
 		}
