@@ -51,6 +51,8 @@ type response struct {
 
 const (
 	maxOpenQuestions = 16                    // of one call at a time
+	maxQuestions     = 1 << 20               // bytes of them
+	maxHeldResult    = 256 << 10             // bytes of a result that comes while nobody is there to take it
 	gather           = 20 * time.Millisecond // how long questions wait for others that are asked side by side
 	lastWords        = 2 * time.Second       // how long a target has to end a call whose question got no answer
 )
@@ -95,6 +97,11 @@ func (d *dialogue) forward(ctx context.Context, up session.Upstream, m *mcp.Mess
 		defer c.own.leave(d)
 	}
 	d.result, d.err = up.Forward(context.WithValue(ctx, answerKey{}, d), m, d.to.name, notes)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.out == nil && len(d.result) > maxHeldResult { // its target did not wait for the answer to its own question
+		d.result, d.err = nil, mcp.Errorf(codeLost, "The answer came before it was asked for again, and was too large to be held. The call was executed.")
+	}
 }
 
 // await waits until the target has answered or asks something, and answers the client.
@@ -125,8 +132,12 @@ func (rq *request) await(a *reply, d *dialogue) string {
 // park asks the client, and lets the call wait for it to come back.
 func (rq *request) park(a *reply, d *dialogue, questions []asking) string {
 	d.attach(nil)
+	held := len(rq.m.Params)
+	for _, q := range questions {
+		held += len(q.params)
+	}
 	rq.body = nil // the call goes on with what stands in it
-	id, err := rq.g.o.Sessions.Park(rq.who.Key, d, rq.g.o.AnswerWait)
+	id, err := rq.g.o.Sessions.Park(rq.who.Key, d, held, rq.g.o.AnswerWait)
 	if err != nil {
 		d.Expire(err)
 		a.error(mcp.Errorf(codeTrouble, "The server %q has a question, but %v. %s", d.to.to.Name(), err, "Answer some of them first."))
@@ -224,6 +235,13 @@ func (d *dialogue) begin(q *question) *mcp.Error {
 		return mcp.Errorf(mcp.CodeInternal, "the client cannot be asked any more")
 	case len(d.open) >= maxOpenQuestions:
 		return mcp.Errorf(mcp.CodeInternal, "too many questions at the same time")
+	}
+	size := len(q.params)
+	for _, o := range d.open {
+		size += len(o.params)
+	}
+	if size > maxQuestions {
+		return mcp.Errorf(mcp.CodeInternal, "the questions have more than %d bytes", maxQuestions)
 	}
 	d.asked++
 	q.key = "q" + strconv.Itoa(d.asked)

@@ -290,6 +290,7 @@ func TestParkedCallsAreBounded(t *testing.T) {
 	for name, change := range map[string]func(*session.Options){
 		"of one person": func(o *session.Options) { o.MaxParkedOf = 2 },
 		"in all":        func(o *session.Options) { o.MaxParked = 2 },
+		"in memory":     func(o *session.Options) { o.MaxParkedMem = 16 * 500 }, // of one person too
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -300,12 +301,50 @@ func TestParkedCallsAreBounded(t *testing.T) {
 			contains(t, "one too many", ada.call("ask", ""), `"code":-31001`, "too many calls wait for answers")
 			contains(t, "the target's answer", <-a.heard, `"error"`)
 			_, bob := a.modern("bob-token", canForm).ask(mcp.MethodToolsCall, "ask", "")
-			if strings.Contains(bob, "input_required") != (name == "of one person") {
+			if strings.Contains(bob, "input_required") == (name == "in all") {
 				t.Errorf("another person: %s", bob)
 			}
 			contains(t, "room again", ada.call("ask", first.again("", first.only(accept))), `"resultType":"complete"`)
 		})
 	}
+}
+
+// A target that asks and does not wait for the answer cannot have Gatehouse hold much for a client that may never come.
+func TestResultsThatNobodyTakes(t *testing.T) {
+	t.Parallel()
+	parked := make(chan struct{})
+	a := newAsker(t, func(a *asker) {
+		for name, size := range map[string]int{"small": 1 << 10, "large": maxHeldResult} {
+			a.server.Tool(name, `{"type":"object"}`, func(c *testkit.MCPCall) {
+				c.Stream()
+				c.Asking(`"`+name+`"`, "elicitation/create", form)
+				<-parked
+				c.Result(`{"content":[],"x":"` + strings.Repeat("x", size) + `"}`)
+			})
+		}
+		a.server.Tool("long_question", `{"type":"object"}`, func(c *testkit.MCPCall) {
+			c.Stream()
+			c.Result(`{"content":[],"got":` + c.Ask(`"l"`, "elicitation/create", `{"message":"`+strings.Repeat("?", maxQuestions)+`"}`) + `}`)
+		})
+	}, nil)
+	c := a.modern("ada-token", canForm)
+	asked := map[string]required{"small": inputRequired(t, c.call("small", "")), "large": inputRequired(t, c.call("large", ""))}
+	close(parked)
+	s, err := a.table.Standing(principal("ada", "").Key, "/mcp", mcp.ClientCapabilities{Form: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := s.Opened(a.config.endpoints[0].Targets[0]).(*connection).own
+	a.table.Release(s)
+	eventually(t, "the target has answered", func() bool {
+		own.mu.Lock()
+		defer own.mu.Unlock()
+		return len(own.running) == 0
+	})
+	for name, want := range map[string]string{"small": `"resultType":"complete"`, "large": `"code":-31003`} {
+		contains(t, name, c.call(name, asked[name].again("", nil)), want)
+	}
+	contains(t, "a question that is too long", c.call("long_question", ""), `"resultType":"complete"`, `"error":{"code":-32603`)
 }
 
 // Only kinds of questions are asked that the client declares with the very request. A call that fails without its answer

@@ -140,7 +140,7 @@ func contains(t *testing.T, what, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
 		if !strings.Contains(text, part) {
-			t.Errorf("%s lacks %s: %s", what, part, text)
+			t.Errorf("%s lacks %s: %.2000s", what, part, text)
 		}
 	}
 }

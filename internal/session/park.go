@@ -24,30 +24,40 @@ type Parked interface {
 // ParkID names one waiting of a call. A call that waits again gets another.
 type ParkID [16]byte
 
-// parking holds the calls that wait on this copy. Their number is bounded, in all and for each person.
+// parking holds the calls that wait on this copy. Their number and what they hold in memory are bounded, in all and for
+// each person.
 type parking struct {
-	max, maxOf int
+	max, maxOf load
 	ending     sync.WaitGroup // one for each call that is here or ends from here
 
 	mu       sync.Mutex // guards what follows
 	calls    map[ParkID]*place
-	byPerson map[identity.PersonKey]int
+	total    load
+	byPerson map[identity.PersonKey]load
 	stopped  bool
 }
+
+// load is a number of calls and the bytes that they hold.
+type load struct{ calls, bytes int }
+
+func (l load) with(bytes int) load    { return load{l.calls + 1, l.bytes + bytes} }
+func (l load) without(bytes int) load { return load{l.calls - 1, l.bytes - bytes} }
+func (l load) above(limit load) bool  { return l.calls > limit.calls || l.bytes > limit.bytes }
 
 type place struct {
 	person identity.PersonKey
 	call   Parked
+	bytes  int
 	timer  *time.Timer
 }
 
-func newParking(limit, limitOf int) parking {
-	return parking{max: limit, maxOf: limitOf, calls: make(map[ParkID]*place), byPerson: make(map[identity.PersonKey]int)}
+func newParking(limit, limitOf load) parking {
+	return parking{max: limit, maxOf: limitOf, calls: make(map[ParkID]*place), byPerson: make(map[identity.PersonKey]load)}
 }
 
-// Park keeps a call until Unpark, or ends it after a while with ErrNotAnswered. Once Park has returned an id, the call
-// belongs to the table.
-func (t *Table) Park(person identity.PersonKey, call Parked, wait time.Duration) (ParkID, error) {
+// Park keeps a call, which holds so many bytes, until Unpark, or ends it after a while with ErrNotAnswered. Once Park has
+// returned an id, the call belongs to the table.
+func (t *Table) Park(person identity.PersonKey, call Parked, bytes int, wait time.Duration) (ParkID, error) {
 	p := &t.parked
 	var id ParkID
 	rand.Read(id[:]) // never fails: crypto/rand aborts the process instead
@@ -56,17 +66,17 @@ func (t *Table) Park(person identity.PersonKey, call Parked, wait time.Duration)
 	switch {
 	case p.stopped:
 		return id, ErrEnded
-	case len(p.calls) >= p.max || p.byPerson[person] >= p.maxOf:
+	case p.total.with(bytes).above(p.max) || p.byPerson[person].with(bytes).above(p.maxOf):
 		return id, ErrTooManyParked
 	}
 	p.ending.Add(1)
-	p.calls[id] = &place{person, call, time.AfterFunc(wait, func() {
+	p.calls[id] = &place{person, call, bytes, time.AfterFunc(wait, func() {
 		if at, ok := p.take(id, person); ok {
 			at.call.Expire(ErrNotAnswered)
 			p.ending.Done()
 		}
 	})}
-	p.byPerson[person]++
+	p.total, p.byPerson[person] = p.total.with(bytes), p.byPerson[person].with(bytes)
 	return id, nil
 }
 
@@ -95,7 +105,8 @@ func (p *parking) take(id ParkID, person identity.PersonKey) (*place, bool) {
 // remove needs p.mu.
 func (p *parking) remove(id ParkID, at *place) {
 	delete(p.calls, id)
-	if p.byPerson[at.person]--; p.byPerson[at.person] == 0 {
+	p.total = p.total.without(at.bytes)
+	if p.byPerson[at.person] = p.byPerson[at.person].without(at.bytes); p.byPerson[at.person].calls == 0 {
 		delete(p.byPerson, at.person)
 	}
 }

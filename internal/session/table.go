@@ -37,6 +37,7 @@ type Options struct {
 	Absolute     time.Duration
 	MaxParked    int // calls that wait for answers; 1,024
 	MaxParkedOf  int // of one person; 32
+	MaxParkedMem int // bytes that they hold; 256 MiB, of which one person may take a sixteenth
 	Now          func() time.Time
 	Log          *slog.Logger
 }
@@ -48,6 +49,7 @@ const (
 	defaultAbsolute     = 24 * time.Hour
 	defaultMaxParked    = 1024
 	defaultMaxParkedOf  = 32
+	defaultMaxParkedMem = 256 << 20
 	sweepEvery          = 30 * time.Second
 	maxOwner            = 320 // a name and an address
 )
@@ -58,13 +60,14 @@ func (o *Options) validate() error {
 		return errors.New("session table: no seal box given")
 	case len(o.Owner) > maxOwner:
 		return fmt.Errorf("session table: the name of this copy has %d bytes; keep it under %d", len(o.Owner), maxOwner)
-	case o.Max < 0 || o.MaxPerPerson < 0 || o.Idle < 0 || o.Absolute < 0 || o.MaxParked < 0 || o.MaxParkedOf < 0:
+	case o.Max < 0 || o.MaxPerPerson < 0 || o.Idle < 0 || o.Absolute < 0 || o.MaxParked < 0 || o.MaxParkedOf < 0 || o.MaxParkedMem < 0:
 		return errors.New("session table: limits must not be negative")
 	}
 	o.Max = cmp.Or(o.Max, defaultMax)
 	o.MaxPerPerson = cmp.Or(o.MaxPerPerson, defaultMaxPerPerson)
 	o.MaxParked = cmp.Or(o.MaxParked, defaultMaxParked)
 	o.MaxParkedOf = cmp.Or(o.MaxParkedOf, defaultMaxParkedOf)
+	o.MaxParkedMem = cmp.Or(o.MaxParkedMem, defaultMaxParkedMem)
 	o.Idle = cmp.Or(o.Idle, defaultIdle)
 	o.Absolute = cmp.Or(o.Absolute, defaultAbsolute)
 	if o.Now == nil {
@@ -97,7 +100,7 @@ func New(o Options) (*Table, error) {
 		return nil, err
 	}
 	return &Table{
-		parked: newParking(o.MaxParked, o.MaxParkedOf),
+		parked: newParking(load{o.MaxParked, o.MaxParkedMem}, load{o.MaxParkedOf, o.MaxParkedMem / 16}),
 		o:      o, live: make(map[string]*Session), byPerson: make(map[identity.PersonKey]int),
 		recent: list.New(), ended: make(map[key]time.Time),
 	}, nil
