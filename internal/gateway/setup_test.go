@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/policy"
+	"gatehouse/internal/sandbox"
 	"gatehouse/internal/seal"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/session"
@@ -29,7 +31,14 @@ import (
 	"gatehouse/internal/web"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	sandbox.RunIfAsked()
+	if os.Getenv(commandEnv) != "" {
+		playAsker()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // tokens is an Authenticator with a fixed list of bearer tokens.
 type tokens struct {
