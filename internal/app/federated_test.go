@@ -597,6 +597,32 @@ func TestFederatedGroupsUnknown(t *testing.T) {
 	}
 }
 
+// The name that people write for themselves is no username, by which rules go.
+func TestFederatedNameIsNoUsername(t *testing.T) {
+	t.Parallel()
+	settings := strings.Replace(oneEndpoint, "access: any_signed_in", "access: {claim: preferred_username, operator: equals, value: alice}", 1)
+	f := newFederation(t, settings, map[string]string{"okta": ""})
+	for _, test := range []struct {
+		person map[string]any
+		want   int
+	}{
+		{map[string]any{"name": "alice"}, http.StatusForbidden},
+		{map[string]any{"name": "alice", "email": "alice", "email_verified": true}, http.StatusForbidden},
+		{map[string]any{"name": "Mallory", "preferred_username": "alice"}, http.StatusOK},
+	} {
+		f.idps["okta"].Configure(func(c *testkit.UpstreamConfig) { c.Person = test.person })
+		c := newClient(f.house, "/mcp")
+		c.register()
+		c.signInAt("okta")
+		if status := c.rpc("initialize", initializeParams).status; status != test.want {
+			t.Errorf("%v: %d", test.person, status)
+		}
+	}
+	f.idps["okta"].Configure(func(c *testkit.UpstreamConfig) { c.Person = map[string]any{"name": "Alice A."} })
+	b := testkit.NewBrowser(t)
+	b.Submit(b.Open(f.url+"/account"), "okta", nil).MustShow(t, "Signed in as", "Alice A.")
+}
+
 // sign_in.users: false in a reload shuts out who came with a password, and leaves the others.
 func TestReloadTakesPasswordsAway(t *testing.T) {
 	t.Parallel()

@@ -277,7 +277,7 @@ func clientName(client *Client) string {
 
 func (s *Server) consentData(t *transaction, client *Client, who *identity.SignedIn) *consentPage {
 	data := &consentPage{
-		ClientFacts: s.clientFacts(t, client), Client: clientName(client), Person: cmp.Or(who.Person.Username, who.Person.Name),
+		ClientFacts: s.clientFacts(t, client), Client: clientName(client), Person: who.Person.Label(),
 		Provider: who.ProviderLabel, Stay: stay(client, who),
 	}
 	for _, scope := range t.Scopes {

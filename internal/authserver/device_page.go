@@ -64,7 +64,7 @@ func (s *Server) device(w http.ResponseWriter, r *http.Request) error {
 	case r.Method == http.MethodPost && params.Get("decision") != "":
 		return s.decideDevice(w, r, who, params)
 	case text == "":
-		return page.Render(w, r, http.StatusOK, "device", devicePage{Person: nameOf(who)})
+		return page.Render(w, r, http.StatusOK, "device", devicePage{Person: who.Person.Label()})
 	default:
 		return s.showDevice(w, r, who, text)
 	}
@@ -76,13 +76,6 @@ func deviceURL(text string) string {
 		return devicePath + "?user_code=" + showUserCode(code)
 	}
 	return devicePath
-}
-
-func nameOf(who *identity.SignedIn) string {
-	if who.Person.Username != "" {
-		return who.Person.Username
-	}
-	return who.Person.Name
 }
 
 // showDevice looks a code up, and counts when it is wrong.
@@ -110,7 +103,7 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request, who *identit
 }
 
 func (s *Server) wrongCode(w http.ResponseWriter, r *http.Request, who *identity.SignedIn, text string, status int, why string) error {
-	return page.Render(w, r, status, "device", devicePage{UserCode: text[:min(len(text), maxUserCodeText)], Error: why, Person: nameOf(who)})
+	return page.Render(w, r, status, "device", devicePage{UserCode: text[:min(len(text), maxUserCodeText)], Error: why, Person: who.Person.Label()})
 }
 
 // foundDevice is a device that waits, with its client.

@@ -46,7 +46,7 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 		}
 	case !isSession(hint, who):
 		return page.Render(w, r, http.StatusOK, "signout", signOutPage{
-			Person: who.Person.Username, Provider: who.ProviderLabel, Token: base64.RawURLEncoding.EncodeToString(s.signOutForms.Sum([]byte(who.SessionID))),
+			Person: who.Person.Label(), Provider: who.ProviderLabel, Token: base64.RawURLEncoding.EncodeToString(s.signOutForms.Sum([]byte(who.SessionID))),
 			ClientID: clientOf(hint, params), RedirectURI: params.Get("post_logout_redirect_uri"), State: params.Get("state"),
 		})
 	case r.Method == http.MethodHead:

@@ -3,6 +3,7 @@
 package identity
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"time"
@@ -63,6 +64,9 @@ type Person struct {
 	Claims        Claims // what goes into tokens besides: an administrator added it with --claim, or chose it from what the provider says
 	Provider      string // which identity provider vouches for the person, by its name here; empty for built-in users
 }
+
+// Label is what a page calls the person. It is nothing to go by: people choose their own names.
+func (p Person) Label() string { return cmp.Or(p.Username, p.Name, p.Key.Subject) }
 
 // SignedIn is a person at a browser: what the authorization server learns from a sign-in back end.
 type SignedIn struct {

@@ -28,7 +28,7 @@ func (p *Portal) home(w http.ResponseWriter, r *http.Request) error {
 	}
 	signedIn, ok := p.SignIn.Current(r)
 	if ok {
-		h.Username = signedIn.Person.Username
+		h.Username = signedIn.Person.Label()
 	}
 	for _, e := range p.Endpoints {
 		if !ok {

@@ -55,10 +55,11 @@ func profileOf(p *Provider, r *oauthclient.Result) (store.FederatedPerson, error
 	return out, nil
 }
 
-// personOfFederated is the person as everybody else here knows them.
+// personOfFederated is the person as everybody else here knows them. A username is one that the provider gives, or the
+// address that it verified, since rules go by it; never the name that people write for themselves.
 func (s *Service) personOfFederated(p *Provider, f store.FederatedPerson) identity.Person {
 	return identity.Person{
-		Key: s.key(f.ID), Username: cmp.Or(f.Username, f.Email, f.Name, f.Subject), Name: f.Name, Email: f.Email, EmailVerified: f.Email != "",
+		Key: s.key(f.ID), Username: cmp.Or(f.Username, f.Email), Name: f.Name, Email: f.Email, EmailVerified: f.Email != "",
 		Groups: f.Groups, GroupsUnknown: f.GroupsUnknown, Claims: p.carried(f.Claims), Provider: f.Provider,
 	}
 }

@@ -393,6 +393,42 @@ func TestVouchingWhenTheDatabaseFails(t *testing.T) {
 	}
 }
 
+// A person of whom the provider says more than can be kept gets nothing on what was known before, and keeps nobody else from
+// being asked about.
+func TestVouchingForSomebodyTooLarge(t *testing.T) {
+	t.Parallel()
+	b := newBranch(t)
+	s := b.copy(nil)
+	settings := *s.settings.Load()
+	settings.Providers[0].Claims = []string{"biography"}
+	if err := s.Swap(settings); err != nil {
+		t.Fatal(err)
+	}
+	say := func(subject, biography string) {
+		b.idp.Configure(func(c *testkit.UpstreamConfig) {
+			c.Subject, c.Person = subject, map[string]any{"biography": biography}
+		})
+	}
+	say("mallory", "short")
+	mallory := b.signIn(s)
+	say("bob", "short")
+	bob := b.signIn(s)
+	b.clock.Advance(time.Hour)
+	say("mallory", strings.Repeat("once upon a time ", 300))
+	if p, err := s.Person(t.Context(), mallory); err == nil || errors.Is(err, identity.ErrGone) {
+		t.Errorf("the old claims still count: %+v %v", p, err)
+	}
+	b.idp.Configure(func(c *testkit.UpstreamConfig) { c.Disabled = true })
+	if _, err := s.Person(t.Context(), bob); !errors.Is(err, identity.ErrGone) {
+		t.Errorf("bob, who was removed: %v", err)
+	}
+	b.idp.Configure(func(c *testkit.UpstreamConfig) { c.Disabled = false })
+	say("mallory", "short again")
+	if _, err := s.Person(t.Context(), mallory); err != nil {
+		t.Error(err)
+	}
+}
+
 // Sealed refresh tokens open at their own row only (checklist 62).
 func TestChecklist62_RefreshTokenIsBoundToItsRow(t *testing.T) {
 	t.Parallel()

@@ -85,7 +85,7 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, flo
 	token, browser := s.browserFormToken(w, r)
 	f.Token = token
 	if signedIn, ok := s.Current(r); ok && flow.Reauthenticate {
-		f.SignedInAs = signedIn.Person.Username
+		f.SignedInAs = signedIn.Person.Label()
 		if f.Username == "" && signedIn.Person.Provider == "" {
 			f.Username = signedIn.Person.Username
 		}

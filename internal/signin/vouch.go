@@ -160,8 +160,12 @@ func (s *Service) redeem(ctx context.Context, p *Provider, f store.FederatedPers
 	}
 	if outcome == oauthclient.OutcomeRenewed && result.IDTokenClaims != nil {
 		profile, problem := profileOf(p, result)
-		if problem != nil {
-			outcome, err = oauthclient.OutcomeMisconfigured, problem
+		if problem != nil { // what was known of the person is no longer so, and what is so cannot be kept
+			s.misconfigured(ctx, p, problem)
+			if again, err := s.save(ctx, renewal); again || err != nil {
+				return identity.Person{}, again, err
+			}
+			return identity.Person{}, false, problem
 		}
 		profile.FederatedKey = f.FederatedKey
 		keepNames(&profile, f)
@@ -173,10 +177,11 @@ func (s *Service) redeem(ctx context.Context, p *Provider, f store.FederatedPers
 	case oauthclient.OutcomeEnded:
 		return s.ended(ctx, p, f, err)
 	case oauthclient.OutcomeMisconfigured:
-		renewal.Profile = nil
 		s.misconfigured(ctx, p, err)
 	}
-	s.leaveAlone(p, err)
+	if outcome == oauthclient.OutcomeUnknown || oauthclient.ReasonOf(err) == oauthclient.ReasonClientRefused { // nobody else fares better
+		s.leaveAlone(p, err)
+	}
 	return s.silent(ctx, p, f, renewal, err, settings)
 }
 

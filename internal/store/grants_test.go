@@ -200,6 +200,27 @@ func TestRotationAgainstRevocation(t *testing.T) {
 	})
 }
 
+// A copy whose clock is ahead does not make another one forget what was used.
+func TestPurgeWithClocksApart(t *testing.T) {
+	onBoth(t, func(t *testing.T, f *fixture) {
+		ctx, until := t.Context(), f.clock.Now().Add(time.Minute)
+		if first := get(f.UseOnce(ctx, "assertion", "jti", until))(t); !first {
+			t.Fatal("used before")
+		}
+		f.clock.Advance(3 * time.Minute) // as it is on that copy
+		must(t, f.PurgeExpired(ctx))
+		f.clock.Advance(-150 * time.Second)
+		if first := get(f.UseOnce(ctx, "assertion", "jti", until))(t); first {
+			t.Error("an id counts twice")
+		}
+		f.clock.Advance(24 * time.Hour)
+		must(t, f.PurgeExpired(ctx))
+		if first := get(f.UseOnce(ctx, "assertion", "jti", until))(t); !first {
+			t.Error("an id is never forgotten")
+		}
+	})
+}
+
 func TestPurgeExpired(t *testing.T) {
 	onBoth(t, func(t *testing.T, f *fixture) {
 		ctx := t.Context()

@@ -135,7 +135,7 @@ func (s *Store) PurgeExpired(ctx context.Context) error {
 		{`UPDATE refresh_tokens SET sealed_successor = NULL WHERE sealed_successor IS NOT NULL AND rotated_at < ?`, now.Add(-day)},
 		{`DELETE FROM grants WHERE expires > 0 AND expires < ?`, now},
 		{`DELETE FROM revocations WHERE expires > 0 AND expires < ?`, now},
-		{`DELETE FROM used_ids WHERE expires < ?`, now},
+		{`DELETE FROM used_ids WHERE expires < ?`, now.Add(-clockDrift)},
 		{`DELETE FROM signing_keys WHERE expires > 0 AND expires < ?`, now},
 	} {
 		err := s.change(ctx, func(tx conn) error {
@@ -150,6 +150,10 @@ func (s *Store) PurgeExpired(ctx context.Context) error {
 }
 
 const day = 24 * time.Hour
+
+// clockDrift is how far the clocks of copies may be apart, at the very most: what one of them takes for over, such as an
+// id that was used, another may still accept.
+const clockDrift = time.Hour
 
 // place names the database in messages, without credentials.
 func (s *Store) place() string {
