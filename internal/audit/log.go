@@ -179,7 +179,8 @@ func (l *Log) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
-		rest := append(l.spare[:0], l.pending[len(batch):]...)
+		rest := l.spare[:0]
+		rest = append(rest, l.pending[len(batch):]...)
 		l.spare, l.pending = nil, rest
 		if cap(batch) <= keptBuffer {
 			l.spare = batch[:0]
