@@ -68,6 +68,7 @@ type App struct {
 	gateway   *gateway.Gateway
 	copies    *cluster.Copies // nil when this one is alone
 	targets   *targetSet
+	vectors   vectors // of the configuration in force; changed by apply only
 	issuers   *keySets
 	health    *web.Health
 }
@@ -167,6 +168,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.life.runs(ctx, "gateway", a.gateway.Run)
+	a.life.runs(ctx, "search of tools", a.gateway.Index)
 	if a.copies != nil {
 		a.life.runs(ctx, "other copies", a.copies.Run)
 	}

@@ -38,6 +38,10 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	if err := signIn.Check(); err != nil {
 		return err
 	}
+	vectors, err := a.vectors.plan(c, a.Log)
+	if err != nil {
+		return err
+	}
 	var endpoints []*authn.Endpoint
 	var snapshot gateway.Snapshot
 	for _, e := range c.Endpoints {
@@ -45,7 +49,7 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 		if err != nil {
 			return err
 		}
-		ge, err := gatewayEndpoint(c, &e, targets)
+		ge, err := gatewayEndpoint(c, &e, targets, vectors.embedder())
 		if err != nil {
 			return err
 		}
@@ -71,6 +75,7 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	}
 	a.tokens.swap(endpoints)
 	routes := a.newRoutes(site)
+	a.vectors = vectors
 	a.config.Store(c)
 	a.routes.Store(&routes)
 	a.Level.Set(c.Log.Level)
@@ -83,7 +88,7 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 }
 
 // gatewayEndpoint translates an endpoint's targets and policy.
-func gatewayEndpoint(c *config.Config, e *config.Endpoint, targets map[string]*running) (gateway.Endpoint, error) {
+func gatewayEndpoint(c *config.Config, e *config.Endpoint, targets map[string]*running, vectors gateway.Embedder) (gateway.Endpoint, error) {
 	p, err := policyOf(c, e)
 	if err != nil {
 		return gateway.Endpoint{}, err
@@ -96,6 +101,12 @@ func gatewayEndpoint(c *config.Config, e *config.Endpoint, targets map[string]*r
 		}
 		out.Targets = append(out.Targets, r.Target)
 		out.Prefixes[name] = c.PrefixOf(e, name)
+	}
+	if s := e.Search; s != nil {
+		out.Search = &gateway.Search{Only: s.List == config.ListSearch, Pinned: s.Pinned, AgentCore: s.AgentCore, Limit: s.Limit}
+		if s.Embeddings {
+			out.Search.Vectors = vectors
+		}
 	}
 	return out, nil
 }

@@ -89,6 +89,9 @@ func policyOf(c *config.Config, e *config.Endpoint) (*policy.Policy, error) {
 			}
 		}
 	}
+	if e.Search != nil { // Gatehouse's own tool
+		o.Requires = append(o.Requires, policy.Requirement{Method: mcp.MethodToolsCall, Name: "search_tools", Scopes: e.Scopes.Tools["search_tools"]})
+	}
 	for method, scopes := range e.Scopes.Methods {
 		o.Requires = append(o.Requires, policy.Requirement{Method: method, Scopes: scopes})
 	}

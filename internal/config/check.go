@@ -27,6 +27,7 @@ func check(c *Config, r *report) {
 	k.authorizers()
 	k.targets()
 	k.endpoints()
+	k.embeddings()
 	k.carriedClaims()
 	k.direct()
 	k.unused()

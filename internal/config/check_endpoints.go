@@ -35,6 +35,9 @@ func (k *checker) endpoints() {
 		k.services(path+".services", e)
 		k.endpointPrefixes(path, e)
 		k.endpointScopes(path+".scopes", e, targets)
+		if e.Search != nil {
+			k.search(path+".search", e)
+		}
 		k.introspectors(path+".issuers", e.Issuers)
 	}
 }
@@ -125,7 +128,7 @@ func (k *checker) endpointScopes(path string, e *Endpoint, targets []string) {
 		switch {
 		case name == "":
 			k.bad(at, "is not the name of a tool", "Write the name as clients see it.")
-		case k.cfg.hasToolName(e, name):
+		case k.cfg.hasToolName(e, name), e.Search != nil && name == "search_tools":
 		case slices.Contains(targets, target) && !slices.Contains(e.Targets, target):
 			k.bad(at, fmt.Sprintf("%s is not a target of this endpoint", target), "Add it to targets, or remove the scope.")
 		case strings.Contains(name, "___") && !slices.Contains(targets, target):

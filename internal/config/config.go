@@ -47,6 +47,7 @@ type Config struct {
 	Targets        []Target       `yaml:"targets" doc:"The MCP servers behind Gatehouse, by name."`
 	DPoP           DPoP           `yaml:"dpop" doc:"Proofs of possession (RFC 9449). Clients may bind their tokens to a key at every endpoint; dpop: required at an endpoint makes them."`
 	Endpoints      []Endpoint     `yaml:"endpoints" doc:"The MCP URLs that Gatehouse serves, by path."`
+	Embeddings     *Embeddings    `yaml:"embeddings" doc:"Where texts become vectors, for endpoints whose search has embeddings: true."`
 	Administrators *identity.Rule `yaml:"administrators" doc:"Claim rule that names the administrators, on the claims of their access tokens here. They have a page, /admin/tokens, that says why an endpoint accepts or refuses a token; for others it does not exist. Without it nobody is one."`
 
 	Quickstart bool   `yaml:"-"` // no file: app makes a master key and a first user
@@ -250,6 +251,31 @@ type Endpoint struct {
 	MarkURIs       bool              `yaml:"mark_uris" doc:"A resource URI that would lead to another target is shown with its own target's name in the fragment. Without marks, the first target that offers a URI owns it."`
 	DPoP           string            `yaml:"dpop" enum:"offered,required" doc:"Whether tokens must be bound to a key of the client (RFC 9449). One that is bound needs a proof in any case."`
 	AllowedOrigins []Origin          `yaml:"allowed_origins" doc:"Web origins that may call this endpoint, beside those for all."`
+	Search         *ToolSearch       `yaml:"search" doc:"Adds the tool search_tools, which finds tools by what somebody wants to do. search: {} is enough."`
+}
+
+// The values of ToolSearch.List.
+const (
+	ListAll    = "all"
+	ListSearch = "search"
+)
+
+// ToolSearch says how the tools of an endpoint are found.
+type ToolSearch struct {
+	List       string   `yaml:"list" enum:"all,search" doc:"What tools/list shows: all tools, or search_tools, call_tool, call_read_only_tool and what is pinned. All others can be called nevertheless."`
+	Pinned     []string `yaml:"pinned" doc:"Tools that the short list shows too, by the names that clients see."`
+	AgentCore  bool     `yaml:"agentcore_name" doc:"The search is called x_amz_bedrock_agentcore_search too, as in Amazon Bedrock AgentCore."`
+	Limit      int      `yaml:"limit" doc:"How many tools a search finds, unless the client asks for another number; at most 50."`
+	Embeddings bool     `yaml:"embeddings" doc:"Ranks by meaning too, with embeddings. Descriptions of tools and what people search for go there."`
+}
+
+// Embeddings names an endpoint that turns texts into vectors.
+type Embeddings struct {
+	URL        string        `yaml:"url,required" doc:"Of the API, such as https://api.openai.com/v1, as OpenAI, Ollama, vLLM and others have it."`
+	Model      string        `yaml:"model,required" doc:"Name of the model."`
+	APIKey     secret.Text   `yaml:"api_key" doc:"Its key, sent as a bearer token."`
+	Dimensions int           `yaml:"dimensions" doc:"Length of the vectors, for models that let one choose."`
+	Timeout    time.Duration `yaml:"timeout" doc:"How long a search waits for it. Then words alone count."`
 }
 
 // The values of Endpoint.DPoP.

@@ -55,6 +55,10 @@ func setDefaults(v any) {
 		c.Idle = 10 * time.Minute
 		c.Sandbox = "required"
 		c.Limits.OpenFiles = 4096
+	case *ToolSearch:
+		c.List, c.Limit = ListAll, 10
+	case *Embeddings:
+		c.Timeout = 500 * time.Millisecond
 	case *Endpoint:
 		c.Prefix, c.MarkURIs, c.DPoP = true, true, DPoPOffered
 	}

@@ -110,6 +110,20 @@ func TestCommands(t *testing.T) {
 	same(t, "defaults", []any{files.Sandbox, files.Idle, c.Targets[1].Idle, c.Targets[1].Limits.OpenFiles}, []any{"required", 2 * time.Minute, 10 * time.Minute, 4096})
 }
 
+// TestToolSearch: how tools are found.
+func TestToolSearch(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/search.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/good/search.golden", Format(c.Warnings))
+	same(t, "embeddings", []any{c.Embeddings.Model, c.Embeddings.Timeout, c.Embeddings.APIKey.Reveal()}, []any{"nomic-embed-text", 500 * time.Millisecond, "a-secret-from-env"})
+	same(t, "search", *c.Endpoints[0].Search, ToolSearch{List: ListAll, Pinned: []string{"demo___echo"}, Limit: 10, Embeddings: true})
+	same(t, "short", *c.Endpoints[1].Search, ToolSearch{List: ListSearch, AgentCore: true, Limit: 10})
+	same(t, "plain", *c.Endpoints[2].Search, ToolSearch{List: ListAll, Limit: 10})
+}
+
 // TestRead: a command must be kept from every file that the configuration was read from.
 func TestRead(t *testing.T) {
 	t.Parallel()

@@ -55,6 +55,9 @@ type Client struct {
 	fails int        // in a row
 }
 
+// DefaultBatchTimeout is how long one request with many texts may take.
+const DefaultBatchTimeout = 30 * time.Second
+
 // ErrResting means that the endpoint failed a moment ago, and is not asked now.
 var ErrResting = errors.New("the embeddings endpoint failed a moment ago")
 
@@ -82,7 +85,7 @@ func New(o Options) (*Client, error) {
 		o.Now = time.Now
 	}
 	o.QueryTimeout = cmp.Or(o.QueryTimeout, 500*time.Millisecond)
-	o.BatchTimeout = cmp.Or(o.BatchTimeout, 30*time.Second)
+	o.BatchTimeout = cmp.Or(o.BatchTimeout, DefaultBatchTimeout)
 	o.Batch = cmp.Or(o.Batch, 64)
 	o.Cached = cmp.Or(o.Cached, 20_000)
 	c := &Client{o: o, url: strings.TrimSuffix(o.URL, "/"), cache: newCache(o.Cached), busy: make(chan struct{}, maxAtOnce)}

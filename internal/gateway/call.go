@@ -24,6 +24,14 @@ type route struct {
 
 // call plans a request that names a tool, a prompt or a resource: it takes it to the target that owns it.
 func (rq *request) call() (job, error) {
+	if rq.ep.Search != nil {
+		if answer := rq.viaCaller(); answer != nil {
+			return job{run: answer}, nil
+		}
+		if rq.callsOwn() {
+			return rq.search()
+		}
+	}
 	began := rq.g.o.Now()
 	to, found := rq.resolve()
 	event := audit.Event{Kind: audit.KindCall, Method: rq.m.Method, Name: rq.m.Name, Decision: audit.Deny, Reason: "unknown_name"}
@@ -39,6 +47,10 @@ func (rq *request) call() (job, error) {
 	}
 	web.NoteText(rq.r.Context(), "target", event.Target)
 	web.NoteText(rq.r.Context(), "name", short(event.Name))
+	if found && !rq.onlyReads(to) {
+		_ = rq.record(audit.Event{Kind: event.Kind, Method: event.Method, Target: event.Target, Name: event.Name, Decision: audit.Deny, Reason: "not_read_only"})
+		return job{run: func() error { return rq.result(rq.toolError(notReadOnly)) }}, nil
+	}
 	if !found {
 		_ = rq.record(event)
 		return job{run: func() error { return rq.failure(unknown(&rq.m)) }}, nil

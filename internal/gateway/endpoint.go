@@ -18,6 +18,7 @@ import (
 type endpoint struct {
 	Endpoint
 	targets map[string]*target.Target
+	finder  *finder
 	log     *slog.Logger
 	changes atomic.Uint64 // counts what targets told; a view that is older than it is stale
 	stops   []func()
@@ -35,6 +36,7 @@ type view struct {
 	known   map[string]*target.Catalog // by target; absent while unknown
 	lists   map[mcp.ListKind][]entry
 	copied  map[entryKey][]mcp.HeaderParam // of tools whose arguments are copied into headers
+	search  *Search
 }
 
 // entry is one item as the endpoint shows it.
@@ -42,8 +44,11 @@ type entry struct {
 	target string
 	name   string // the target's own
 	alias  string // see router.Owner
-	item   mcp.Item
-	older  mcp.Item // as clients of the session era see it
+
+	unlisted bool // it can be called, but tools/list does not show it
+
+	item  mcp.Item
+	older mcp.Item // as clients of the session era see it
 }
 
 type entryKey struct {
@@ -57,7 +62,7 @@ func newEndpoint(e Endpoint, log *slog.Logger) (*endpoint, error) {
 	}
 	made := &endpoint{
 		Endpoint: e, targets: make(map[string]*target.Target, len(e.Targets)),
-		log: log.With("endpoint", e.Path), warned: make(map[router.Collision]bool),
+		finder: newFinder(), log: log.With("endpoint", e.Path), warned: make(map[router.Collision]bool),
 	}
 	for _, t := range e.Targets {
 		if made.targets[t.Name()] != nil {
@@ -166,13 +171,14 @@ func (e *endpoint) look(ctx context.Context) *view {
 			HasResources: c.Offers().Resources,
 		}
 	}
-	v.table = router.NewTable(routed, !e.OwnURIs)
+	v.table = router.NewTable(routed, !e.OwnURIs, e.Search.ownTools()...)
 	for _, r := range routed {
 		v.add(mcp.Tools, r.Name, r.Tools)
 		v.add(mcp.Prompts, r.Name, r.Prompts)
 		v.add(mcp.Resources, r.Name, r.Resources)
 		v.add(mcp.Templates, r.Name, r.Templates)
 	}
+	v.addOwn(e.Search)
 	return v
 }
 
@@ -251,6 +257,7 @@ func (v *view) offers() mcp.Capabilities {
 			c = c.Merge(k.Offers())
 		}
 	}
+	c.Tools = c.Tools || v.search != nil
 	// Lists change when a target's catalogue does, whether or not the target tells.
 	c.ToolsListChanged, c.PromptsListChanged, c.ResourcesListChanged = c.Tools, c.Prompts, c.Resources
 	return c

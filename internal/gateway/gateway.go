@@ -107,6 +107,8 @@ type Endpoint struct {
 
 	Prefixes map[string]string // by target: what stands before its names in place of that; may be empty
 	OwnURIs  bool              // resource URIs are never marked: the first target that lists one owns it
+
+	Search *Search // nil: tools are found in their list only
 }
 
 // Snapshot is everything that a reload replaces.
@@ -122,6 +124,7 @@ type Gateway struct {
 	lines      lines
 	current    atomic.Pointer[served]
 	wake       chan struct{} // tells Run that something was left over; holds one
+	reindex    chan struct{} // tells Index that a list has changed; holds one
 
 	swapping  sync.Mutex // one Swap at a time; guards leftovers
 	leftovers []leftover // by age
@@ -134,7 +137,7 @@ func New(o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		o: o, calls: inflight{max: o.MaxCalls, maxPerPerson: o.MaxCallsPerPerson},
-		wake: make(chan struct{}, 1), serverInfo: appendServerInfo(nil, o.Version),
+		wake: make(chan struct{}, 1), reindex: make(chan struct{}, 1), serverInfo: appendServerInfo(nil, o.Version),
 	}
 	g.listeners.open = make(map[*session.Session]*subscriptions)
 	g.lines.open = make(map[*session.Session]*line)
@@ -159,7 +162,10 @@ func (g *Gateway) Swap(s Snapshot) (unused <-chan struct{}, err error) {
 	g.swapping.Lock()
 	defer g.swapping.Unlock()
 	for _, e := range next {
-		e.watch(g.tellChanged)
+		e.watch(func(path, kind string) {
+			g.tellChanged(path, kind)
+			g.wakeIndex()
+		})
 	}
 	old := g.current.Swap(newServed(next))
 	old.retire()
@@ -171,6 +177,7 @@ func (g *Gateway) Swap(s Snapshot) (unused <-chan struct{}, err error) {
 			g.tellAllChanged(path)
 		}
 	}
+	g.wakeIndex()
 	left := leftover{old, make(chan struct{})}
 	g.leftovers = append(g.leftovers, left)
 	select {

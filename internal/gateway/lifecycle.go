@@ -82,6 +82,9 @@ func (g *Gateway) appendInitialized(dst []byte, revision mcp.Revision, v *view) 
 func (v *view) instructions() string {
 	names := v.table.Targets()
 	var b strings.Builder
+	if v.search != nil && v.search.Only {
+		b.WriteString("Most tools of this server are not in its list of tools: find them with " + searchTool + ".")
+	}
 	for _, name := range names {
 		c := v.known[name]
 		if c == nil || c.Instructions == "" || b.Len()+len(c.Instructions) > maxInstructions {

@@ -24,7 +24,7 @@ func (rq *request) list(kind mcp.ListKind) error {
 	page := make([]mcp.Item, 0, min(len(entries)-from, rq.g.o.PageSize))
 	next := ""
 	for i := from; i < len(entries); i++ {
-		if !rq.shows(kind, &entries[i]) {
+		if entries[i].unlisted || !rq.shows(kind, &entries[i]) {
 			continue
 		}
 		if len(page) == rq.g.o.PageSize {

@@ -108,7 +108,7 @@ func (rq *request) checkName() *mcp.Error {
 
 // checkParams compares the headers that copy arguments of a tool.
 func (rq *request) checkParams(to route) *mcp.Error {
-	if rq.m.Method != mcp.MethodToolsCall {
+	if rq.m.Method != mcp.MethodToolsCall || rq.called != "" { // who calls through another tool copies nothing
 		return nil
 	}
 	v := rq.ep.latest()

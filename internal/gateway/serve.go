@@ -32,6 +32,7 @@ type request struct {
 	accept accepted
 
 	m      mcp.Message      // of a POST
+	called string           // the tool of our own through which the call came; empty for most
 	body   *[]byte          // m aliases it
 	s      *session.Session // nil for initialize
 	modern bool             // the message is one of the stateless era

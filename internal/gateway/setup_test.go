@@ -187,6 +187,7 @@ func start(t *testing.T, c config) *setup {
 	s.server = httptest.NewServer(web.Chain(mux, web.WithRequestID, web.Record(log, time.Now), web.LimitBody(1<<20, 10*time.Second)))
 	s.run.start(t, s.table.Run)
 	s.run.start(t, s.gateway.Run)
+	s.run.start(t, s.gateway.Index)
 	t.Cleanup(func() {
 		s.server.CloseClientConnections()
 		s.server.Close()

@@ -102,10 +102,5 @@ func trouble(ctx context.Context, rq *request, out outlet, name string, err erro
 
 // toolError is the result of a tool call in trouble.
 func (rq *request) toolError(text string) []byte {
-	result := mcp.AppendToolError(nil, text)
-	if rq.modern {
-		result = append(result[:len(result)-1], `,"resultType":"complete","_meta":{"`+mcp.MetaServerInfo+`":`...)
-		result = append(append(result, rq.g.serverInfo...), "}}"...)
-	}
-	return result
+	return rq.dressOwn(mcp.AppendToolError(nil, text))
 }

@@ -61,8 +61,9 @@ type names struct {
 type subject struct{ target, name string }
 
 // NewTable builds the table of an endpoint's targets, in the order in which the endpoint names them: that order decides
-// where names meet. With mapURIs, resource URIs that would lead to another target are marked with their own.
-func NewTable(targets []Target, mapURIs bool) *Table {
+// where names meet. With mapURIs, resource URIs that would lead to another target are marked with their own. Reserved
+// are names of tools that no target gets.
+func NewTable(targets []Target, mapURIs bool, reserved ...string) *Table {
 	t := &Table{
 		members: make(map[string]*Target, len(targets)),
 		tools:   names{map[string]Owner{}, map[subject]string{}},
@@ -77,7 +78,13 @@ func NewTable(targets []Target, mapURIs bool) *Table {
 		}
 	}
 	slices.SortStableFunc(t.unknown, func(a, b *Target) int { return cmp.Compare(len(b.Prefix), len(a.Prefix)) })
+	for _, name := range reserved {
+		t.tools.owners[name] = Owner{}
+	}
 	t.name(targets, mcp.Tools, &t.tools)
+	for _, name := range reserved {
+		delete(t.tools.owners, name)
+	}
 	t.name(targets, mcp.Prompts, &t.prompts)
 	t.uris = newURIs(targets, mapURIs)
 	return t

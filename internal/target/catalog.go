@@ -25,6 +25,7 @@ type Catalog struct {
 	Version      uint64 // grows with each change
 
 	repeatable map[string]bool // tools that say that calling them twice is like calling them once
+	readOnly   map[string]bool // tools that say that they change nothing
 
 	// TTL is how long the server says that its lists may be kept; negative when it says nothing, as servers before
 	// 2026-07-28 do.

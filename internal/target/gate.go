@@ -112,14 +112,22 @@ func (k *catalog) repeatable(tool string) bool {
 	return k.latest != nil && k.latest.repeatable[tool]
 }
 
+// ReadsOnly reports whether a tool of the catalogue says of itself that it changes nothing.
+func (t *Target) ReadsOnly(tool string) bool {
+	t.catalog.mu.Lock()
+	defer t.catalog.mu.Unlock()
+	return t.catalog.latest != nil && t.catalog.latest.readOnly[tool]
+}
+
 // noteRepeatable reads the annotations of tools.
 func (c *Catalog) noteRepeatable() {
-	c.repeatable = map[string]bool{}
+	c.repeatable, c.readOnly = map[string]bool{}, map[string]bool{}
 	for _, tool := range c.Tools {
 		annotations, _ := mcp.Lookup(tool.Raw, "annotations")
 		for _, hint := range []string{"readOnlyHint", "idempotentHint"} {
 			if v, _ := mcp.Lookup(annotations, hint); string(v) == "true" {
 				c.repeatable[tool.Name] = true
+				c.readOnly[tool.Name] = c.readOnly[tool.Name] || hint == "readOnlyHint"
 			}
 		}
 	}
