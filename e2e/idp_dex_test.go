@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func startDex(t *testing.T, at place) (*idp, *service) {
 func TestDex(t *testing.T) {
 	at := newPlace(t)
 	p, _ := startDex(t, at)
-	h := startDirect(t, at, p, direct{authorizer: `
+	h := startDirect(t, at, p, direct{advertised: true, authorizer: `
     custom_claims:
       - {claim: groups, type: string_array, operator: contains, value: eng}
 `})
@@ -97,6 +98,33 @@ func TestDex(t *testing.T) {
 		t.Errorf("bob, who is in no group that gets in, gets %d, want 401", status)
 	}
 	h.logged(t, `"auth_refused":"claim_mismatch"`)
+}
+
+// What an administrator gets wrong, as doctor names it.
+func TestDexMistakes(t *testing.T) {
+	at := newPlace(t)
+	right, _ := startDex(t, at)
+	for name, m := range map[string]struct {
+		change func(p *idp)
+		code   string
+	}{
+		"wrong secret":     {func(p *idp) { p.webSecret = "another secret" }, "client_secret_refused"},
+		"unknown client":   {func(p *idp) { p.webClient = "nobody" }, "provider_client_unknown"},
+		"no such path":     {func(p *idp) { p.discovery = strings.Replace(p.discovery, "/dex/", "/", 1) }, "metadata_missing"},
+		"redirect URI":     {func(p *idp) { p.name = "other" }, "redirect_uri_unregistered"},
+		"another client":   {func(p *idp) { p.webClient, p.webSecret = p.assistant, "x" }, "redirect_uri_unregistered"},
+		"nothing is amiss": {func(*idp) {}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := *right
+			m.change(&p)
+			h := startEnterprise(t, at, enterprise{}, &p)
+			said, err := h.try("", "doctor", "-c", filepath.Join(h.dir, "gatehouse.yaml"))
+			if (err == nil) != (m.code == "") || !strings.Contains(said, m.code) {
+				t.Errorf("doctor ends with %v, want %q:\n%s", err, m.code, said)
+			}
+		})
+	}
 }
 
 func TestDexTogether(t *testing.T) {

@@ -161,7 +161,7 @@ endpoints:
   /mcp:
     issuers: [%[3]s]
     access: %[7]s
-    scopes: {default: %[8]s}
+    scopes: {%[11]s: %[8]s}
 %[9]s
     targets: [demo]
 %[10]s
@@ -172,6 +172,7 @@ type direct struct {
 	authorizer string // further lines of the IdP's authorizer, and further authorizers; indented as they stand in the file
 	access     string // of /mcp; empty: any_signed_in
 	services   string // that /mcp admits
+	advertised bool   // the scopes are advertised, not asked for by the first challenge
 	endpoints  string // further endpoints
 }
 
@@ -180,7 +181,10 @@ func startDirect(t *testing.T, at place, p *idp, d direct) *house {
 	t.Helper()
 	dir := newHouseDir(t)
 	config := filepath.Join(dir, "gatehouse.yaml")
-	access, audience, services := d.access, "", ""
+	access, audience, services, scopes := d.access, "", "", "default"
+	if d.advertised {
+		scopes = "advertised"
+	}
 	if access == "" {
 		access = "any_signed_in"
 	}
@@ -190,7 +194,7 @@ func startDirect(t *testing.T, at place, p *idp, d direct) *house {
 	if p.audience != "" {
 		audience = fmt.Sprintf("    allowed_audience: [%q]", p.audience)
 	}
-	writeFile(t, config, fmt.Sprintf(directConfig, at.house, at.housePort, p.name, p.discovery, audience, d.authorizer, access, p.scopes, services, d.endpoints))
+	writeFile(t, config, fmt.Sprintf(directConfig, at.house, at.housePort, p.name, p.discovery, audience, d.authorizer, access, p.scopes, services, d.endpoints, scopes))
 	return startHouse(t, dir, at.house, "serve", "-c", config)
 }
 

@@ -99,7 +99,7 @@ func keycloak() Preset {
 		DiscoveryPath:    `(?:/[^/]+)*/realms/[^/]+`,
 		FormHint:         "it ends in /realms/NAME/.well-known/openid-configuration; old installations have /auth in front",
 		Scopes:           []string{"profile", "email", offlineAccess},
-		RefreshScope:     offlineAccess,
+		RefreshScope:     "", // offline_access makes it outlive the session at Keycloak; there is one in any case
 		GroupsClaim:      "groups",
 		GroupsHint:       "add a Group Membership mapper named groups to the client, with Add to ID token; for realm roles set groups_claim: realm_access.roles and switch on Add to ID token there",
 		UntypedLogout:    true, // unverified: older versions say typ JWT
