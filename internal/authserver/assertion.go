@@ -1,7 +1,7 @@
 package authserver
 
 import (
-	"context"
+	"net/http"
 	"net/url"
 	"slices"
 	"time"
@@ -43,7 +43,8 @@ func readAssertion(form url.Values) (*credentials, error) {
 
 // checkAssertion is private_key_jwt (OpenID Connect Core §9, RFC 7523 §3): signed by a key of the client's, meant for
 // us alone, short-lived, and good for one request.
-func (s *Server) checkAssertion(ctx context.Context, client *Client, token *jose.Token) error {
+func (s *Server) checkAssertion(r *http.Request, form url.Values, client *Client, token *jose.Token) error {
+	ctx := r.Context()
 	switch typ := token.Header; {
 	case typ.Typ != "" && !typ.IsType("jwt") && !typ.IsType("client-authentication+jwt"):
 		return refuseClient("assertion_typ", "the typ of the client assertion must be JWT or client-authentication+jwt", nil)
@@ -66,6 +67,9 @@ func (s *Server) checkAssertion(ctx context.Context, client *Client, token *jose
 	jti, _ := token.Claims.String("jti")
 	if jti == "" || len(jti) > maxJTI {
 		return refuseClient("assertion_jti_missing", "the client assertion needs a jti", nil)
+	}
+	if err := s.mayBeRemembered(r, form, client); err != nil {
+		return err
 	}
 	first, err := s.Store.UseOnce(ctx, "client assertion", string(client.ID)+"\x00"+jti, expires.Add(assertionSkew))
 	switch {

@@ -274,6 +274,21 @@ func TestRegisteredClientWithKeys(t *testing.T) {
 	}
 }
 
+// A client that registered itself cannot have as many assertions remembered as it likes.
+func TestAssertionsOfStrangersAreRationed(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	key := testkit.NewIDPKey(t, "ES256")
+	client := h.registered(map[string]any{"token_endpoint_auth_method": AuthPrivateKey, "jwks": map[string]any{"keys": []any{key.JWK()}}})
+	s := signer{h, string(client.ClientID), key}
+	for range rememberedPerAddress {
+		h.wantError(s.send(s.assertion(nil, nil)), http.StatusBadRequest, codeInvalidGrant)
+	}
+	if w := s.send(s.assertion(nil, nil)); w.Code != http.StatusTooManyRequests {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 func TestRegistrationOfKeysRefused(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

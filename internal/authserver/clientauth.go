@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/internal/clientdoc"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
 	"gatehouse/internal/web"
@@ -52,13 +53,35 @@ func (s *Server) authenticate(r *http.Request, form url.Values) (*Client, error)
 	switch {
 	case client.AuthMethod == AuthNone:
 	case client.AuthMethod == AuthPrivateKey:
-		if err := s.checkAssertion(r.Context(), client, given.assertion); err != nil {
+		if err := s.checkAssertion(r, form, client, given.assertion); err != nil {
 			return nil, err
 		}
 	case !slices.ContainsFunc(given.secrets, func(secret string) bool { return s.secretFits(client, secret) }):
 		return nil, refuseClient("client_secret_wrong", "the client secret is wrong", nil)
 	}
 	return client, nil
+}
+
+// How many assertions and proofs of strangers are remembered, so that none comes twice. Each is a row.
+const (
+	rememberedPerAddress = 300 // a minute: devices that poll with proofs are among them
+	rememberedPerMinute  = 3000
+)
+
+// mayBeRemembered rations what strangers can have written down. Everybody can register a client with keys or a secret of its
+// own; so whoever shows no code or token that was issued here is one, unless an administrator wrote the client down and it
+// authenticates.
+func (s *Server) mayBeRemembered(r *http.Request, form url.Values, client *Client) error {
+	if !client.registered && client.AuthMethod != AuthNone {
+		return nil
+	}
+	if ours, err := s.showsOurs(r.Context(), client.ID, form); ours || err != nil {
+		return err
+	}
+	if allowed(r, s.rememberedByAddr, s.remembered) == clientdoc.Refused {
+		return web.TooMany(time.Minute / rememberedPerAddress)
+	}
+	return nil
 }
 
 // secretFits compares in constant time, whatever the lengths.

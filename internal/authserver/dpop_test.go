@@ -256,6 +256,34 @@ func TestDPoPProofIsTakenOnce(t *testing.T) {
 	h.wantError(p.askWith(codeForm(h.code(authorizeParams(nil)), nil), proof), 400, "invalid_dpop_proof")
 }
 
+// Strangers cannot have as many proofs and assertions remembered as they like; who has something of ours is not kept waiting by
+// them.
+func TestRememberedForStrangers(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	p := h.prover()
+	first := h.wantTokens(p.ask(codeForm(h.code(authorizeParams(nil)), nil), nil))
+	code := h.code(authorizeParams(nil))
+	at := func(n int) int { // which of n requests is the first that is told to wait
+		for i := range n {
+			if w := p.ask(codeForm("no code of ours", nil), nil); w.Code == http.StatusTooManyRequests && w.Header().Get("Retry-After") != "" {
+				return i
+			}
+		}
+		return n
+	}
+	if got := at(2 * rememberedPerAddress); got != rememberedPerAddress {
+		t.Errorf("the %dth request was told to wait", got)
+	}
+	h.wantTokens(p.ask(codeForm(code, nil), nil))
+	h.wantTokens(p.ask(refreshForm(first.RefreshToken, nil), nil))
+	h.clock.Advance(time.Minute)
+	p.nonce = h.server.nonces.Current()
+	if got := at(10); got != 10 {
+		t.Errorf("a minute later the %dth request was told to wait", got)
+	}
+}
+
 // Who says that it always sends proofs gets nothing without, and an endpoint that wants bound tokens gets no others.
 func TestDPoPRequired(t *testing.T) {
 	t.Parallel()

@@ -164,6 +164,9 @@ type Server struct {
 	guesses             *web.RateLimiter // user codes tried by one person
 	guessesByAddr       *web.RateLimiter
 
+	remembered       *web.RateLimiter // assertions and proofs of strangers
+	rememberedByAddr *web.RateLimiter
+
 	documentsByPerson    *web.RateLimiter
 	documentsEarly       *web.RateLimiter
 	documentsEarlyByAddr *web.RateLimiter
@@ -195,6 +198,7 @@ func New(o Options) (*Server, error) {
 		guesses:             web.NewRateLimiter(web.RateOptions{Every: guessEvery, Burst: guessBurst, Now: o.Now}),
 		guessesByAddr:       web.NewRateLimiter(web.RateOptions{Every: guessEvery / 5, Burst: guessBurst * 5, Now: o.Now}),
 	}
+	s.remembered, s.rememberedByAddr = perMinute(rememberedPerMinute, o.Now), perMinute(rememberedPerAddress, o.Now)
 	s.documentsByPerson = perMinute(o.Limits.DocumentsPerPerson, o.Now)
 	s.documentsEarly, s.documentsEarlyByAddr = perMinute(o.Limits.EarlyDocuments, o.Now), perMinute(o.Limits.EarlyDocumentsPerAddress, o.Now)
 	s.documentsAPI, s.documentsAPIByAddr = perMinute(o.Limits.APIDocuments, o.Now), perMinute(o.Limits.APIDocumentsPerAddress, o.Now)

@@ -56,6 +56,11 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	if proof != nil {
 		request.key = proof.Key
 	}
+	if proof != nil {
+		if err := s.mayBeRemembered(r, form, client); err != nil {
+			return err
+		}
+	}
 	if err := s.useProof(r, proof); err != nil {
 		return err
 	}
