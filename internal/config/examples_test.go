@@ -26,6 +26,9 @@ func TestExamples(t *testing.T) {
 		"secrets/master_key": testKey, "secrets/github_token": "x", "secrets/tickets_token": "x", "tls/tools.crt": certificate, "tls/tools.key": key,
 	}
 	getenv := func(name string) (string, bool) {
+		if name == "GATEHOUSE_COPY" {
+			return "10.0.0.12:7443", true
+		}
 		return testKey, name == "GATEHOUSE_MASTER_KEY" || name == "LEDGER_API_KEY"
 	}
 	for _, file := range exampleFiles(t) {

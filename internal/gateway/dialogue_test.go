@@ -3,9 +3,12 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +29,8 @@ type asker struct {
 	*setup
 	config config
 	server *testkit.MCPServer
-	heard  chan string // what the target was answered, whole messages
+	client *http.Client // towards it
+	heard  chan string  // what the target was answered, whole messages
 }
 
 func newAsker(t *testing.T, script func(*asker), change func(*config)) *asker {
@@ -56,7 +60,9 @@ func newAsker(t *testing.T, script func(*asker), change func(*config)) *asker {
 	if script != nil {
 		script(a)
 	}
-	made := listed(t, newTarget(t, "raw", server.URL, nil))
+	a.client = target.NewHTTPClient()
+	made := listed(t, newTarget(t, "raw", server.URL, func(o *target.Options) { o.Client = a.client }))
+	t.Cleanup(a.client.CloseIdleConnections)
 	c := config{endpoints: []Endpoint{{Targets: []*target.Target{made}}, {Path: "/other/mcp", Targets: []*target.Target{made}}}}
 	if change != nil {
 		change(&c)
@@ -495,4 +501,67 @@ func TestURLInPlaceOfAResult(t *testing.T) {
 		}
 		contains(t, "a client without URLs", body, `"code":-32021`, `"requiredCapabilities":{"elicitation":{"url":{}}}`)
 	}
+}
+
+// Clients that vanish at any moment leave nothing behind: no call, no place, no goroutine, no request at a target.
+func TestVanishingClientsLeaveNothing(t *testing.T) {
+	var atTarget atomic.Int64
+	a := newAsker(t, func(a *asker) {
+		for i, tool := range []string{"quiet", "asks", "chatty"} {
+			a.server.Tool(tool, `{"type":"object"}`, func(c *testkit.MCPCall) {
+				atTarget.Add(1)
+				defer atTarget.Add(-1)
+				c.Stream()
+				if i > 0 {
+					c.Send(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":` + c.ProgressToken() + `,"progress":1}}`)
+				}
+				if i == 1 {
+					c.Ask(fmt.Sprintf(`"v%s"`, c.ID), "elicitation/create", form)
+				}
+				<-c.R.Context().Done()
+			})
+		}
+	}, func(c *config) {
+		c.keys, c.options.AnswerWait = newKeyring(t), 100*time.Millisecond
+		c.session.MaxParkedOf = 1000
+	})
+	b := start(t, a.config)
+	for _, c := range []*modern{a.modern("ada-token", `{}`), b.modern("ada-token", canForm)} { // what stays: a session each
+		c.call("echo", "")
+		c.client.CloseIdleConnections()
+	}
+	a.client.CloseIdleConnections()
+	before := runtime.NumGoroutine()
+	var wg sync.WaitGroup
+	for i := range 90 {
+		wg.Go(func() {
+			s := a
+			if i%2 == 1 {
+				s = &asker{setup: b}
+			}
+			c := s.modern("ada-token", []string{`{}`, canForm}[i%2])
+			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i)*time.Millisecond)
+			defer cancel()
+			r := c.newRequest(ctx, mcp.MethodToolsCall, []string{"quiet", "asks", "chatty"}[i%3], "", `"progressToken":1`)
+			if resp, err := c.client.Do(r); err == nil {
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+			c.client.CloseIdleConnections()
+		})
+	}
+	wg.Wait()
+	eventually(t, "nothing waits or runs", func() bool {
+		calls := 0
+		for _, s := range []*setup{a.setup, b} {
+			s.gateway.calls.mu.Lock()
+			calls += s.gateway.calls.total
+			s.gateway.calls.mu.Unlock()
+		}
+		return calls == 0 && a.table.Parked()+b.table.Parked() == 0 && atTarget.Load() == 0
+	})
+	eventually(t, "the goroutines are gone", func() bool {
+		a.client.CloseIdleConnections() // kept for the next call
+		return runtime.NumGoroutine() <= before
+	})
 }
