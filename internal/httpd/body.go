@@ -26,6 +26,7 @@ type body struct {
 	state    bodyState
 	closed   bool
 	expected bool // the client waits to be told to send it
+	answered bool // and is not told any more: the answer has begun
 	left     int64
 	chunks   io.Reader     // nil when the length is known
 	in       *bufio.Reader // what chunks reads from
@@ -50,6 +51,10 @@ func (b *body) read(p []byte) (int, error) {
 	}
 	if b.expected {
 		b.expected = false
+		if b.answered {
+			b.state = bodyBroken
+			return 0, io.ErrUnexpectedEOF
+		}
 		_ = b.c.nc.SetWriteDeadline(time.Now().Add(b.c.s.o.StallTimeout)) // that of the answer before may be over
 		if _, err := io.WriteString(b.c.nc, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
 			b.state = bodyBroken

@@ -30,6 +30,7 @@ type conn struct {
 	tls *tls.ConnectionState
 
 	remote string
+	known  bool   // has sent a whole request
 	buf    []byte // what was read and not used yet is buf[r:w]
 	r, w   int
 	out    []byte      // what is to be written
@@ -89,6 +90,7 @@ func (c *conn) one() bool {
 	if !c.begin(x) {
 		return false
 	}
+	c.known = true
 	if !x.body.complete() {
 		_ = c.nc.SetReadDeadline(time.Time{}) // how long a body may take is for the handler to say
 	}
@@ -105,7 +107,11 @@ func (c *conn) awaitRequest() bool {
 	if c.r < c.w {
 		return true
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.s.o.IdleTimeout))
+	wait := c.s.o.IdleTimeout
+	if !c.known { // who opens connections and says nothing does not keep them for long
+		wait = c.s.o.HeaderTimeout
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(wait))
 	c.mu.Lock()
 	closed := c.state == stateClosed
 	c.mu.Unlock()

@@ -86,6 +86,7 @@ func (w *response) WriteHeader(status int) {
 	}
 	if !w.x.body.complete() && (w.x.body.expected || w.x.body.left > maxDiscard) {
 		w.close = true // what the client still has to send is not waited for
+		w.x.body.answered = true
 	}
 }
 

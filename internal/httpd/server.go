@@ -28,7 +28,7 @@ type Options struct {
 	Context       context.Context // of requests, with what they all carry; nil means context.Background
 	TLS           *tls.Config     // nil means no TLS
 	HTTP2         func(*tls.Conn) // takes a connection whose client chose HTTP/2; nil means that none is offered
-	HeaderTimeout time.Duration   // how long a request's head may take from its first byte, and a TLS handshake; 0 means 5 s
+	HeaderTimeout time.Duration   // how long a request's head may take from its first byte, that of a connection's first request, and a TLS handshake; 0 means 5 s
 	IdleTimeout   time.Duration   // how long a connection may rest between requests; 0 means 2 min
 	StallTimeout  time.Duration   // how long one write may wait for a client that does not read; 0 means 30 s
 	MaxHeader     int             // bytes of a request's head; 0 means 32 KiB

@@ -1,0 +1,138 @@
+package httpd
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// What a handler leaves of a body is read by the server, and it alone: a client that takes its time with it, and then goes
+// away or sends its next request, meets no watcher.
+func TestBodyThatComesAfterItsAnswer(t *testing.T) {
+	t.Parallel()
+	var paths sync.Map
+	addr, _ := serve(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		paths.Store(r.Method+" "+r.URL.Path, true)
+		w.WriteHeader(http.StatusForbidden)
+	})})
+	say := func(header string) net.Conn {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"+header+"\r\n")
+		time.Sleep(2 * watchEvery)
+		_, _ = io.WriteString(conn, "hi")
+		return conn
+	}
+	for range 3 { // the server waits a moment for more, and the client goes away meanwhile
+		conn := say("Connection: close\r\n")
+		time.Sleep(3 * watchEvery)
+		conn.Close()
+	}
+	conn := say("Connection: close\r\n") // a client that stays does not hold the connection open
+	defer conn.Close()
+	began := time.Now()
+	for err := error(nil); err == nil; time.Sleep(watchEvery / 2) {
+		_, err = io.WriteString(conn, "x")
+		if time.Since(began) > 10*lingering {
+			t.Fatal("the connection is still open")
+		}
+	}
+	again := say("") // and one that goes on has its next request read from its first byte
+	defer again.Close()
+	in := bufio.NewReader(again)
+	for i := range 20 {
+		if _, err := http.ReadResponse(in, nil); err != nil {
+			t.Fatal(i, err)
+		}
+		_, _ = fmt.Fprintf(again, "PUT /%d HTTP/1.1\r\nHost: x\r\n\r\n", i)
+	}
+	paths.Range(func(path, _ any) bool {
+		if method, _, _ := strings.Cut(path.(string), " "); method != "POST" && method != "PUT" {
+			t.Error("a request lost its beginning:", path)
+		}
+		return true
+	})
+}
+
+// How long the answer before could take says nothing about this request.
+func TestContinueOnAnOldConnection(t *testing.T) {
+	t.Parallel()
+	addr, _ := serve(t, Options{Handler: http.HandlerFunc(tell), StallTimeout: 20 * time.Millisecond})
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	for range 2 {
+		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+		if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+			t.Fatalf("%q %v", line, err)
+		}
+		_, _ = in.ReadString('\n')
+		_, _ = io.WriteString(conn, "hi")
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := io.ReadAll(resp.Body); !strings.Contains(string(body), `body="hi"`) {
+			t.Fatalf("%s", body)
+		}
+		time.Sleep(40 * time.Millisecond)
+	}
+}
+
+// Nothing is written into an answer that has begun: a client would take it for a part of that.
+func TestNoContinueInsideAnAnswer(t *testing.T) {
+	t.Parallel()
+	read := make(chan error, 1)
+	addr, _ := serve(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "first")
+		_ = http.NewResponseController(w).Flush()
+		_, err := io.ReadAll(r.Body)
+		read <- err
+		_, _ = io.WriteString(w, "second")
+	})})
+	got := talk(t, addr, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+	if err := <-read; err == nil || strings.Contains(got, "100 Continue") || !strings.HasSuffix(got, "5\r\nfirst\r\n6\r\nsecond\r\n0\r\n\r\n") {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
+// Whoever opens connections and says nothing holds them no longer than somebody who is slow to speak.
+func TestConnectionThatNeverSpeaks(t *testing.T) {
+	t.Parallel()
+	addr, _ := serve(t, Options{Handler: http.HandlerFunc(tell), HeaderTimeout: 50 * time.Millisecond, IdleTimeout: time.Minute})
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if b, err := io.ReadAll(conn); len(b) > 0 || err != nil {
+		t.Errorf("%q %v", b, err)
+	}
+	again, err := net.Dial("tcp", addr) // one that has spoken may rest
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	in := bufio.NewReader(again)
+	for range 2 {
+		_, _ = io.WriteString(again, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		time.Sleep(100 * time.Millisecond)
+	}
+}
