@@ -44,6 +44,11 @@ func (ca *CA) Pool() *x509.CertPool {
 	return pool
 }
 
+// RootPEM is the root, for programs that read it from a file (SSL_CERT_FILE, NODE_EXTRA_CA_CERTS).
+func (ca *CA) RootPEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.root.Raw})
+}
+
 // Issue makes a good certificate with its chain.
 func (ca *CA) Issue(t testing.TB, names ...string) tls.Certificate {
 	t.Helper()
