@@ -53,10 +53,7 @@ func doctorSetup(c *config.Config, o DoctorOptions) doctor.Setup {
 	s.State.Keys, s.State.KeysError = existingKeyring(c)
 	s.Config = configMark(s.State.Keys, o.File)
 	for _, e := range c.Endpoints {
-		if e.Access.Anonymous {
-			continue // it sends nobody to sign in
-		}
-		one := doctor.Endpoint{Path: e.Path, Own: e.Issuers[0] == config.Gatehouse}
+		one := doctor.Endpoint{Path: e.Path, Own: len(e.Issuers) > 0 && e.Issuers[0] == config.Gatehouse, DPoP: e.DPoP == config.DPoPRequired, Open: e.Access.Anonymous}
 		if origins := slices.Concat(e.AllowedOrigins, c.AllowedOrigins); len(origins) > 0 {
 			one.Origin = string(origins[0])
 		}

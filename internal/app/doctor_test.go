@@ -154,6 +154,22 @@ func TestDoctorFindsNothing(t *testing.T) {
 	}
 }
 
+// TestDoctorKnowsOtherDoors: endpoints that demand proofs, and those that ask for nothing.
+func TestDoctorKnowsOtherDoors(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, `
+targets:
+  demo: {demo: true}
+endpoints:
+  /mcp: {issuers: [gatehouse], access: any_signed_in, dpop: required, targets: [demo]}
+  /open: {issuers: [], access: anonymous_for_tests, targets: [demo]}
+`)
+	found, err := Doctor(t.Context(), h.config(), DoctorOptions{File: h.file})
+	if err != nil || doctor.Count(found, doctor.Fail)+doctor.Count(found, doctor.Warn) > 0 || doctor.Count(found, doctor.Skip) != 1 {
+		t.Errorf("%v, %+v", err, found)
+	}
+}
+
 // only lets a middleware see requests for which is says so.
 func only(is func(*http.Request) bool, then http.HandlerFunc) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
@@ -334,6 +350,7 @@ func brokenFronts() map[string]struct {
 		"/token lost":          fail(doctor.PostNotForwarded, "POST /token", handler(only(at("/token"), says(404, "text/html", "<html>no")))),
 		"/register lost":       fail(doctor.PostNotForwarded, "POST /register", handler(only(at("/register"), says(404, "text/html", "<html>no")))),
 		"/authorize lost":      fail(doctor.PathNotForwarded, "/authorize", handler(only(at("/authorize"), says(404, "text/html", "<html>no")))),
+		"redirects rewritten": fail(doctor.IssuerDiffers, "Location", handler(answering(false, replaceHeader("Location", "iss=https%3A%2F%2Fgw.test", "iss=https%3A%2F%2Fgw.test%2F")))),
 		// another one runs than this file says
 		"other client":       fail(doctor.ClientUnknown, "configuration not reloaded", front{setup: func(s *doctor.Setup) { s.Clients[0].ID = "new" }}),
 		"other redirect URI": fail(doctor.RedirectURIRefused, "redirect_uris", front{setup: func(s *doctor.Setup) { s.Clients[0].RedirectURIs[0] = "https://app.example/new" }}),

@@ -53,6 +53,8 @@ type Setup struct {
 type Endpoint struct {
 	Path   string
 	Own    bool   // the built-in authorization server leads its metadata
+	DPoP   bool   // tokens must be bound to a key (RFC 9449)
+	Open   bool   // nobody is asked for a token, for tests on one machine
 	Origin string // a web origin from which browsers may call it; empty for none
 }
 

@@ -20,13 +20,19 @@ const (
 func (p *probe) endpoint(ctx context.Context, s *Setup, e Endpoint, r *report) (issuer string) {
 	at := s.PublicURL + e.Path
 	heard := p.question(ctx, s.State.Keys, ask{url: at, header: map[string]string{"Accept": acceptBoth}}, s.Hold)
+	if e.Open {
+		r.skip("challenge", "nobody is asked for a token here")
+		r.arrival(heard, s, e)
+		p.events(ctx, s, at, heard, r)
+		return ""
+	}
 	door := p.do(ctx, ask{url: at, header: map[string]string{"Accept": acceptBoth}})
 	if !r.challenge(door, s, e, heard.seen) {
 		return ""
 	}
 	r.arrival(heard, s, e)
 	p.events(ctx, s, at, heard, r)
-	p.authorization(ctx, at, r)
+	p.authorization(ctx, at, e, r)
 	p.methods(ctx, at, e, r)
 	p.sizes(ctx, s, at, r)
 	return p.resourceMetadata(ctx, s, e, r)
@@ -43,15 +49,16 @@ func (r *report) challenge(a answer, s *Setup, e Endpoint, seen *Seen) bool {
 		r.fail("challenge", t)
 		return false
 	}
-	params, bearer := a.challenge()
+	scheme := map[bool]string{true: "DPoP", false: "Bearer"}[e.DPoP]
+	params, challenged := a.challenge(scheme)
 	_, ours := a.refusal()
-	expected := "401 with a Bearer challenge that names resource_metadata"
+	expected := "401 with a " + scheme + " challenge that names resource_metadata"
 	want := s.PublicURL + prmWellKnown + e.Path
 	switch {
-	case a.status == http.StatusUnauthorized && bearer && params["resource_metadata"] == want:
+	case a.status == http.StatusUnauthorized && challenged && params["resource_metadata"] == want:
 		r.ok("challenge", "401, metadata at %s", want)
 		return true
-	case a.status == http.StatusUnauthorized && bearer && params["resource_metadata"] != "":
+	case a.status == http.StatusUnauthorized && challenged && params["resource_metadata"] != "":
 		r.fail("challenge", trouble{ChallengeElsewhere, "the challenge leads to " + clip(params["resource_metadata"], 160), want,
 			"the running Gatehouse has another public_url than this file, or another server answers here: restart it with this file, or correct the proxy"})
 	case a.status == http.StatusUnauthorized && ours:
@@ -188,7 +195,7 @@ func (p *probe) events(ctx context.Context, s *Setup, at string, h heard, r *rep
 }
 
 // authorization sees whether a token gets through: a made-up one must be refused as one.
-func (p *probe) authorization(ctx context.Context, at string, r *report) {
+func (p *probe) authorization(ctx context.Context, at string, e Endpoint, r *report) {
 	const made = "gatehouse-doctor-made-this-up"
 	a := p.do(ctx, post(at, initialize, "Bearer "+made))
 	said, ours := a.refusal()
@@ -198,7 +205,7 @@ func (p *probe) authorization(ctx context.Context, at string, r *report) {
 	case ours && reason == "token_missing":
 		r.fail("token", trouble{AuthorizationDropped, "the Authorization header does not reach Gatehouse", "401 for a made-up token, not for a missing one",
 			"let the proxy pass Authorization (Apache: no AuthType for this path, CGIPassAuth or RequestHeader; AWS load balancers and API gateways: forward the header; nginx: no proxy_set_header Authorization)"})
-	case ours && (reason == "scheme_unsupported" || reason == "header_repeated"):
+	case ours && (reason == "scheme_unsupported" && !e.DPoP || reason == "header_repeated"):
 		r.fail("token", trouble{AuthorizationReplaced, "the proxy puts credentials of its own in place of the token: " + reason, "the client's own Authorization header",
 			"take the credential that the proxy adds away for this path"})
 	case ours && a.status == http.StatusUnauthorized:

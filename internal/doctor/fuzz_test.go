@@ -22,7 +22,7 @@ func FuzzReading(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, header, body, location string) {
 		a := answer{url: "https://gw.test/mcp", status: http.StatusFound, header: http.Header{"Www-Authenticate": {header}, "Location": {location}, "Content-Type": {header}}, body: []byte(body)}
-		params, _ := a.challenge()
+		params, _ := a.challenge("Bearer")
 		said, _ := a.refusal()
 		_ = said.reason()
 		r := &report{about: "x"}

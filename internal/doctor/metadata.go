@@ -181,7 +181,7 @@ func (p *probe) ownEndpoints(ctx context.Context, s *Setup, m serverMetadata, r 
 	}
 	for _, c := range s.Clients {
 		for _, uri := range c.RedirectURIs {
-			r.staticClient(p.authorizeAt(ctx, s, m, string(c.ID), uri), c, uri)
+			r.staticClient(p.authorizeAt(ctx, s, m, string(c.ID), uri), c, uri, m.Issuer)
 		}
 	}
 }
@@ -190,9 +190,13 @@ func (p *probe) ownEndpoints(ctx context.Context, s *Setup, m serverMetadata, r 
 func (p *probe) authorizeAt(ctx context.Context, s *Setup, m serverMetadata, client, redirect string) answer {
 	q := url.Values{
 		"response_type": {"code"}, "client_id": {client}, "redirect_uri": {redirect}, "state": {"doctor"}, "resource": {s.PublicURL + s.ownEndpoint()},
-		"code_challenge": {anyChallenge}, "code_challenge_method": {"S256"},
+		"code_challenge": {anyChallenge}, "code_challenge_method": {"S256"}, "prompt": {"none"},
 	}
-	return p.get(ctx, m.Authorization+"?"+q.Encode())
+	a := p.get(ctx, m.Authorization+"?"+q.Encode())
+	if to, err := url.Parse(a.header.Get("Location")); err == nil && a.status == http.StatusSeeOther && to.Path == "/consent" {
+		return p.get(ctx, s.PublicURL+to.RequestURI())
+	}
+	return a
 }
 
 func (s *Setup) ownEndpoint() string {
@@ -200,26 +204,34 @@ func (s *Setup) ownEndpoint() string {
 	return s.Endpoints[max(i, 0)].Path
 }
 
-func (r *report) staticClient(a answer, c Client, redirect string) {
+// staticClient reads the answer to a sign-in in which nobody may be asked anything: the browser is sent back at once,
+// with an error that only a person could help, and with the issuer (RFC 9207), which clients compare.
+func (r *report) staticClient(a answer, c Client, redirect, issuer string) {
 	check := "client " + string(c.ID)
 	said, _ := a.refusal()
-	switch {
+	back, err := url.Parse(a.header.Get("Location"))
+	sentBack := err == nil && a.status/100 == 3 && strings.HasPrefix(a.header.Get("Location"), redirect)
+	switch o := cameHome(orEmpty(back), a); {
 	case a.err != nil:
 		r.fail(check, trouble{ConnectionBroken, cause(a.err), "a sign-in that begins", "look at the log"})
-	case a.status == http.StatusFound || a.status == http.StatusSeeOther:
-		if back := a.header.Get("Location"); strings.HasPrefix(back, redirect) {
-			u, err := url.Parse(back)
-			if err == nil && u.Query().Get("error") != "" {
-				r.warn(check, trouble{ClientRefused, fmt.Sprintf("a sign-in ends with %s: %s", clip(u.Query().Get("error"), 40), clip(u.Query().Get("error_description"), 120)), "a sign-in page", "correct the client under clients, and what it asks for"})
-				return
-			}
-		}
-		r.ok(check, "a sign-in with %s begins", clip(redirect, 100))
+	case sentBack && o.kind != cameBack:
+		r.warn(check, trouble{ClientRefused, "a sign-in ends with " + clip(o.text, 160), "a sign-in that only a person is missing for", "correct the client under clients, and what it asks for"})
+	case sentBack && back.Query().Get("iss") != issuer:
+		r.fail(check, trouble{IssuerDiffers, "iss in the answer is " + clip(back.Query().Get("iss"), 100), issuer + ", byte for byte", "a proxy rewrites redirects; let it pass Location as it is"})
+	case sentBack:
+		r.ok(check, "a sign-in with %s begins, and names the issuer", clip(redirect, 100))
 	case said.Error == "invalid_client":
-		r.fail(check, trouble{ClientUnknown, "the running Gatehouse does not know the client", "a sign-in page", "has this file been loaded? See the log for “configuration not reloaded”"})
+		r.fail(check, trouble{ClientUnknown, "the running Gatehouse does not know the client", "a sign-in that begins", "has this file been loaded? See the log for “configuration not reloaded”"})
 	default:
-		r.fail(check, trouble{RedirectURIRefused, "a sign-in with " + clip(redirect, 100) + " is answered with " + a.looks(), "a sign-in page", "correct redirect_uris of the client"})
+		r.fail(check, trouble{RedirectURIRefused, "a sign-in with " + clip(redirect, 100) + " is answered with " + a.looks(), "a sign-in that begins", "correct redirect_uris of the client"})
 	}
+}
+
+func orEmpty(u *url.URL) *url.URL {
+	if u == nil {
+		return &url.URL{}
+	}
+	return u
 }
 
 // keys reads a JWK set as Gatehouse does. allowed are the algorithms that a token may be signed with; nil for the

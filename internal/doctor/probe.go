@@ -173,10 +173,10 @@ func (a answer) notFoundHere() bool {
 // challengeParam is how mcp-remote and others read a challenge.
 var challengeParam = regexp.MustCompile(`(\w+)=(?:"([^"]*)"|([\w-]+))`)
 
-// challenge returns the parameters of the Bearer challenge, read as clients read them.
-func (a answer) challenge() (map[string]string, bool) {
+// challenge returns the parameters of the challenge of a scheme, read as clients read them.
+func (a answer) challenge(scheme string) (map[string]string, bool) {
 	for _, value := range a.header.Values("WWW-Authenticate") {
-		rest, ok := cutPrefixFold(value, "Bearer")
+		rest, ok := cutPrefixFold(value, scheme)
 		if !ok || rest != "" && rest[0] != ' ' {
 			continue
 		}
