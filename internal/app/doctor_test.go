@@ -350,7 +350,7 @@ func brokenFronts() map[string]struct {
 		"/token lost":          fail(doctor.PostNotForwarded, "POST /token", handler(only(at("/token"), says(404, "text/html", "<html>no")))),
 		"/register lost":       fail(doctor.PostNotForwarded, "POST /register", handler(only(at("/register"), says(404, "text/html", "<html>no")))),
 		"/authorize lost":      fail(doctor.PathNotForwarded, "/authorize", handler(only(at("/authorize"), says(404, "text/html", "<html>no")))),
-		"redirects rewritten": fail(doctor.IssuerDiffers, "Location", handler(answering(false, replaceHeader("Location", "iss=https%3A%2F%2Fgw.test", "iss=https%3A%2F%2Fgw.test%2F")))),
+		"redirects rewritten":  fail(doctor.IssuerDiffers, "Location", handler(answering(false, replaceHeader("Location", "iss=https%3A%2F%2Fgw.test", "iss=https%3A%2F%2Fgw.test%2F")))),
 		// another one runs than this file says
 		"other client":       fail(doctor.ClientUnknown, "configuration not reloaded", front{setup: func(s *doctor.Setup) { s.Clients[0].ID = "new" }}),
 		"other redirect URI": fail(doctor.RedirectURIRefused, "redirect_uris", front{setup: func(s *doctor.Setup) { s.Clients[0].RedirectURIs[0] = "https://app.example/new" }}),
