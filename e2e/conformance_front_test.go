@@ -76,7 +76,7 @@ func runSuite(t *testing.T, s suite, args []string, clean bool) string {
 	cmd := s.command(ctx, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
-	_, summary, _ := strings.Cut(out.String(), "=== SUMMARY ===")
+	_, summary, _ := strings.Cut(out.String(), "SUMMARY ===")
 	results := readChecks(t, args[indexOf(args, "-o")+1])
 	checked := 0
 	for scenario, checks := range results {

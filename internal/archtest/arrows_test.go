@@ -13,7 +13,7 @@ func level(pkg string) (int, bool) {
 	for n, names := range [][]string{
 		0: {"identity", "secret", "seal", "mcp", "vendor", "httpd"},
 		1: {"policy", "router", "jose", "audit", "store", "web", "page", "telemetry", "clientconfig", "clientdoc", "oauthclient", "dpop", "sandbox", "toolsearch", "embedding"},
-		2: {"authn", "authserver", "signin", "target", "session", "cluster", "config"},
+		2: {"authn", "authserver", "signin", "target", "upauth", "session", "cluster", "config"},
 		3: {"gateway", "portal", "doctor"},
 		4: {"app"},
 		5: {"cmd/gatehouse"},

@@ -12,12 +12,14 @@ import (
 
 	gojose "github.com/go-jose/go-jose/v4"
 	"github.com/go-json-experiment/json"
+
+	"gatehouse/internal/identity"
 )
 
-const (
-	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" // RFC 7523 §2.2
-	assertionLife = time.Minute
-)
+// AssertionType is the client_assertion_type of client assertions (RFC 7523 §2.2).
+const AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+const assertionLife = time.Minute
 
 // authMethod chooses how we authenticate: as the administrator said, or the best that the IdP offers for what we have.
 func (p *Provider) authMethod(m Metadata) (string, error) {
@@ -61,7 +63,7 @@ func (p *Provider) authenticate(m Metadata, form url.Values, header http.Header)
 			return p.fail(Misconfigured, ReasonClientRefused, "sign the client assertion", err)
 		}
 		form.Set("client_id", string(p.o.ClientID))
-		form.Set("client_assertion_type", assertionType)
+		form.Set("client_assertion_type", AssertionType)
 		form.Set("client_assertion", assertion)
 	}
 	return nil
@@ -70,26 +72,30 @@ func (p *Provider) authenticate(m Metadata, form url.Values, header http.Header)
 // assertion is a fresh one-time credential (RFC 7523 §3). Its audience is the IdP that the administrator configured
 // for this very key, so an IdP that lies about its endpoints gains nothing.
 func (p *Provider) assertion(m Metadata) (string, error) {
-	key := p.o.ClientKey
-	alg, err := key.algorithm()
-	if err != nil {
-		return "", err
-	}
-	opts := (&gojose.SignerOptions{}).WithType("JWT")
-	if key.CertSHA256 != "" {
-		opts = opts.WithHeader("x5t#S256", key.CertSHA256)
-	}
-	signer, err := gojose.NewSigner(gojose.SigningKey{Algorithm: gojose.SignatureAlgorithm(alg), Key: gojose.JSONWebKey{Key: key.Private, KeyID: key.KeyID}}, opts)
-	if err != nil {
-		return "", err
-	}
 	audience := m.TokenEndpoint
 	if p.preset.AssertionAudience == AudienceIssuer {
 		audience = string(m.Issuer)
 	}
-	now := p.o.Now()
+	return p.o.ClientKey.Assertion(p.o.ClientID, audience, p.o.Now())
+}
+
+// Assertion makes a client assertion for one request (RFC 7523 §3), good for a minute. The audience is the issuer or the
+// token endpoint of the one authorization server that knows the key.
+func (k *ClientKey) Assertion(client identity.ClientID, audience string, now time.Time) (string, error) {
+	alg, err := k.algorithm()
+	if err != nil {
+		return "", err
+	}
+	opts := (&gojose.SignerOptions{}).WithType("JWT")
+	if k.CertSHA256 != "" {
+		opts = opts.WithHeader("x5t#S256", k.CertSHA256)
+	}
+	signer, err := gojose.NewSigner(gojose.SigningKey{Algorithm: gojose.SignatureAlgorithm(alg), Key: gojose.JSONWebKey{Key: k.Private, KeyID: k.KeyID}}, opts)
+	if err != nil {
+		return "", err
+	}
 	claims, err := json.Marshal(map[string]any{
-		"iss": p.o.ClientID, "sub": p.o.ClientID, "aud": audience, "jti": rand.Text(),
+		"iss": client, "sub": client, "aud": audience, "jti": rand.Text(),
 		"iat": now.Unix(), "exp": now.Add(assertionLife).Unix(),
 	})
 	if err != nil {
@@ -100,4 +106,10 @@ func (p *Provider) assertion(m Metadata) (string, error) {
 		return "", err
 	}
 	return signed.CompactSerialize()
+}
+
+// Check reports whether the key can sign.
+func (k *ClientKey) Check() error {
+	_, err := k.algorithm()
+	return err
 }

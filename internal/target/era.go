@@ -1,9 +1,11 @@
 package target
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -19,6 +21,7 @@ type era struct {
 	lines     atomic.Bool            // it speaks HTTP+SSE, as servers of 2024-11-05 do
 	stateless atomic.Pointer[Server] // what a server of the stateless era said about itself
 	keepsNone atomic.Bool            // it serves the session era too, but without sessions
+	silent    atomic.Bool            // it answers a listening stream only when it has something to say
 }
 
 func (e *era) forget() {
@@ -26,6 +29,7 @@ func (e *era) forget() {
 	e.lines.Store(false)
 	e.stateless.Store(nil)
 	e.keepsNone.Store(false)
+	e.silent.Store(false)
 }
 
 func (e *era) known() bool {
@@ -165,6 +169,10 @@ func (h *httpCarrier) discover(ctx context.Context, l *statelessLink) (*Server, 
 	defer cancel()
 	r := l.discovery()
 	resp, err := h.post(probing, r)
+	if err == nil && knowsRevision(resp) {
+		r = l.discovery()
+		resp, err = h.post(probing, r) //nolint:bodyclose // the first was read whole, the second is closed below
+	}
 	switch {
 	case err != nil && probing.Err() != nil && ctx.Err() == nil:
 		return nil, errOtherEra
@@ -185,6 +193,32 @@ func (h *httpCarrier) discover(ctx context.Context, l *statelessLink) (*Server, 
 		return nil, errOtherEra
 	}
 	return parseDiscovered(reply.Result)
+}
+
+// knowsRevision reports whether a server refuses our revision and says in the same answer that it knows it: it has not
+// read the one that we sent, and is asked once more (2026-07-28 basic/versioning). Any other answer can still be read.
+func knowsRevision(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusBadRequest {
+		return false
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	_ = resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	if err != nil {
+		return false
+	}
+	m, err := mcp.Decode(body, fromUpstream())
+	if err != nil || m.Error == nil {
+		return false
+	}
+	said, err := mcp.ParseError(m.Error)
+	if err != nil || said.Code != mcp.CodeUnsupportedRevision {
+		return false
+	}
+	data, _ := mcp.Lookup(m.Error, "data")
+	list, _ := mcp.Lookup(data, "supported")
+	versions, _ := mcp.Strings(list)
+	return slices.Contains(versions, string(mcp.Rev20260728))
 }
 
 // parseDiscovered reads the result of server/discover.

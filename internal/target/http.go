@@ -56,12 +56,33 @@ func (d *httpDialer) dialSession(ctx context.Context, c *Conn) (*httpLink, error
 		return nil, err
 	}
 	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l.stop, l.stopped = stop, make(chan struct{})
+	l.stop, l.stopped, l.opened = stop, make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(l.stopped)
 		l.listen(listening)
 	}()
+	l.awaitStream(ctx)
 	return l, nil
+}
+
+// streamWait bounds the wait for the first answer on the listening stream; some servers send none before they have
+// something to say.
+const streamWait = 500 * time.Millisecond
+
+// awaitStream waits until the listening stream stands, where the server may ask something: many servers ask on it, also
+// within a call, and what they send while it is not there is lost.
+func (l *httpLink) awaitStream(ctx context.Context) {
+	if l.c.can == (mcp.ClientCapabilities{}) || l.d.era.silent.Load() {
+		return
+	}
+	late := time.NewTimer(streamWait)
+	defer late.Stop()
+	select {
+	case <-l.opened:
+	case <-late.C:
+		l.d.era.silent.Store(true)
+	case <-ctx.Done():
+	}
 }
 
 // httpLink is one session over streamable HTTP.
@@ -74,6 +95,7 @@ type httpLink struct {
 	posts    atomic.Pointer[http.Header] // of every POST, once the revision has been agreed
 	stop     context.CancelFunc          // ends the listening stream
 	stopped  chan struct{}               // closed when it has ended
+	opened   chan struct{}               // closed when its first request was answered, or failed
 }
 
 func (l *httpLink) request(m *mcp.Message, name string) *request {
@@ -460,9 +482,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (l *httpLink) listen(ctx context.Context) {
 	cur := cursor{}
 	backoff := defaultListen
-	for {
+	for first := true; ; first = false {
 		began := time.Now()
 		resp, err := l.do(ctx, http.MethodGet, nil, cur.id)
+		if first {
+			close(l.opened)
+		}
 		if err == nil {
 			if resp.StatusCode/100 == 4 {
 				drain(resp)
