@@ -163,7 +163,7 @@ func (a *App) build(ctx context.Context) error {
 	a.life.runs(ctx, "sessions", a.sessions.Run)
 	a.tokens = newTokenCheck(a.authn)
 	if a.gateway, err = gateway.New(gateway.Options{
-		Auth: a.tokens, Sessions: a.sessions, Copies: a.copies, State: a.state.Keys.Box(gateway.StatePurpose), Audit: a.audit, Log: a.Log, Version: a.Version,
+		Auth: a.tokens, Sessions: a.sessions, Copies: a.copies, State: a.state.Keys.Box(gateway.StatePurpose), Tasks: a.state.Keys.MAC(gateway.TaskPurpose), Audit: a.audit, Log: a.Log, Version: a.Version,
 	}); err != nil {
 		return err
 	}

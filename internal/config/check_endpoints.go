@@ -147,7 +147,7 @@ func (k *checker) endpointScopes(path string, e *Endpoint, targets []string) {
 		if guess := closest(method, methods()); guess != "" {
 			hint = fmt.Sprintf("Did you mean %s?", guess)
 		}
-		k.doubtful(at, "is not a method of MCP", hint)
+		k.doubtful(at, "is not a method of MCP, nor of an extension that is known here", hint)
 	}
 }
 
@@ -182,12 +182,13 @@ func (k *checker) endpointPrefixes(path string, e *Endpoint) {
 	}
 }
 
-// methods are the requests that a client sends, over all revisions of the protocol.
+// methods are the requests that a client sends, over all revisions of the protocol and the extensions that we know.
 func methods() []string {
 	return []string{
-		"completion/complete", "initialize", "logging/setLevel", "ping", "prompts/get", "prompts/list", "resources/list",
-		"resources/read", "resources/subscribe", "resources/templates/list", "resources/unsubscribe", "server/discover",
-		"subscriptions/listen", "tasks/cancel", "tasks/get", "tasks/list", "tasks/result", "tools/call", "tools/list",
+		"completion/complete", "initialize", "logging/setLevel", "ping", "prompts/get", "prompts/list",
+		"resources/directory/read", "resources/list", "resources/read", "resources/subscribe", "resources/templates/list",
+		"resources/unsubscribe", "server/discover", "skills/get", "skills/list", "subscriptions/listen", "tasks/cancel", "tasks/get",
+		"tasks/list", "tasks/result", "tasks/update", "tools/call", "tools/list",
 	}
 }
 

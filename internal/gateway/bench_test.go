@@ -23,7 +23,7 @@ func BenchmarkToolsCall(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g, err := New(Options{Auth: newTokens(), Sessions: table, State: newKeyring(b).Box(StatePurpose)})
+	g, err := New(Options{Auth: newTokens(), Sessions: table, State: newKeyring(b).Box(StatePurpose), Tasks: newKeyring(b).MAC(TaskPurpose)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -20,7 +21,12 @@ type route struct {
 	to    *target.Target
 	name  string
 	alias string // see router.Owner
+
+	subject string   // what the policy is asked about, when that is not name
+	methods []string // by which, when those do not follow from the request's own
 }
+
+func (r *route) about() string { return cmp.Or(r.subject, r.name) }
 
 // call plans a request that names a tool, a prompt or a resource: it takes it to the target that owns it.
 func (rq *request) call() (job, error) {
@@ -32,11 +38,16 @@ func (rq *request) call() (job, error) {
 			return rq.search()
 		}
 	}
-	began := rq.g.o.Now()
 	to, found := rq.resolve()
+	return rq.callAt(to, found)
+}
+
+// callAt plans a call at a target; found says that there is one.
+func (rq *request) callAt(to route, found bool) (job, error) {
+	began := rq.g.o.Now()
 	event := audit.Event{Kind: audit.KindCall, Method: rq.m.Method, Name: rq.m.Name, Decision: audit.Deny, Reason: "unknown_name"}
 	if found {
-		event.Target, event.Name = to.to.Name(), to.name
+		event.Target, event.Name = to.to.Name(), to.about()
 		d := rq.judge(to)
 		event.Reason = d.Reason
 		if d.MissingScopes != nil {
@@ -53,7 +64,7 @@ func (rq *request) call() (job, error) {
 	}
 	if !found {
 		_ = rq.record(event)
-		return job{run: func() error { return rq.failure(unknown(&rq.m)) }}, nil
+		return rq.says(unknown(&rq.m)), nil
 	}
 	if err := rq.g.o.Audit.Ready(); err != nil {
 		return job{}, unrecordable(err)
@@ -88,8 +99,12 @@ func unrecordable(err error) error {
 // judge asks the policy about every method that the call amounts to, until one is denied.
 func (rq *request) judge(to route) policy.Decision {
 	var d policy.Decision
-	for _, method := range askedFor(&rq.m) {
-		if d = rq.decide(method, to.to.Name(), to.name, to.alias); !d.Allow {
+	methods := to.methods
+	if methods == nil {
+		methods = askedFor(&rq.m)
+	}
+	for _, method := range methods {
+		if d = rq.decide(method, to.to.Name(), to.about(), to.alias); !d.Allow {
 			break
 		}
 	}
@@ -129,7 +144,7 @@ func (rq *request) resolveIn(v *view) (route, bool) {
 	if !ok {
 		return route{}, false
 	}
-	return route{rq.ep.targets[owner.Target], owner.Name, owner.Alias}, true
+	return route{to: rq.ep.targets[owner.Target], name: owner.Name, alias: owner.Alias}, true
 }
 
 // unknown is the error for a thing that does not exist, and for one that must look so.
@@ -139,6 +154,12 @@ func unknown(m *mcp.Message) *mcp.Error {
 		return mcp.Errorf(mcp.CodeInvalidParams, "Unknown tool: %s", m.Name)
 	case m.Method == mcp.MethodPromptsGet || m.Ref == mcp.RefPrompt:
 		return mcp.Errorf(mcp.CodeInvalidParams, "Unknown prompt: %s", m.Name)
+	case m.By == "taskId":
+		return mcp.Errorf(mcp.CodeInvalidParams, "Unknown task: %s", m.Name)
+	case m.By == "name":
+		return mcp.Errorf(mcp.CodeInvalidParams, "Unknown name: %s", m.Name)
+	case m.Name == "" && m.Ref == "" && !mcp.OwnMethod(m.Method):
+		return mcp.Errorf(mcp.CodeMethodNotFound, "Method not found")
 	}
 	return mcp.Errorf(mcp.CodeInvalidParams, "Resource not found: %s", m.Name)
 }
@@ -174,26 +195,12 @@ func (rq *request) forward(to route) string {
 	if err != nil {
 		return trouble(ctx, rq, a, to.to.Name(), err, false)
 	}
-	result, err := up.Forward(context.WithValue(ctx, answerKey{}, a), &rq.m, to.name, rq.notes(to, a.notify))
+	result, err := up.Forward(context.WithValue(ctx, answerKey{}, a), &rq.m, to.name, rq.notes(to, a.notify, a.send))
 	if err != nil {
 		return trouble(ctx, rq, a, to.to.Name(), err, true)
 	}
-	a.result(rq.publicURIs(to, result))
+	a.result(rq.public(to, result))
 	return "ok"
-}
-
-// notes hands on what a target sends along with a call.
-func (rq *request) notes(to route, tell func(*mcp.Message)) func(*mcp.Message) {
-	v := rq.ep.latest()
-	if v == nil || !v.table.Mapped() {
-		return tell
-	}
-	return func(m *mcp.Message) { tell(v.publicMessage(to.to.Name(), m)) }
-}
-
-// publicURIs puts the URIs in what a target says as clients see them.
-func (rq *request) publicURIs(to route, raw []byte) []byte {
-	return rq.ep.latest().publicURIs(to.to.Name(), raw)
 }
 
 // upstream returns this session's own connection to a target, opening it on first use.

@@ -68,13 +68,13 @@ func (rq *request) converse(a *reply, to route) string {
 		rq.wantLogs(ctx, up)
 	}
 	d := &dialogue{s: rq.s, to: to, told: make(chan struct{}, 1), done: make(chan struct{}), out: a}
-	if (mcp.ParseClientCapabilities(rq.m.Capabilities) == mcp.ClientCapabilities{}) { // it never has to wait for answers
-		d.forward(ctx, up, &rq.m, rq.notes(to, d.notify))
+	if !mcp.ParseClientCapabilities(rq.m.Capabilities).Askable() { // it never has to wait for answers
+		d.forward(ctx, up, &rq.m, rq.notes(to, d.notify, nil))
 		return rq.conclude(a, d)
 	}
 	ctx, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	rq.g.o.Sessions.Hold(d.s)
-	m, sessions, notes := rq.m, rq.g.o.Sessions, rq.notes(to, d.notify)
+	m, sessions, notes := rq.m, rq.g.o.Sessions, rq.notes(to, d.notify, nil)
 	go func() { // ends with the request, or by Expire
 		defer close(d.done)
 		defer sessions.Release(d.s)
@@ -185,7 +185,7 @@ func (rq *request) conclude(a *reply, d *dialogue) string {
 		a.error(missingCapability(needed))
 		return "error"
 	}
-	dressed, outcome, said := rq.dress(d.to, rq.publicURIs(d.to, d.result))
+	dressed, outcome, said := rq.dress(d.to, rq.public(d.to, d.result))
 	if said != nil {
 		a.error(said)
 		return "error"

@@ -31,7 +31,7 @@ func (v *view) ttl() time.Duration {
 func (g *Gateway) appendDiscovered(dst []byte, id mcp.ID, v *view) []byte {
 	r := appendRevisions([]byte(`{"supportedVersions":`))
 	r = append(r, `,"capabilities":`...)
-	r = v.offers().AppendJSON(r)
+	r = v.offers().AppendJSON(r, mcp.Rev20260728)
 	if text := v.instructions(); text != "" {
 		r = append(r, `,"instructions":`...)
 		r = mcp.AppendString(r, text)

@@ -33,7 +33,8 @@ type view struct {
 	at      uint64 // endpoint.changes when it was made
 	pending bool   // some target had not been reached for the first time
 	table   *router.Table
-	known   map[string]*target.Catalog // by target; absent while unknown
+	known   map[string]*target.Catalog  // by target; absent while unknown
+	offered map[string]mcp.Capabilities // the same, by target
 	lists   map[mcp.ListKind][]entry
 	copied  map[entryKey][]mcp.HeaderParam // of tools whose arguments are copied into headers
 	search  *Search
@@ -153,9 +154,10 @@ func (e *endpoint) look(ctx context.Context) *view {
 	}
 	wg.Wait()
 	v := &view{
-		known:  make(map[string]*target.Catalog, len(catalogs)),
-		lists:  make(map[mcp.ListKind][]entry, 4),
-		copied: make(map[entryKey][]mcp.HeaderParam),
+		known:   make(map[string]*target.Catalog, len(catalogs)),
+		offered: make(map[string]mcp.Capabilities, len(catalogs)),
+		lists:   make(map[mcp.ListKind][]entry, 4),
+		copied:  make(map[entryKey][]mcp.HeaderParam),
 	}
 	routed := make([]router.Target, len(catalogs))
 	for i, c := range catalogs {
@@ -165,10 +167,10 @@ func (e *endpoint) look(ctx context.Context) *view {
 			v.pending = v.pending || t.Health().State == target.Connecting
 			continue
 		}
-		v.known[t.Name()] = c
+		v.known[t.Name()], v.offered[t.Name()] = c, c.Offers()
 		routed[i] = router.Target{
 			Name: t.Name(), Prefix: routed[i].Prefix, Known: true, Tools: c.Tools, Prompts: c.Prompts, Resources: c.Resources, Templates: c.Templates,
-			HasResources: c.Offers().Resources,
+			HasResources: v.offered[t.Name()].Resources,
 		}
 	}
 	v.table = router.NewTable(routed, !e.OwnURIs, e.Search.ownTools()...)
@@ -199,9 +201,7 @@ func (v *view) add(kind mcp.ListKind, from string, items []mcp.Item) {
 		if kind == mcp.Tools {
 			owner, _ := v.table.Resolve(mcp.MethodToolsCall, public)
 			e.alias = owner.Alias
-			if v.table.Mapped() {
-				e.item.Raw = mcp.MapURIs(e.item.Raw, func(uri string) string { return v.table.PublicURI(from, uri) })
-			}
+			e.item.Raw = v.renaming(from).Apply(e.item.Raw)
 			// A tool with a wrong annotation is left to its target: clients of this era do not use it.
 			if params, err := mcp.HeaderParams(it.Raw); err == nil && len(params) > 0 {
 				v.copied[entryKey{kind, from, it.Name}] = params
@@ -219,33 +219,12 @@ func (v *view) add(kind mcp.ListKind, from string, items []mcp.Item) {
 	}
 }
 
-// publicURIs puts the URIs of a target's result, or of what it asks, as clients see them.
-func (v *view) publicURIs(from string, raw []byte) []byte {
+// renaming says how clients see URIs of a target.
+func (v *view) renaming(from string) mcp.Renaming {
 	if v == nil || !v.table.Mapped() {
-		return raw
+		return mcp.Renaming{}
 	}
-	return mcp.MapURIs(raw, func(uri string) string { return v.table.PublicURI(from, uri) })
-}
-
-// publicMessage is publicURIs for what a target sends on its own.
-func (v *view) publicMessage(from string, m *mcp.Message) *mcp.Message {
-	if v == nil || !v.table.Mapped() {
-		return m
-	}
-	if m.Method == mcp.NoteResourceUpdated {
-		own := m.Edited(mcp.Edit{Name: v.table.PublicURI(from, m.Name)})
-		return &own
-	}
-	params := v.publicURIs(from, m.Params)
-	if len(params) == len(m.Params) { // a mark makes longer
-		return m
-	}
-	own, err := mcp.NewRequest(m.Method, params)
-	if err != nil {
-		return m
-	}
-	own.Kind, own.ID = m.Kind, m.ID
-	return &own
+	return mcp.Renaming{URI: func(uri string) string { return v.table.PublicURI(from, uri) }}
 }
 
 // offers merges the capabilities of all targets. While one of them is unknown, everything may yet be offered.
@@ -253,9 +232,9 @@ func (v *view) offers() mcp.Capabilities {
 	c := mcp.Capabilities{Tools: true, Prompts: true, Resources: true, Completions: true, Logging: true, Subscribe: true}
 	if len(v.known) == len(v.table.Targets()) {
 		c = mcp.Capabilities{}
-		for _, k := range v.known {
-			c = c.Merge(k.Offers())
-		}
+	}
+	for _, name := range v.table.Targets() {
+		c = c.Merge(v.offered[name])
 	}
 	c.Tools = c.Tools || v.search != nil
 	// Lists change when a target's catalogue does, whether or not the target tells.

@@ -62,22 +62,26 @@ func (e *events) dialogue(ctx context.Context) *dialogue {
 
 // Notify passes on what belongs to no call. Changed lists are told by Gatehouse itself, once its view has changed.
 func (e *events) Notify(m *mcp.Message) {
-	m = e.view().publicMessage(e.target, m)
+	if m.Method == mcp.NoteTaskStatus && !isOwnTask(e.s, e.target, m.Name) {
+		return // the target may tell everybody
+	}
+	m = renamed(e.renaming(), m)
 	if e.s.Standing() {
 		if m.Method == mcp.NoteResourceUpdated {
 			e.g.listeners.updated(e.s, m.Name)
 		}
 		return
 	}
-	switch m.Method {
-	case mcp.NoteMessage, mcp.NoteResourceUpdated, mcp.NoteElicitationComplete:
+	switch {
+	case m.Method == mcp.NoteMessage, m.Method == mcp.NoteResourceUpdated, m.Method == mcp.NoteElicitationComplete,
+		ofExtension(m.Method) && e.view().extended(e.target):
 		e.s.Standalone().Send(mcp.AppendNotification(nil, m.Method, m.Params))
 	}
 }
 
 // Request asks the client: on the answer to the call that the question came along with, else on the standalone stream.
 func (e *events) Request(ctx context.Context, m *mcp.Message) ([]byte, *mcp.Error) {
-	m = e.view().publicMessage(e.target, m)
+	m = renamed(e.renaming(), m)
 	switch d := e.dialogue(ctx); {
 	case !e.s.Can(m):
 		return nil, mcp.Errorf(mcp.CodeMethodNotFound, "the client does not support %s", m.Method)
@@ -120,6 +124,16 @@ func (e *events) view() *view {
 		return ep.latest()
 	}
 	return nil
+}
+
+// renaming says how the session's client sees what the target names on its own.
+func (e *events) renaming() mcp.Renaming {
+	v := e.view()
+	r := v.renaming(e.target)
+	if v.hasTasks(e.target) {
+		r.Task = func(id string) string { return e.g.knownTask(e.s, e.target, id) }
+	}
+	return r
 }
 
 // tellChanged tells the sessions of an endpoint that a list has changed.

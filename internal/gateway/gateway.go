@@ -43,11 +43,12 @@ type Authenticator interface {
 	InsufficientScope(w http.ResponseWriter, r *http.Request, endpoint string, p *identity.Principal, needed identity.Scopes)
 }
 
-// Options are what a gateway is made of. Auth, Sessions and State are required.
+// Options are what a gateway is made of. Auth, Sessions, State and Tasks are required.
 type Options struct {
 	Auth     Authenticator
 	Sessions *session.Table
 	State    *seal.Box       // of StatePurpose
+	Tasks    *seal.MAC       // of TaskPurpose
 	Copies   *cluster.Copies // the way to other copies; nil when there are none
 	Audit    *audit.Log      // nil keeps no record
 	Log      *slog.Logger
@@ -72,6 +73,8 @@ func (o *Options) validate() error {
 		return errors.New("gateway: no session table given")
 	case o.State == nil:
 		return errors.New("gateway: no box for requestState given")
+	case o.Tasks == nil:
+		return errors.New("gateway: no key for the handles of tasks given")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -81,7 +81,7 @@ func (rq *request) checkCopies() *mcp.Error {
 		return mismatch("Mcp-Method must be there once and name the method of the body")
 	case rq.m.Kind != mcp.KindRequest:
 		return nil
-	case !rq.knownModern():
+	case !rq.knownModern() && len(rq.owners(rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait))) == 0:
 		return rq.notFound()
 	case !inBody || len(rq.m.Capabilities) == 0 || rq.m.Capabilities[0] != '{':
 		return mcp.Errorf(mcp.CodeInvalidParams, "params._meta must hold %q and %q", mcp.MetaVersion, mcp.MetaCapabilities)
@@ -89,12 +89,14 @@ func (rq *request) checkCopies() *mcp.Error {
 	return rq.checkName()
 }
 
-// checkName compares Mcp-Name, which three methods must have.
+// checkName compares Mcp-Name, which some methods must have. Extensions that we do not know may have it.
 func (rq *request) checkName() *mcp.Error {
 	switch rq.m.Method {
-	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead:
+	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodTasksGet, mcp.MethodTasksUpdate, mcp.MethodTasksCancel:
 	default:
-		return nil
+		if rq.m.By == "" || rq.r.Header[headerName] == nil {
+			return nil
+		}
 	}
 	raw, ok := rq.single(headerName)
 	if ok {
@@ -187,10 +189,13 @@ func (rq *request) dispatchModern() error {
 		defer rq.release()
 		return todo.run()
 	}
+	v := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait)
+	if !rq.knownModern() {
+		return rq.extensionModern(v)
+	}
 	if err := rq.admit(rq.m.Method); err != nil {
 		return err
 	}
-	v := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait)
 	offers := v.offers()
 	offered, kind := true, mcp.ListKind("")
 	switch rq.m.Method {
@@ -211,6 +216,19 @@ func (rq *request) dispatchModern() error {
 		return rq.failure(rq.notFound())
 	}
 	return rq.list(kind)
+}
+
+// extensionModern answers a request of a method that some target may have.
+func (rq *request) extensionModern(v *view) error {
+	if said := rq.declared(); said != nil {
+		return rq.failure(said)
+	}
+	todo, err := rq.extension(v, rq.owners(v))
+	if err != nil {
+		return err
+	}
+	defer rq.release()
+	return todo.run()
 }
 
 // stand puts the person's standing session in place; the caller releases it.

@@ -124,6 +124,12 @@ func (rq *request) dispatch() (job, error) {
 	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodComplete, mcp.MethodSubscribe, mcp.MethodUnsubscribe:
 		return rq.call()
 	}
+	if !mcp.OwnMethod(rq.m.Method) || rq.m.Method == mcp.MethodTasksList || rq.m.Method == mcp.MethodTasksResult {
+		v := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait)
+		if owners := rq.owners(v); len(owners) > 0 {
+			return rq.extension(v, owners)
+		}
+	}
 	if err := rq.admit(rq.m.Method); err != nil {
 		return job{}, err
 	}
@@ -151,7 +157,9 @@ func known(method string) string {
 	switch method {
 	case mcp.MethodInitialize, mcp.MethodPing, mcp.MethodToolsList, mcp.MethodToolsCall, mcp.MethodPromptsList, mcp.MethodPromptsGet,
 		mcp.MethodResourcesList, mcp.MethodTemplatesList, mcp.MethodResourcesRead, mcp.MethodSubscribe, mcp.MethodUnsubscribe,
-		mcp.MethodComplete, mcp.MethodSetLevel, mcp.MethodDiscover, mcp.MethodListen, mcp.NoteInitialized, mcp.NoteCancelled, mcp.NoteProgress, mcp.NoteRootsChanged:
+		mcp.MethodComplete, mcp.MethodSetLevel, mcp.MethodDiscover, mcp.MethodListen, mcp.MethodTasksGet, mcp.MethodTasksUpdate,
+		mcp.MethodTasksCancel, mcp.MethodTasksList, mcp.MethodTasksResult, mcp.MethodSkillsList, mcp.MethodSkillsGet, mcp.MethodDirectoryRead,
+		mcp.NoteInitialized, mcp.NoteCancelled, mcp.NoteProgress, mcp.NoteRootsChanged:
 		return method
 	case "":
 		return "response"

@@ -124,7 +124,7 @@ func (rq *request) search() (job, error) {
 		return job{}, rq.stepUp(d)
 	case !d.Allow:
 		_ = rq.record(event)
-		return job{run: func() error { return rq.failure(unknown(&rq.m)) }}, nil
+		return rq.says(unknown(&rq.m)), nil
 	}
 	if err := rq.g.o.Audit.Ready(); err != nil {
 		return job{}, unrecordable(err)

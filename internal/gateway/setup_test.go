@@ -171,7 +171,7 @@ func start(t *testing.T, c config) *setup {
 	if c.session.Box == nil {
 		c.session.Box = c.keys.Box(session.Purpose)
 	}
-	c.options.State = c.keys.Box(StatePurpose)
+	c.options.State, c.options.Tasks = c.keys.Box(StatePurpose), c.keys.MAC(TaskPurpose)
 	if s.table, err = session.New(c.session); err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,13 @@ func (rq *request) dress(to route, result []byte) (dressed []byte, outcome strin
 			return nil, "", said
 		}
 		dropped = append(dropped, "requestState", "ttlMs", "cacheScope")
-	case rq.m.Method == mcp.MethodResourcesRead:
+	case r.Type == mcp.ResultTask && !mcp.Declares(rq.m.Capabilities, mcp.ExtensionTasks):
+		return nil, "", missingCapability(mcp.ClientCapabilities{Extensions: `{"` + mcp.ExtensionTasks + `":{}}`})
+	case r.Type == mcp.ResultTask:
+		outcome = "task"
+	case r.Type != "" && r.Type != mcp.ResultComplete && !mcp.DeclaresAny(rq.m.Capabilities):
+		return nil, "", mcp.Errorf(codeTrouble, "The server %q gave a result of a kind that this client does not know.", to.to.Name())
+	case cacheable(rq.m.Method):
 		more = appendCacheHints(append(more, ','), mcp.Milliseconds(r.TTL))
 		dropped = append(dropped, "ttlMs", "cacheScope")
 	}
@@ -95,6 +101,15 @@ func (rq *request) dress(to route, result []byte) (dressed []byte, outcome strin
 		drop = nil // as nearly always: the result need not be read again
 	}
 	return r.Append(make([]byte, 0, len(result)+len(more)+16), mcp.Change{Drop: drop, More: more}), outcome, nil
+}
+
+// cacheable tells the methods whose results say how long they may be kept, of those that targets answer.
+func cacheable(method string) bool {
+	switch method {
+	case mcp.MethodResourcesRead, mcp.MethodSkillsList, mcp.MethodSkillsGet, mcp.MethodDirectoryRead:
+		return true
+	}
+	return false
 }
 
 // noLevel is the level of requests that want no log messages.

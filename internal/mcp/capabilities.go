@@ -1,10 +1,16 @@
 package mcp
 
+import "cmp"
+
 // Capabilities is what a server offers, of those things that a gateway relays (2025-11-25 basic/lifecycle).
 type Capabilities struct {
 	Tools, Prompts, Resources, Completions, Logging bool
 
 	ToolsListChanged, PromptsListChanged, ResourcesListChanged, Subscribe bool
+
+	Extensions   []Extension // sorted by name
+	Experimental []Extension // the same of older servers
+	Tasks        Tasks       // of 2025-11-25
 }
 
 // ParseCapabilities reads the capabilities member of an initialize result.
@@ -23,6 +29,11 @@ func ParseCapabilities(raw []byte) Capabilities {
 	}
 	_, c.Completions = lookupObject(raw, "completions")
 	_, c.Logging = lookupObject(raw, "logging")
+	v, _ = lookupObject(raw, "extensions")
+	c.Extensions = extensions(v)
+	v, _ = lookupObject(raw, "experimental")
+	c.Experimental = extensions(v)
+	c.Tasks = parseTasks(raw)
 	return c
 }
 
@@ -48,12 +59,24 @@ func (c Capabilities) Merge(o Capabilities) Capabilities {
 		PromptsListChanged:   c.PromptsListChanged || o.PromptsListChanged,
 		ResourcesListChanged: c.ResourcesListChanged || o.ResourcesListChanged,
 		Subscribe:            c.Subscribe || o.Subscribe,
+		Extensions:           mergeExtensions(c.Extensions, o.Extensions),
+		Experimental:         mergeExtensions(c.Experimental, o.Experimental),
+		Tasks:                c.Tasks.merge(o.Tasks),
 	}
 }
 
-// AppendJSON writes the capabilities member of an initialize result.
-func (c Capabilities) AppendJSON(dst []byte) []byte {
+// AppendJSON writes the capabilities member of an initialize result, or that of server/discover, for a client of a
+// revision.
+func (c Capabilities) AppendJSON(dst []byte, r Revision) []byte {
 	dst = append(dst, '{')
+	object := func(name string, all []Extension) {
+		if len(all) > 0 {
+			if dst[len(dst)-1] != '{' {
+				dst = append(dst, ',')
+			}
+			dst = appendExtensions(append(AppendString(dst, name), ':'), all)
+		}
+	}
 	member := func(on bool, name string, flags ...string) {
 		if !on {
 			return
@@ -82,9 +105,17 @@ func (c Capabilities) AppendJSON(dst []byte) []byte {
 		return ""
 	}
 	member(c.Completions, "completions")
+	object("experimental", c.Experimental)
+	object("extensions", c.Extensions)
 	member(c.Logging, "logging")
 	member(c.Prompts, "prompts", flag(c.PromptsListChanged, "listChanged"))
 	member(c.Resources, "resources", flag(c.ResourcesListChanged, "listChanged"), flag(c.Subscribe, "subscribe"))
+	if r == Rev20251125 && c.Tasks != (Tasks{}) {
+		if dst[len(dst)-1] != '{' {
+			dst = append(dst, ',')
+		}
+		dst = c.Tasks.appendJSON(dst)
+	}
 	member(c.Tools, "tools", flag(c.ToolsListChanged, "listChanged"))
 	return append(dst, '}')
 }
@@ -95,6 +126,10 @@ type ClientCapabilities struct {
 	Sampling      bool
 	SamplingTools bool // with tools for the model
 	Roots         bool
+
+	// Extensions are those that it declares and that are relayed, as an object of raw JSON in the order of their names; empty
+	// when there are none.
+	Extensions string
 }
 
 // ParseClientCapabilities reads the capabilities member of initialize params, or of the _meta of a request. Elicitation
@@ -111,7 +146,18 @@ func ParseClientCapabilities(raw []byte) ClientCapabilities {
 		_, c.SamplingTools = lookupObject(v, "tools")
 	}
 	_, c.Roots = lookupObject(raw, "roots")
+	if v, ok := lookupObject(raw, "extensions"); ok {
+		if all := extensions(v); len(all) > 0 {
+			c.Extensions = string(appendExtensions(nil, all))
+		}
+	}
 	return c
+}
+
+// Askable reports whether the client can be asked anything.
+func (c ClientCapabilities) Askable() bool {
+	c.Extensions = ""
+	return c != ClientCapabilities{}
 }
 
 // Allows reports whether a server may send the client a request of this method with these params.
@@ -127,7 +173,7 @@ func (c ClientCapabilities) Have(o ClientCapabilities) bool { return c.Merge(o) 
 func (c ClientCapabilities) Merge(o ClientCapabilities) ClientCapabilities {
 	return ClientCapabilities{
 		Form: c.Form || o.Form, URL: c.URL || o.URL, Sampling: c.Sampling || o.Sampling,
-		SamplingTools: c.SamplingTools || o.SamplingTools, Roots: c.Roots || o.Roots,
+		SamplingTools: c.SamplingTools || o.SamplingTools, Roots: c.Roots || o.Roots, Extensions: cmp.Or(c.Extensions, o.Extensions),
 	}
 }
 
@@ -167,20 +213,28 @@ func (c ClientCapabilities) AppendJSON(dst []byte) []byte {
 	member(c.Form && !c.URL, `"elicitation":{}`)
 	member(c.Form && c.URL, `"elicitation":{"form":{},"url":{}}`)
 	member(!c.Form && c.URL, `"elicitation":{"url":{}}`)
+	member(c.Extensions != "", `"extensions":`+c.Extensions)
 	member(c.Roots, `"roots":{}`)
 	member(c.Sampling && !c.SamplingTools, `"sampling":{}`)
 	member(c.SamplingTools, `"sampling":{"tools":{}}`)
 	return append(dst, '}')
 }
 
-// RelayedClientCapabilities cuts a client's capabilities down to those that a gateway relays, byte for byte
-// (sampling, elicitation, roots). It is never nil.
+// RelayedClientCapabilities cuts a client's capabilities down to those that a gateway relays: sampling, elicitation and
+// roots byte for byte, and extensions but for those between neighbours. It is never nil.
 func RelayedClientCapabilities(raw []byte) []byte {
 	dst := []byte{'{'}
-	for _, name := range []string{"elicitation", "roots", "sampling"} {
+	for _, name := range []string{"elicitation", "experimental", "extensions", "roots", "sampling"} {
 		v, ok := lookupObject(raw, name)
 		if !ok {
 			continue
+		}
+		if name == "experimental" || name == "extensions" {
+			all := extensions(v)
+			if len(all) == 0 {
+				continue
+			}
+			v = appendExtensions(nil, all)
 		}
 		if len(dst) > 1 {
 			dst = append(dst, ',')

@@ -35,7 +35,8 @@ type Message struct {
 
 	Params, Result, Error []byte // raw JSON, nil when absent
 
-	Name          string // decoded params.name, params.uri, or the name or uri of params.ref, whichever the method has
+	Name          string // decoded params.name, params.uri, params.taskId, or the name or uri of params.ref, whichever the method has
+	By            string // the member that Name is, for methods that the protocol itself does not have: taskId, uri or name
 	Ref           string // completion/complete: the type of params.ref, RefPrompt or RefResource
 	Meta          []byte // params._meta
 	ProgressToken []byte // params._meta.progressToken, or params.progressToken of notifications/progress
@@ -144,7 +145,8 @@ func NewRequest(method string, params []byte) (Message, error) {
 	if err := d.confused(); err != nil {
 		return Message{}, err
 	}
-	return m, m.settle(&p, 0)
+	err := m.settle(&p, 0)
+	return m, err
 }
 
 // decoder finds the members of a message while the scanner checks it.
@@ -192,11 +194,11 @@ func (d *decoder) alike(key []byte, names ...string) {
 
 // paramPlaces is where the members of params stand that matter to a gateway.
 type paramPlaces struct {
-	whole                                    span
-	name, uri, meta, metaToken, token, reqID span
-	refType, refName, refURI                 span
-	inputResponses, requestState             span
-	version, capabilities, info, level       span
+	whole                                            span
+	name, uri, taskID, meta, metaToken, token, reqID span
+	refType, refName, refURI                         span
+	inputResponses, requestState                     span
+	version, capabilities, info, level               span
 }
 
 func (d *decoder) envelope(m *Message) error {
@@ -256,6 +258,8 @@ func (d *decoder) params(p *paramPlaces) bool {
 			p.name, ok = d.raw(2)
 		case "uri":
 			p.uri, ok = d.raw(2)
+		case "taskId":
+			p.taskID, ok = d.raw(2)
 		case "progressToken":
 			p.token, ok = d.raw(2)
 		case "requestId":
@@ -271,7 +275,7 @@ func (d *decoder) params(p *paramPlaces) bool {
 		case "arguments", "cursor":
 			ok = d.s.value(2)
 		default:
-			d.alike(o.key, "name", "uri", "progressToken", "requestId", "ref", "_meta", "arguments", "cursor", "requestState", "inputResponses")
+			d.alike(o.key, "name", "uri", "taskId", "progressToken", "requestId", "ref", "_meta", "arguments", "cursor", "requestState", "inputResponses")
 			ok = d.s.value(2)
 		}
 	}
@@ -402,6 +406,10 @@ func (m *Message) settle(p *paramPlaces, base int) error {
 		m.at.progressToken = rel(p.token)
 	case NoteCancelled:
 		m.at.requestID = rel(p.reqID)
+	case NoteTask, NoteTaskStatus:
+		m.at.name = rel(p.taskID)
+	default:
+		m.settleOther(p, rel)
 	}
 	m.ProgressToken = m.at.progressToken.of(m.Params)
 	m.RequestID = m.at.requestID.of(m.Params)
@@ -412,4 +420,21 @@ func (m *Message) settle(p *paramPlaces, base int) error {
 		}
 	}
 	return nil
+}
+
+// settleOther finds what a request of an extension names. A member that is no text names nothing.
+func (m *Message) settleOther(p *paramPlaces, rel func(span) span) {
+	if m.Kind != KindRequest || OwnMethod(m.Method) && m.Method != MethodTasksResult {
+		return
+	}
+	for _, named := range []struct {
+		by string
+		at span
+	}{{"taskId", p.taskID}, {"uri", p.uri}, {"name", p.name}} {
+		at := rel(named.at)
+		if name, ok := DecodeString(at.of(m.Params)); ok {
+			m.By, m.Name, m.at.name = named.by, name, at
+			return
+		}
+	}
 }

@@ -78,6 +78,7 @@ func compare(t *testing.T, in []byte, m *Message) {
 		Params struct {
 			Name string `json:"name"`
 			URI  string `json:"uri"`
+			Task string `json:"taskId"`
 			Ref  struct {
 				Type string `json:"type"`
 				Name string `json:"name"`
@@ -98,8 +99,10 @@ func compare(t *testing.T, in []byte, m *Message) {
 	if err != nil {
 		return
 	}
-	name := ""
+	name := map[string]string{"": "", "taskId": want.Params.Task, "uri": want.Params.URI, "name": want.Params.Name}[m.By]
 	switch m.Method {
+	case NoteTask, NoteTaskStatus:
+		name = want.Params.Task
 	case MethodToolsCall, MethodPromptsGet:
 		name = want.Params.Name
 	case MethodResourcesRead, MethodSubscribe, MethodUnsubscribe, NoteResourceUpdated:

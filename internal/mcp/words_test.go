@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -104,24 +105,57 @@ func TestItemInSessions(t *testing.T) {
 
 func TestCapabilities(t *testing.T) {
 	t.Parallel()
-	a := ParseCapabilities([]byte(`{"tools":{"listChanged":true},"logging":{},"experimental":{"tools":{}}}`))
-	b := ParseCapabilities([]byte(`{"resources":{"subscribe":true,"listChanged":false},"prompts":null,"completions":{}}`))
-	if got := string(a.Merge(b).AppendJSON(nil)); got != `{"completions":{},"logging":{},"resources":{"subscribe":true},"tools":{"listChanged":true}}` {
+	a := ParseCapabilities([]byte(`{"tools":{"listChanged":true},"logging":{},"experimental":{"e":{"x":1.0}},"extensions":{"z/z":{},"io.modelcontextprotocol/dpop":{},"a/a":{"k":1.0}}}`))
+	b := ParseCapabilities([]byte(`{"resources":{"subscribe":true,"listChanged":false},"prompts":null,"completions":{},"extensions":{"a/a":{"k":2},"b/b":true},"tasks":{"list":{},"requests":{"tools":{"call":{}}}}}`))
+	const want = `{"completions":{},"experimental":{"e":{"x":1.0}},"extensions":{"a/a":{"k":1.0},"b/b":true,"z/z":{}},"logging":{},"resources":{"subscribe":true},`
+	if got := string(a.Merge(b).AppendJSON(nil, Rev20251125)); got != want+`"tasks":{"list":{},"requests":{"tools":{"call":{}}}},"tools":{"listChanged":true}}` {
 		t.Error(got)
 	}
-	all := Capabilities{true, true, true, true, true, true, true, true, true}
-	if ParseCapabilities(all.AppendJSON(nil)) != all {
-		t.Errorf("%s", all.AppendJSON(nil))
-	}
-	if got := string((Capabilities{}).AppendJSON(nil)); got != `{}` {
+	if got := string(a.Merge(b).AppendJSON(nil, Rev20260728)); got != want+`"tools":{"listChanged":true}}` {
 		t.Error(got)
+	}
+	all := Capabilities{Tools: true, Prompts: true, Resources: true, Completions: true, Logging: true, ToolsListChanged: true, PromptsListChanged: true, ResourcesListChanged: true, Subscribe: true}
+	if raw := all.AppendJSON(nil, Latest); !reflect.DeepEqual(ParseCapabilities(raw), all) {
+		t.Errorf("%s", raw)
+	}
+	if got := string((Capabilities{}).AppendJSON(nil, Latest)); got != `{}` {
+		t.Error(got)
+	}
+}
+
+func TestMethodsOfExtensions(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		`{}`:           "",
+		`{"tools":{}}`: "",
+		`{"extensions":{"io.modelcontextprotocol/tasks":{}}}`:                    "tasks/get tasks/update tasks/cancel",
+		`{"extensions":{"io.modelcontextprotocol/skills":{}}}`:                   "skills/list resources/directory/read",
+		`{"extensions":{"io.modelcontextprotocol/ui":{}}}`:                       "",
+		`{"extensions":{"io.modelcontextprotocol/oauth-client-credentials":{}}}`: "",
+		`{"extensions":{"com.example/x":{}}}`:                                    "x/y tools/annotate",
+		`{"experimental":{"x":{}}}`:                                              "x/y tools/annotate",
+		`{"tasks":{"list":{}}}`:                                                  "",
+	} {
+		c := ParseCapabilities([]byte(raw))
+		var has []string
+		for _, method := range []string{
+			"tasks/get", "tasks/update", "tasks/cancel", "tasks/list", "tasks/result", "skills/list", "resources/directory/read", "x/y", "tools/annotate",
+			"tools/call", "initialize", "sampling/createMessage", "roots/list", "server/discover", "notifications/x",
+		} {
+			if c.HasMethod(method) {
+				has = append(has, method)
+			}
+		}
+		if got := strings.Join(has, " "); got != want {
+			t.Errorf("%s has %s, want %s", raw, got, want)
+		}
 	}
 }
 
 func TestClientCapabilities(t *testing.T) {
 	t.Parallel()
-	raw := []byte(`{"sampling":{"tools":{}},"roots":true,"elicitation":{"form":{},"url":{}},"extensions":{"x":{}}}`)
-	if got := string(RelayedClientCapabilities(raw)); got != `{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}}}` {
+	raw := []byte(`{"sampling":{"tools":{}},"roots":true,"elicitation":{"form":{},"url":{}},"extensions":{"x":{"k":1.0},"io.modelcontextprotocol/enterprise-managed-authorization":{}},"experimental":{},"tasks":{}}`)
+	if got := string(RelayedClientCapabilities(raw)); got != `{"elicitation":{"form":{},"url":{}},"extensions":{"x":{"k":1.0}},"sampling":{"tools":{}}}` {
 		t.Error(got)
 	}
 	if got := string(RelayedClientCapabilities(nil)); got != `{}` {

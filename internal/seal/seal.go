@@ -139,6 +139,16 @@ func (k *Keyring) Signers(p Purpose) []ed25519.PrivateKey {
 	return all
 }
 
+// CheckPart is Check for the first bytes of a tag, at least 16 of them.
+func (m *MAC) CheckPart(data, part []byte) bool {
+	ok := false
+	for _, key := range m.keys {
+		tag := sum(key, data)
+		ok = len(part) >= 16 && len(part) <= len(tag) && hmac.Equal(tag[:len(part)], part) || ok
+	}
+	return ok
+}
+
 // UnderToken seals under a key derived from a high-entropy token that only its holder has, such as a refresh token:
 // whoever reads the store cannot open it.
 func UnderToken(token string, p Purpose) *Box {

@@ -83,6 +83,7 @@ type Session struct {
 	level     []byte             // params of logging/setLevel
 	streams   map[uint64]*Stream // 0 is the standalone stream
 	lastNo    uint64
+	names     map[string]string // what Remember was told
 }
 
 func newSession(id string, k key, f Facts, now time.Time) *Session {
@@ -111,6 +112,32 @@ func (s *Session) Can(m *mcp.Message) bool { return s.client.Load().can.Allows(m
 
 // Done is closed when the session ends.
 func (s *Session) Done() <-chan struct{} { return s.done }
+
+// maxNames bounds what Remember keeps.
+const maxNames = 1000
+
+// Remember keeps under which name the client knows something. Of too many things some are forgotten.
+func (s *Session) Remember(what, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names == nil {
+		s.names = make(map[string]string)
+	}
+	if _, known := s.names[what]; !known && len(s.names) == maxNames {
+		for other := range s.names {
+			delete(s.names, other)
+			break
+		}
+	}
+	s.names[what] = name
+}
+
+// Remembered returns what Remember was told, empty when nothing.
+func (s *Session) Remembered(what string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.names[what]
+}
 
 // Begin registers a call of the client, so that Cancel and the end of the session reach it.
 func (s *Session) Begin(id mcp.ID, cancel context.CancelCauseFunc) error {

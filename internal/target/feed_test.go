@@ -146,6 +146,23 @@ func TestRequestsOnStatelessStreams(t *testing.T) {
 	}
 }
 
+// A result of a kind that only an extension has goes to clients that have declared one.
+func TestResultsOfExtensions(t *testing.T) {
+	t.Parallel()
+	server := testkit.NewStatelessMCPServer(t)
+	const task = `{"resultType":"task","taskId":"1"}`
+	server.Tool("later", `{"type":"object"}`, func(c *testkit.MCPCall) { c.Result(task) })
+	made := statelessTarget(t, server)
+	for capabilities, good := range map[string]bool{`{}`: false, `{"extensions":{"io.modelcontextprotocol/tasks":{}}}`: true} {
+		c := connected(t, made, Caller{Principal: person("ada"), Capabilities: []byte(capabilities)}, nil)
+		result, err := c.Call(t.Context(), mcp.MethodToolsCall, toolParams("later", ""), nil)
+		trouble, _ := errors.AsType[*Trouble](err)
+		if good && (err != nil || string(result) != task) || !good && (trouble == nil || trouble.Kind != Rubbish) {
+			t.Errorf("%s: %s %v", capabilities, result, err)
+		}
+	}
+}
+
 // When a tool wants other copies of its arguments than the catalogue says, the list is read again and the call sent once more.
 func TestCopiesAreLearnt(t *testing.T) {
 	t.Parallel()

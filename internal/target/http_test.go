@@ -63,7 +63,7 @@ func TestWhatIsSentUpstream(t *testing.T) {
 			init = r.Body
 		}
 	}
-	if init != `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"roots":{"listChanged":true}},"clientInfo":{"name":"kiro","version":"3"}}}` {
+	if init != `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"experimental":{"x":1},"roots":{"listChanged":true}},"clientInfo":{"name":"kiro","version":"3"}}}` {
 		t.Errorf("initialize %s", init)
 	}
 	call := s.RequestsOf(mcp.MethodToolsCall)[0]

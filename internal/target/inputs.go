@@ -25,6 +25,8 @@ func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message
 		switch {
 		case !ok:
 			return nil, l.c.t.trouble(Rubbish, fmt.Errorf("the result of %s is no object", m.Method))
+		case r.Type != "" && r.Type != mcp.ResultComplete && r.Type != mcp.ResultInputRequired && !mcp.DeclaresAny(l.c.caller.Capabilities):
+			return nil, l.c.t.trouble(Rubbish, fmt.Errorf("a result of type %.32q, which nobody asked for", r.Type))
 		case r.Type != mcp.ResultInputRequired:
 			l.tellComplete(visits)
 			return olderResult(&r), nil

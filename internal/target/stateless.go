@@ -63,6 +63,10 @@ func (l *statelessLink) copy(h http.Header, m *mcp.Message, name string) {
 		fallthrough
 	case mcp.MethodPromptsGet, mcp.MethodResourcesRead:
 		h["Mcp-Name"] = []string{mcp.EncodeHeader(name)}
+	default:
+		if m.By != "" { // of an extension, such as a task's id
+			h["Mcp-Name"] = []string{mcp.EncodeHeader(name)}
+		}
 	}
 }
 

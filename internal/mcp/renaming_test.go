@@ -15,7 +15,7 @@ func mark(uri string) string {
 	return uri
 }
 
-func TestMapURIs(t *testing.T) {
+func TestRenaming(t *testing.T) {
 	t.Parallel()
 	const m = "#gatehouse-target=t"
 	for in, want := range map[string]string{
@@ -32,6 +32,10 @@ func TestMapURIs(t *testing.T) {
 		`{"status":"completed","result":{"content":[{"type":"resource_link","uri":"x:1"}]}}`:                                                   `{"status":"completed","result":{"content":[{"type":"resource_link","uri":"x:1` + m + `"}]}}`,
 		`{"inputRequests":{"a":{"method":"sampling/createMessage","params":{"messages":[{"content":{"type":"resource_link","uri":"x:1"}}]}}}}`: `{"inputRequests":{"a":{"method":"sampling/createMessage","params":{"messages":[{"content":{"type":"resource_link","uri":"x:1` + m + `"}}]}}}}`,
 		`{"messages":[{"content":[{"type":"tool_result","content":[{"type":"resource_link","uri":"x:1"}]}]}]}`:                                 `{"messages":[{"content":[{"type":"tool_result","content":[{"type":"resource_link","uri":"x:1` + m + `"}]}]}]}`,
+		// skills and directories
+		`{"skills":[{"uri":"x:1","frontmatter":{"uri":"x:1"},"resources":[{"uri":"x:1","size":1},{"uri":"x:2"}]}],"ttlMs":1}`: `{"skills":[{"uri":"x:1` + m + `","frontmatter":{"uri":"x:1"},"resources":[{"uri":"x:1` + m + `","size":1},{"uri":"x:2` + m + `"}]}],"ttlMs":1}`,
+		`{"skill":{"uri":"x:1","resources":"dynamic"}}`:                                                                       `{"skill":{"uri":"x:1` + m + `","resources":"dynamic"}}`,
+		`{"resources":[{"uri":"x:1","name":"x:1"}]}`:                                                                          `{"resources":[{"uri":"x:1` + m + `","name":"x:1"}]}`,
 		// keys and values with escapes, a URI with a fragment
 		`{"conten\u0074":[{"type":"resource_lin\u006b","\u0075ri":"x:\/1#a"}]}`: `{"conten\u0074":[{"type":"resource_lin\u006b","\u0075ri":"x:/1#a&gatehouse-target=t"}]}`,
 		// nothing to do, and nothing that could be done
@@ -39,15 +43,33 @@ func TestMapURIs(t *testing.T) {
 		`{"content":"uri","contents":7,"messages":{},"_meta":[],"result":null,"uri":"x:1"}`: `{"content":"uri","contents":7,"messages":{},"_meta":[],"result":null,"uri":"x:1"}`,
 		`[{"uri":"x:1"}]`: `[{"uri":"x:1"}]`,
 	} {
-		if got := string(MapURIs([]byte(in), mark)); got != want {
+		if got := string(Renaming{URI: mark}.Apply([]byte(in))); got != want {
 			t.Errorf("%s\nbecame %s\nwant   %s", in, got, want)
 		}
 	}
 }
 
-// FuzzMapURIs holds the mapping against a reading with encoding/json: whatever is valid stays valid, and differs in
+func TestRenamingOfTasks(t *testing.T) {
+	t.Parallel()
+	const m = "#gatehouse-target=t"
+	for in, want := range map[string]string{
+		`{"resultType":"task","taskId":"x:1","status":"working"}`:             `{"resultType":"task","taskId":"x:1` + m + `","status":"working"}`,
+		`{"taskId":"x:1","result":{"content":[],"taskId":"x:2"}}`:             `{"taskId":"x:1` + m + `","result":{"content":[],"taskId":"x:2` + m + `"}}`,
+		`{"task":{"taskId":"x:1","status":"working"}}`:                        `{"task":{"taskId":"x:1` + m + `","status":"working"}}`,
+		`{"tasks":[{"taskId":"x:1"},{"taskId":"x:2"}]}`:                       `{"tasks":[{"taskId":"x:1` + m + `"},{"taskId":"x:2` + m + `"}]}`,
+		`{"content":[],"_meta":{"` + MetaRelatedTask + `":{"taskId":"x:1"}}}`: `{"content":[],"_meta":{"` + MetaRelatedTask + `":{"taskId":"x:1` + m + `"}}}`,
+		`{"structuredContent":{"taskId":"x:1"},"x":{"taskId":"x:1"}}`:         `{"structuredContent":{"taskId":"x:1"},"x":{"taskId":"x:1"}}`,
+		`{"content":[{"type":"resource_link","uri":"x:1"}]}`:                  `{"content":[{"type":"resource_link","uri":"x:1"}]}`,
+	} {
+		if got := string(Renaming{Task: mark}.Apply([]byte(in))); got != want {
+			t.Errorf("%s\nbecame %s\nwant   %s", in, got, want)
+		}
+	}
+}
+
+// FuzzRenaming holds the mapping against a reading with encoding/json: whatever is valid stays valid, and differs in
 // URIs only.
-func FuzzMapURIs(f *testing.F) {
+func FuzzRenaming(f *testing.F) {
 	f.Add([]byte(`{"content":[{"type":"resource_link","uri":"x:1"},{"type":"resource","resource":{"uri":"x:2"}}],"_meta":{"ui":{"resourceUri":"x:"}}}`))
 	f.Add([]byte(`{"messages":[{"content":{"uri":"x:1","type":"resource_link"}}],"contents":[{"uri":"x:\u00e9"}]}`))
 	f.Add([]byte(`{"result":{"result":{"content":[[{"type":"resource_link","uri":"x:1"}]]}}}`))
@@ -55,7 +77,7 @@ func FuzzMapURIs(f *testing.F) {
 		if !Valid(in) {
 			return
 		}
-		got := MapURIs(in, mark)
+		got := Renaming{URI: mark, Task: mark}.Apply(in)
 		if !Valid(got) {
 			t.Fatalf("%s became %s", in, got)
 		}
