@@ -67,13 +67,13 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
+	a.tokens.swap(endpoints)                        // at once: whom an endpoint lets in goes with what is behind it
 	if err := a.authsrv.Swap(clients); err != nil { // never: the snapshot was checked
 		return err
 	}
 	if err := a.signin.Swap(signIn); err != nil { // never, after Check
 		return err
 	}
-	a.tokens.swap(endpoints)
 	routes := a.newRoutes(site)
 	a.vectors = vectors
 	a.config.Store(c)

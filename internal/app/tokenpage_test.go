@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/internal/testkit"
 )
@@ -41,6 +42,30 @@ func TestTokenPage(t *testing.T) {
 			if strings.Contains(text, secret) || strings.Contains(text, secret[len(secret)-20:]) {
 				t.Errorf("the token is in %s", where)
 			}
+		}
+	}
+}
+
+// Who is no administrator any more at their identity provider loses the page as they lose their tokens.
+func TestTokenPageOfAFormerAdministrator(t *testing.T) {
+	t.Parallel()
+	settings := oneEndpoint + "administrators: {claim: groups, type: string_array, operator: contains, value: admins}\n"
+	f := newFederation(t, settings, map[string]string{"okta": ", groups_claim: groups"})
+	groups := func(all ...string) {
+		f.idps["okta"].Configure(func(c *testkit.UpstreamConfig) {
+			c.Person = map[string]any{"preferred_username": "root", "groups": all}
+		})
+	}
+	groups("eng", "admins")
+	b := testkit.NewBrowser(t)
+	b.Submit(b.Open(f.url+"/account"), "okta", nil)
+	form := b.Open(f.url + "/admin/tokens")
+	form.MustShow(t, "Check a token")
+	groups("eng")
+	f.later(10 * time.Minute)
+	for what, p := range map[string]testkit.Page{"page": b.Open(f.url + "/admin/tokens"), "form": b.Submit(form, "", map[string]string{"token": "x"})} {
+		if p.Status != http.StatusNotFound {
+			t.Errorf("%s: %s", what, p)
 		}
 	}
 }

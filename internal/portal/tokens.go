@@ -1,6 +1,8 @@
 package portal
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 
 	"gatehouse/internal/authn"
@@ -31,6 +33,14 @@ func (p *Portal) tokens(w http.ResponseWriter, r *http.Request) error {
 	if !ok || !p.isAdministrator(signedIn.Person) {
 		http.NotFound(w, r)
 		return nil
+	}
+	person, err := p.SignIn.Person(r.Context(), signedIn.Person.Key) // whom their identity provider may have to be asked about
+	switch {
+	case errors.Is(err, identity.ErrGone), err == nil && !p.isAdministrator(person):
+		http.NotFound(w, r)
+		return nil
+	case err != nil:
+		return fmt.Errorf("find out whether somebody is still an administrator: %w", err)
 	}
 	t := tokensPage{FormToken: p.SignIn.FormToken(signedIn), Endpoints: p.Endpoints, Chosen: p.Endpoints[0].Path}
 	switch r.Method {
