@@ -86,6 +86,22 @@ func keycloakRemoved(t *testing.T, k *keycloak) {
 	}
 }
 
+// The same without offline_access: Keycloak gives a refresh token all the same, so that it can be asked.
+func keycloakRemovedOnline(t *testing.T, k *keycloak) {
+	id := k.person(t, "grace", "eng")
+	at := k.place(t)
+	p := k.application(t, at)
+	startEnterprise(t, at, enterprise{
+		signIn: "  idp_recheck: 1s", rest: houseClients(at, "laptop"), providers: map[string]string{p.name: "      scopes: [profile, email]"},
+	}, p)
+	laptop := houseClient(at, "laptop")
+	token := laptop.signIn(t, p.through("grace"))
+	k.disable(t, id)
+	if _, refused := refreshUntilRefused(t, laptop, token); refused.ErrorCode != "invalid_grant" {
+		t.Errorf("a client of a removed person is told %q, %q", refused.ErrorCode, refused.ErrorDescription)
+	}
+}
+
 // Who signs out at Keycloak, or is signed out there, is out here at once. With the scope offline_access Keycloak keeps an
 // offline session and no other, which outlives every sign-out but its own.
 func keycloakSignedOut(t *testing.T, k *keycloak) {

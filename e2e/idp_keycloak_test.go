@@ -215,6 +215,7 @@ func TestKeycloak(t *testing.T) {
 		{"enterprise", keycloakEnterprise},
 		{"enterprise, with a key instead of a secret", keycloakAssertion},
 		{"enterprise, person removed", keycloakRemoved},
+		{"enterprise, person removed, without offline access", keycloakRemovedOnline},
 		{"enterprise, person signed out at Keycloak", keycloakSignedOut},
 		{"enterprise, mistakes", keycloakMistakes},
 		{"enterprise, no offline access", keycloakOfflineForbidden},
