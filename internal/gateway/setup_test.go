@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -33,11 +35,34 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.RunIfAsked()
-	if os.Getenv(commandEnv) != "" {
+	switch os.Getenv(commandEnv) {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "hanging":
+		playHanging()
+	default:
 		playAsker()
-		return
 	}
-	goleak.VerifyTestMain(m)
+}
+
+// playHanging is a server with one tool, which shows progress and then nothing.
+func playHanging() {
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		m, err := mcp.Decode(in.Bytes(), mcp.Limits{})
+		if err != nil {
+			continue
+		}
+		switch m.Method {
+		case mcp.MethodInitialize:
+			fmt.Println(string(mcp.AppendResult(nil, m.ID, []byte(`{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"hanging","version":"1"}}`))))
+		case mcp.MethodToolsList:
+			fmt.Println(string(mcp.AppendResult(nil, m.ID, []byte(`{"tools":[{"name":"hang","inputSchema":{}}]}`))))
+		case mcp.MethodToolsCall:
+			fmt.Println(string(mcp.AppendNotification(nil, mcp.NoteProgress, fmt.Appendf(nil, `{"progressToken":%s,"progress":1}`, m.ProgressToken))))
+		case mcp.MethodDiscover:
+			fmt.Println(string(mcp.AppendError(nil, m.ID, mcp.Errorf(mcp.CodeMethodNotFound, "Method not found"))))
+		}
+	}
 }
 
 // tokens is an Authenticator with a fixed list of bearer tokens.

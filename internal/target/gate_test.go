@@ -143,6 +143,49 @@ func TestTargetThatDiesAndComesBack(t *testing.T) {
 	}
 }
 
+// A call that is on its way when its target is killed ends at once, and says that it may have been executed.
+func TestTargetKilledMidCall(t *testing.T) {
+	t.Parallel()
+	for _, streams := range []bool{false, true} {
+		m := newMortal(t)
+		under := make(chan struct{}, 1)
+		m.s.Tool("hang", `{}`, func(c *testkit.MCPCall) {
+			if streams {
+				c.Stream()
+				c.SendRaw(": on its way\n\n")
+			}
+			under <- struct{}{}
+			<-c.R.Context().Done()
+		})
+		conn := connected(t, m.target(), Caller{Principal: person("ada")}, nil)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("hang", ""), nil)
+			ended <- err
+		}()
+		receive(t, under, "the call")
+		before := time.Now()
+		m.die()
+		err := receive(t, ended, "its end")
+		wants(t, err, Down)
+		if d := time.Since(before); d > time.Second {
+			t.Errorf("it took %s", d)
+		}
+		if trouble, _ := errors.AsType[*Trouble](err); trouble == nil || trouble.Unsent {
+			t.Errorf("%+v", trouble)
+		}
+		m.live()
+		for back := time.Now(); ; {
+			if _, err = conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("echo", ""), nil); err == nil {
+				break
+			}
+			if time.Since(back) > 20*time.Second {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // A target that says nothing at all is refused as well, once that is known.
 func TestSilentTargetIsRefused(t *testing.T) {
 	t.Parallel()
