@@ -103,7 +103,10 @@ func findingsOf(faults config.Faults, status doctor.Status, code doctor.Code) []
 // progressLine shows on one line of a terminal what is being looked at.
 func progressLine(w io.Writer) doctor.Progress {
 	return func(running []string, done, all int) {
-		text := fmt.Sprintf("%d of %d, looking at %s", done, all, strings.Join(running, ", "))
+		text := fmt.Sprintf("%d of %d looked at", done, all)
+		if len(running) > 0 {
+			text += ", now " + strings.Join(running, ", ")
+		}
 		if width := canvasOf(w).width; utf8.RuneCountInString(text) >= width {
 			text = string([]rune(text)[:max(width-2, 1)]) + "…"
 		}

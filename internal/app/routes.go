@@ -127,7 +127,7 @@ func (a *App) newPortal(c *config.Config) (*portal.Portal, error) {
 	o := portal.Options{SignIn: a.signin, Store: a.state.Store, Log: a.Log, Audit: a.audit, Now: a.Now}
 	o.Issuer, o.Administrators, o.Explain = c.Issuer(), c.Administrators, a.explain
 	for _, e := range c.Endpoints {
-		o.Endpoints = append(o.Endpoints, portal.Endpoint{Path: e.Path, URL: c.Resource(e.Path), Targets: e.Targets})
+		o.Endpoints = append(o.Endpoints, portal.Endpoint{Path: e.Path, Open: e.Access.Anonymous, URL: c.Resource(e.Path), Targets: e.Targets})
 	}
 	for _, name := range []string{"kiro", "vscode", "cursor", "claude-code", "mcp-remote"} {
 		r, err := clientconfig.Render(name, clientconfig.Options{Name: "gatehouse", URL: c.Resource(c.Endpoints[0].Path)})

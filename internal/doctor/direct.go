@@ -60,6 +60,10 @@ func (r *report) obstacles(m serverMetadata, o Provider, cure string) {
 			}
 		}
 	}
+}
+
+// audience says so where nobody looks at it, whoever leads clients there.
+func (r *report) audience(o Provider) {
 	if !o.Audience {
 		r.warn("audience", trouble{AudienceUnchecked, "nobody looks at the audience: a token passes that one of the allowed clients got for another API", "allowed_audience",
 			"have the provider put this API into aud, and name it in " + o.Setting + ".allowed_audience"})

@@ -58,6 +58,7 @@ func (p *probe) provider(ctx context.Context, s *Setup, o Provider) []Finding {
 	if len(o.Leads) > 0 {
 		p.direct(ctx, s, m, o, r)
 	}
+	r.audience(o)
 	if o.Introspection != nil {
 		p.introspection(ctx, m, o, r)
 	}

@@ -237,12 +237,13 @@ func TestBrokenDirect(t *testing.T) {
 		code   doctor.Code
 		fix    string
 	}{
-		"no registration":   {"", func(_ *testing.T, _ *idp, p *doctor.Provider) { p.Clients = nil }, doctor.Warn, "registration_absent", "by hand"},
-		"no audience":       {"", func(_ *testing.T, _ *idp, p *doctor.Provider) { p.Audience = false }, doctor.Warn, doctor.AudienceUnchecked, "authorizers[0].allowed_audience"},
-		"plain PKCE":        {"", document(map[string]any{"code_challenge_methods_supported": []string{"plain"}}), doctor.Fail, doctor.PKCEAbsent, "sign_in.oidc"},
-		"http endpoint":     {"", document(map[string]any{"token_endpoint": "http://idp.acme.example/token"}), doctor.Fail, doctor.EndpointInsecure, "https"},
-		"no token endpoint": {"", document(map[string]any{"token_endpoint": ""}), doctor.Fail, doctor.EndpointAbsent, "OAuth"},
-		"another issuer":    {"okta", document(map[string]any{"issuer": "https://acme.okta.com"}), doctor.Fail, doctor.IssuerDiffers, "https://acme.okta.com/.well-known"},
+		"no registration":                  {"", func(_ *testing.T, _ *idp, p *doctor.Provider) { p.Clients = nil }, doctor.Warn, "registration_absent", "by hand"},
+		"no audience":                      {"", func(_ *testing.T, _ *idp, p *doctor.Provider) { p.Audience = false }, doctor.Warn, doctor.AudienceUnchecked, "authorizers[0].allowed_audience"},
+		"no audience, where nobody is led": {"", func(_ *testing.T, _ *idp, p *doctor.Provider) { p.Audience, p.Leads = false, nil }, doctor.Warn, doctor.AudienceUnchecked, "authorizers[0].allowed_audience"},
+		"plain PKCE":                       {"", document(map[string]any{"code_challenge_methods_supported": []string{"plain"}}), doctor.Fail, doctor.PKCEAbsent, "sign_in.oidc"},
+		"http endpoint":                    {"", document(map[string]any{"token_endpoint": "http://idp.acme.example/token"}), doctor.Fail, doctor.EndpointInsecure, "https"},
+		"no token endpoint":                {"", document(map[string]any{"token_endpoint": ""}), doctor.Fail, doctor.EndpointAbsent, "OAuth"},
+		"another issuer":                   {"okta", document(map[string]any{"issuer": "https://acme.okta.com"}), doctor.Fail, doctor.IssuerDiffers, "https://acme.okta.com/.well-known"},
 		"org server of Okta": {"okta", func(_ *testing.T, i *idp, p *doctor.Provider) {
 			p.DiscoveryURL = "https://acme.okta.com/.well-known/openid-configuration"
 			i.SetDocument(map[string]any{"issuer": "https://acme.okta.com"})

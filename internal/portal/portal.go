@@ -25,6 +25,7 @@ const AccountPath = "/account"
 // Endpoint is one MCP URL that people can connect to.
 type Endpoint struct {
 	Path    string
+	Open    bool // no token is looked at there
 	URL     string
 	Targets []string // names of what is behind it
 }

@@ -42,7 +42,17 @@ func (p *Portal) tokens(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return fmt.Errorf("find out whether somebody is still an administrator: %w", err)
 	}
-	t := tokensPage{FormToken: p.SignIn.FormToken(signedIn), Endpoints: p.Endpoints, Chosen: p.Endpoints[0].Path}
+	t := tokensPage{FormToken: p.SignIn.FormToken(signedIn)}
+	for _, e := range p.Endpoints {
+		if !e.Open {
+			t.Endpoints = append(t.Endpoints, e)
+		}
+	}
+	if len(t.Endpoints) == 0 {
+		http.NotFound(w, r)
+		return nil
+	}
+	t.Chosen = t.Endpoints[0].Path
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		return page.Render(w, r, http.StatusOK, "tokens", t)
@@ -57,7 +67,7 @@ func (p *Portal) tokens(w http.ResponseWriter, r *http.Request) error {
 			Text: "This form was not sent from the page for tokens, it is from an earlier sign-in, or what was pasted is far too long. Open the page and try again.",
 		}
 	}
-	for _, e := range p.Endpoints {
+	for _, e := range t.Endpoints {
 		if e.Path == r.PostForm.Get("endpoint") {
 			t.Chosen = e.Path
 		}
