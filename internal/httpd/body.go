@@ -149,8 +149,27 @@ func (b *body) discard() bool {
 	return false
 }
 
-// complete reports whether the whole body has arrived already.
+// complete reports whether the whole body has arrived already. While somebody reads, nobody knows.
 func (b *body) complete() bool {
+	if !b.mu.TryLock() {
+		return false
+	}
+	defer b.mu.Unlock()
+	return b.arrived()
+}
+
+// answer notes that the answer begins, and reports whether the connection has to end with it, because what the client
+// still has to send is not waited for.
+func (b *body) answer() (end bool) {
+	if !b.mu.TryLock() {
+		return true // somebody else reads, for as long as it takes
+	}
+	defer b.mu.Unlock()
+	b.answered = true
+	return !b.arrived() && (b.expected || b.left > maxDiscard)
+}
+
+func (b *body) arrived() bool {
 	return b.state == bodyDone || b.chunks == nil && int64(b.c.w-b.c.r) >= b.left
 }
 

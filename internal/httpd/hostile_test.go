@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -135,4 +137,91 @@ func TestConnectionThatNeverSpeaks(t *testing.T) {
 		_, _ = io.Copy(io.Discard, resp.Body)
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// Clients of all kinds at once, on handlers of all kinds: each answer is the one to its own request.
+func TestNoAnswerIsAnothers(t *testing.T) {
+	t.Parallel()
+	pause := func() { time.Sleep(time.Duration(rand.IntN(2 * int(watchEvery)))) }
+	addr, _ := serve(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("X-Id")
+		w.Header().Set("X-Id", id)
+		switch r.URL.Path {
+		case "/reads":
+			_, _ = io.Copy(io.Discard, r.Body)
+		case "/reads-a-part":
+			_, _ = io.ReadFull(r.Body, make([]byte, 3))
+		case "/reads-late":
+			pause()
+			_, _ = io.Copy(io.Discard, r.Body)
+		case "/leaves-a-read-behind":
+			go func() { _, _ = io.Copy(io.Discard, r.Body) }()
+		case "/streams":
+			_ = http.NewResponseController(w).Flush()
+			pause()
+		}
+		_, _ = io.WriteString(w, id)
+	})})
+	paths := []string{"/", "/reads", "/reads-a-part", "/reads-late", "/leaves-a-read-behind", "/streams"}
+	var answers atomic.Int64
+	var wg sync.WaitGroup
+	for client := range 40 {
+		wg.Go(func() {
+			for round := range 4 {
+				conn, err := net.Dial("tcp", addr)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var ids []string
+				for i := range 1 + rand.IntN(4) {
+					ids = append(ids, fmt.Sprint(client, " ", round, " ", i))
+					said := "POST " + paths[rand.IntN(len(paths))] + " HTTP/1.1\r\nHost: x\r\nX-Id: " + ids[i] + "\r\n"
+					if rand.IntN(8) == 0 {
+						said += "Connection: close\r\n"
+					}
+					if body := strings.Repeat("GET / ", rand.IntN(1500)); rand.IntN(2) == 0 {
+						said += fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
+					} else {
+						said += fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n%x\r\n%sx\r\n0\r\n\r\n", len(body)+1, body)
+					}
+					for said != "" {
+						n := 1 + rand.IntN(len(said))
+						if _, err := io.WriteString(conn, said[:n]); err != nil {
+							break // it has closed behind an answer
+						}
+						if said = said[n:]; rand.IntN(4) == 0 {
+							pause()
+						}
+					}
+				}
+				answers.Add(int64(readAnswers(t, conn, ids)))
+				conn.Close()
+			}
+		})
+	}
+	wg.Wait()
+	if answers.Load() < 160 { // the first on each connection at least
+		t.Errorf("%d answers", answers.Load())
+	}
+}
+
+// readAnswers reads as many answers as come, and wants them in order.
+func readAnswers(t *testing.T, conn net.Conn, ids []string) (n int) {
+	in := bufio.NewReader(conn)
+	for _, id := range ids {
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return n
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("X-Id") != id || string(body) != id {
+			t.Errorf("want the answer to %s, got %s %v %q %v", id, resp.Status, resp.Header, body, err)
+			return n
+		}
+		if n++; resp.Close {
+			return n
+		}
+	}
+	return n
 }

@@ -84,10 +84,7 @@ func (w *response) WriteHeader(status int) {
 		}
 		c.out = appendHeader(c.out, name, values)
 	}
-	if !w.x.body.complete() && (w.x.body.expected || w.x.body.left > maxDiscard) {
-		w.close = true // what the client still has to send is not waited for
-		w.x.body.answered = true
-	}
+	w.close = w.x.body.answer() || w.close
 }
 
 func appendStatus(dst []byte, status int) []byte {
