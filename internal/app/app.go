@@ -155,7 +155,7 @@ func (a *App) build(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	a.targets = &targetSet{client: web.NewTargetClient(web.ClientOptions{}), log: a.Log, now: a.Now, version: a.Version, closing: make(chan struct{}),
+	a.targets = &targetSet{client: web.NewTargetClient(web.ClientOptions{}), near: web.NewClient(web.FenceAdmin, web.ClientOptions{}), far: web.NewClient(web.FencePublic, web.ClientOptions{}), log: a.Log, now: a.Now, version: a.Version, closing: make(chan struct{}),
 		scratch: sandbox.NewScratch(""), places: target.NewPlaces(c.Limits.Processes, c.Limits.ProcessesPerPerson)}
 	a.life.closes("targets", a.targets.stopAll)
 	a.issuers = &keySets{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}

@@ -62,9 +62,15 @@ func doctorSetup(c *config.Config, o DoctorOptions) doctor.Setup {
 	for _, cl := range c.Clients {
 		s.Clients = append(s.Clients, doctor.Client{ID: cl.ClientID, RedirectURIs: cl.RedirectURIs})
 	}
-	targets := &targetSet{client: web.NewTargetClient(web.ClientOptions{RootCAs: o.RootCAs}), log: slog.New(slog.DiscardHandler), version: o.Version}
+	roots := web.ClientOptions{RootCAs: o.RootCAs}
+	targets := &targetSet{client: web.NewTargetClient(roots), near: web.NewClient(web.FenceAdmin, roots), far: web.NewClient(web.FencePublic, roots),
+		log: slog.New(slog.DiscardHandler), now: time.Now, version: o.Version}
 	for _, t := range c.Targets {
-		s.Targets = append(s.Targets, targets.options(t, ownFiles(c), int(c.Limits.Answer)))
+		one, err := targets.options(t, ownFiles(c), int(c.Limits.Answer))
+		if err != nil {
+			continue // check has said what is wrong with it
+		}
+		s.Targets = append(s.Targets, one)
 	}
 	return s
 }

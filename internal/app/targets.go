@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/config"
 	"gatehouse/internal/sandbox"
 	"gatehouse/internal/target"
+	"gatehouse/internal/upauth"
 )
 
 // running is one target that runs, with what it was made from.
@@ -26,6 +27,8 @@ type running struct {
 // connections and processes.
 type targetSet struct {
 	client  *http.Client
+	near    *http.Client // for authorization servers that the administrator named
+	far     *http.Client // for what targets name
 	log     *slog.Logger
 	now     func() time.Time
 	version string
@@ -53,7 +56,11 @@ func (s *targetSet) plan(c *config.Config) (map[string]*running, error) {
 			next[ct.Name] = old
 			continue
 		}
-		t, err := target.New(s.options(ct, hidden, int(c.Limits.Answer)))
+		o, err := s.options(ct, hidden, int(c.Limits.Answer))
+		if err != nil {
+			return nil, err
+		}
+		t, err := target.New(o)
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +69,7 @@ func (s *targetSet) plan(c *config.Config) (map[string]*running, error) {
 	return next, nil
 }
 
-func (s *targetSet) options(c config.Target, hidden []string, maxMessage int) target.Options {
+func (s *targetSet) options(c config.Target, hidden []string, maxMessage int) (target.Options, error) {
 	o := target.Options{
 		Name: c.Name, Demo: c.Demo, Client: s.client, Log: s.log, Now: s.now, Version: s.version,
 		Timeout: c.Timeout, MaxMessage: maxMessage, MaxCalls: c.Calls,
@@ -70,6 +77,13 @@ func (s *targetSet) options(c config.Target, hidden []string, maxMessage int) ta
 	switch {
 	case c.URL != "":
 		o.HTTP = &target.HTTPOptions{URL: c.URL, Headers: c.Headers}
+		if c.OAuth != nil {
+			source, err := upauth.New(s.tokens(c))
+			if err != nil {
+				return o, err
+			}
+			o.Client = &http.Client{Transport: source.Transport(s.client.Transport)}
+		}
 	case len(c.Command) > 0:
 		o.Command = &target.CommandOptions{
 			Args: c.Command, Env: c.Env, Dir: c.Dir, Home: c.Home, RunAs: c.RunAs, Shared: c.Shared, IdleTimeout: c.Idle,
@@ -80,7 +94,16 @@ func (s *targetSet) options(c config.Target, hidden []string, maxMessage int) ta
 			o.Command.Read, o.Command.Write = append([]string{}, c.Files.Read...), c.Files.Write // not nil: only these
 		}
 	}
-	return o
+	return o, nil
+}
+
+// tokens says how Gatehouse gets access tokens for a target.
+func (s *targetSet) tokens(c config.Target) upauth.Options {
+	return upauth.Options{
+		Target: c.Name, URL: c.URL, Issuer: c.OAuth.Issuer, Grant: upauth.ClientCredentials(), Scopes: c.OAuth.Scopes,
+		Client:     upauth.Client{ID: c.OAuth.ClientID, Secret: c.OAuth.ClientSecret, Key: c.OAuth.PrivateKey.Client(), AuthMethod: c.OAuth.AuthMethod},
+		Parameters: c.OAuth.Parameters, WithoutResource: !c.OAuth.Resource, DPoP: c.OAuth.DPoP, Near: s.near, Far: s.far, Now: s.now, Log: s.log,
+	}
 }
 
 // adopt starts what is new in a plan and returns what the plan no longer has, which still runs.

@@ -182,9 +182,7 @@ func (p OIDC) Client(public Origin) oauthclient.Options {
 		ClientID: p.ClientID, ClientSecret: p.ClientSecret, RedirectURI: string(public) + "/oauth/callback/" + p.Name,
 		Scopes: p.Scopes, GroupsClaim: p.GroupsClaim, Require: p.Require,
 	}
-	if key := p.PrivateKey; key != nil && key.Signer != nil {
-		o.ClientKey = &oauthclient.ClientKey{Private: key.Signer, KeyID: key.KeyID, Algorithm: key.Algorithm, CertSHA256: key.CertSHA256}
-	}
+	o.ClientKey = p.PrivateKey.Client()
 	for _, name := range slices.Sorted(maps.Keys(p.Parameters)) {
 		o.AuthorizeParams = append(o.AuthorizeParams, oauthclient.Param{Name: name, Value: p.Parameters[name]})
 	}

@@ -59,6 +59,9 @@ func (k *checker) target(path string, t *Target) {
 	if t.Command == nil && t.Env != nil {
 		k.bad(path+".env", "goes with command only", "For a URL use headers.")
 	}
+	if t.OAuth != nil {
+		k.targetOAuth(path, t)
+	}
 	k.command(path, t)
 	if t.Prefix != "" {
 		k.namePrefix(path+".prefix", t.Prefix)

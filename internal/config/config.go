@@ -208,6 +208,7 @@ type Target struct {
 	Name    string                 `yaml:",key"`
 	URL     string                 `yaml:"url" doc:"MCP server over HTTP, of any revision: streamable HTTP or HTTP+SSE. Which one is found out."`
 	Headers map[string]secret.Text `yaml:"headers,plain,prefix" doc:"Headers sent to url, such as its credential."`
+	OAuth   *TargetOAuth           `yaml:"oauth" doc:"How Gatehouse itself gets access tokens for url, in place of a fixed Authorization header."`
 	Command []string               `yaml:"command" doc:"MCP server over stdio: program and arguments."`
 	Env     map[string]secret.Text `yaml:"env,plain" doc:"All environment variables of command but PATH, HOME and TMPDIR, which are there when they are not listed: Gatehouse's PATH, and its own directory."`
 	Dir     string                 `yaml:"dir,path" doc:"Working directory of command. Without it: a directory of its own, empty at the start and removed at the end."`
@@ -223,6 +224,20 @@ type Target struct {
 	Sandbox string        `yaml:"sandbox" enum:"required,optional,off" doc:"Keeps command from Gatehouse's own files and memory (Landlock). required: without that, or run_as, it does not start. optional: where the kernel can. off: never."`
 	Files   *Files        `yaml:"files" doc:"The only files that command can open, beside the system's programs and its own directory. Without it: whatever is not Gatehouse's own."`
 	Limits  ProcessLimits `yaml:"limits" doc:"Bounds on each process of command."`
+}
+
+// TargetOAuth is Gatehouse's own client at the authorization server of a target. It acts as a service: no person of
+// Gatehouse is known there.
+type TargetOAuth struct {
+	Issuer       identity.Issuer   `yaml:"issuer,required" doc:"The authorization server at which the client below is registered, as its metadata names it. A target that asks for a token of another one gets none."`
+	ClientID     identity.ClientID `yaml:"client_id,required" doc:"Gatehouse's client there, for the client credentials grant."`
+	ClientSecret secret.Text       `yaml:"client_secret" doc:"Its secret, or instead of one:"`
+	PrivateKey   *PrivateKey       `yaml:"private_key" doc:"The key with which Gatehouse signs its requests there (private_key_jwt)."`
+	AuthMethod   string            `yaml:"auth_method" enum:"client_secret_basic,client_secret_post" doc:"How it authenticates with the secret. Without it: as the authorization server's metadata says."`
+	Scopes       identity.Scopes   `yaml:"scopes" doc:"All that is ever asked for. Without it: what the target asks for, or lists in its metadata."`
+	Parameters   map[string]string `yaml:"parameters" doc:"Further parameters of the token request, such as audience."`
+	Resource     bool              `yaml:"send_resource" doc:"Token requests name the target (RFC 8707), so that a token is for nothing else. Off for authorization servers that refuse the parameter, such as Entra ID: there the scope names the target."`
+	DPoP         bool              `yaml:"dpop" doc:"Tokens that are bound to a key of Gatehouse (RFC 9449), and no others."`
 }
 
 // Files are what a command may open.

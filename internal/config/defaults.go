@@ -59,6 +59,8 @@ func setDefaults(v any) {
 		c.List, c.Limit = ListAll, 10
 	case *Embeddings:
 		c.Timeout = 500 * time.Millisecond
+	case *TargetOAuth:
+		c.Resource = true
 	case *Endpoint:
 		c.Prefix, c.MarkURIs, c.DPoP = true, true, DPoPOffered
 	}

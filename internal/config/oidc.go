@@ -4,6 +4,7 @@ import (
 	"crypto"
 
 	"gatehouse/internal/identity"
+	"gatehouse/internal/oauthclient"
 	"gatehouse/internal/secret"
 )
 
@@ -42,6 +43,14 @@ type PrivateKey struct {
 	CertSHA256 string `yaml:"certificate_sha256" doc:"SHA-256 thumbprint of the certificate in base64url, by which Entra finds it."`
 
 	Signer crypto.Signer `yaml:"-"` // what File holds
+}
+
+// Client is the key in the words of the package that signs with it; nil without one.
+func (p *PrivateKey) Client() *oauthclient.ClientKey {
+	if p == nil || p.Signer == nil {
+		return nil
+	}
+	return &oauthclient.ClientKey{Private: p.Signer, KeyID: p.KeyID, Algorithm: p.Algorithm, CertSHA256: p.CertSHA256}
 }
 
 // nobody reports whether the built-in authorization server knows no way to sign in.

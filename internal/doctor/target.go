@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/target"
+	"gatehouse/internal/upauth"
 )
 
 // lookAtTarget connects to a target as Gatehouse does for itself and asks for its tools. A command is started, and
@@ -102,6 +103,9 @@ func (r *report) targetTrouble(o target.Options, err error) trouble {
 	text := ""
 	if tr.Cause != nil {
 		text = clip(tr.Cause.Error(), 200)
+	}
+	if no, ok := errors.AsType[*upauth.Error](err); ok {
+		return trouble{TargetCredential, clip(no.Error(), 300), "an access token that the target takes", "correct " + setting + ".oauth"}
 	}
 	switch {
 	case tr.Kind == target.CredentialRefused && o.HTTP != nil && len(o.HTTP.Headers) == 0:

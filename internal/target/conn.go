@@ -396,12 +396,6 @@ func (c *Conn) Notify(ctx context.Context, method string, params []byte) error {
 	return nil
 }
 
-// credentialError is an error of the HTTP client that says that there is no credential for the target.
-type credentialError interface {
-	error
-	CredentialRefused() bool
-}
-
 // explain turns an error of a link into an *mcp.Error or a *Trouble.
 func (t *Target) explain(ctx context.Context, err error) (explained error) {
 	trouble, inferred := errors.AsType[*Trouble](err)
@@ -428,9 +422,6 @@ func (t *Target) explain(ctx context.Context, err error) (explained error) {
 	}
 	if inferred {
 		return trouble
-	}
-	if r, ok := errors.AsType[credentialError](err); ok && r.CredentialRefused() {
-		return t.trouble(CredentialRefused, err)
 	}
 	if errors.Is(err, mcp.ErrEventTooLarge) {
 		return t.trouble(TooLarge, err)

@@ -171,7 +171,17 @@ func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h htt
 		r.Body, r.ContentLength = b, int64(len(body))
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
-	return d.transport.RoundTrip(r)
+	resp, err := d.transport.RoundTrip(r)
+	if no, ok := errors.AsType[credentialError](err); ok && no.CredentialRefused() && ctx.Err() == nil {
+		err = d.t.trouble(CredentialRefused, err)
+	}
+	return resp, err
+}
+
+// credentialError is an error of the HTTP client that says that there is no credential for the target.
+type credentialError interface {
+	error
+	CredentialRefused() bool
 }
 
 // Values of headers, shared by all requests.

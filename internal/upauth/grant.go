@@ -107,6 +107,9 @@ func (g authorizationCode) request(ctx context.Context, s *Source, p *place, c C
 	if len(scopes) > 0 {
 		q.Set("scope", scopes.String())
 	}
+	if s.o.WithoutResource {
+		q.Del("resource")
+	}
 	at.RawQuery = q.Encode()
 	back, err := g.visit(ctx, at.String())
 	if err != nil {

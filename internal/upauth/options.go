@@ -35,7 +35,10 @@ type Options struct {
 	// more.
 	Scopes     identity.Scopes
 	Parameters map[string]string // further parameters of token requests
-	DPoP       bool              // tokens bound to a key of this Source (RFC 9449), and no others
+	// WithoutResource leaves the resource parameter (RFC 8707) out of token requests, for authorization servers that refuse
+	// it. Tokens are then for whatever the scopes stand for.
+	WithoutResource bool
+	DPoP            bool // tokens bound to a key of this Source (RFC 9449), and no others
 
 	Near *http.Client // for URLs of the administrator's: that of the target, the issuer, and what the issuer names
 	Far  *http.Client // for every other URL that a target names

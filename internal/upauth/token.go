@@ -73,6 +73,9 @@ func (s *Source) redeem(ctx context.Context, p *place, c Client, form url.Values
 	for name, value := range s.o.Parameters {
 		form.Set(name, value)
 	}
+	if s.o.WithoutResource {
+		form.Del("resource")
+	}
 	at, err := url.Parse(p.server.TokenEndpoint)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package upauth
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -17,7 +19,7 @@ const (
 // target refuses the token it gets another one and sends the request again, a bounded number of times. Requests to any
 // other origin pass untouched.
 //
-// The error is an *Error when there is no token; a request whose last answer was a refusal returns that answer.
+// The error is an *Error when there is no token, and when the target refuses the one that there is.
 func (s *Source) Transport(next http.RoundTripper) http.RoundTripper { return &transport{s, next} }
 
 type transport struct {
@@ -119,21 +121,38 @@ func (s *Source) answer(req *http.Request, resp *http.Response, tok *token, coun
 	switch {
 	case tok != nil && tok.bound && c.code == "use_dpop_nonce" && resp.Header.Get("DPoP-Nonce") != "":
 		count.nonces++
-		return tok, count.nonces == 1, nil
+		if count.nonces > 1 {
+			return nil, false, s.refusedToken(resp, c, "")
+		}
+		return tok, true, nil
 	case resp.StatusCode == http.StatusUnauthorized:
 		if count.renewals++; count.renewals > maxRenewals || s.hopeless(tok) {
-			return nil, false, nil
+			return nil, false, s.refusedToken(resp, c, "does the target expect tokens of another audience, scope or client?")
 		}
 	case c.code == "insufficient_scope":
 		if count.stepUps++; count.stepUps > maxStepUps || !s.mayAskMore(c) {
-			return nil, false, nil
+			return nil, false, s.refusedToken(resp, c, "the client may need these scopes at the authorization server, and so may the list of scopes here, if there is one")
 		}
 		n.refused, n.more = nil, true
 	default: // it is not about the token
 		return nil, false, nil
 	}
-	better, err = s.renew(req.Context(), n)
-	return better, err == nil && better != nil && better != tok, err
+	if better, err = s.renew(req.Context(), n); err == nil && better == tok {
+		err = s.refusedToken(resp, c, "")
+	}
+	return better, err == nil, err
+}
+
+// refusedToken says what the target said about a token, or about its absence.
+func (s *Source) refusedToken(resp *http.Response, c challenge, hint string) error {
+	said := fmt.Sprintf("the target refuses it with HTTP status %d", resp.StatusCode)
+	if c.code != "" {
+		said += fmt.Sprintf(", error %.100q", c.code)
+	}
+	if len(c.scopes) > 0 {
+		said += fmt.Sprintf(", scopes %.300q", c.scopes.String())
+	}
+	return s.fail("use the token", errors.New(said), hint)
 }
 
 // hopeless reports whether a token was refused that had only just been made because of a refusal.
