@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,7 +61,17 @@ endpoints:
 func (p *proxied) through(t *testing.T, server string) (string, error) {
 	t.Helper()
 	server = strings.ReplaceAll(server, "$GATEHOUSE", fmt.Sprintf("http://127.0.0.1:%d", p.gatehouse))
-	writeFile(t, filepath.Join(p.dir, "nginx.conf"), fmt.Sprintf(`
+	defer startNginx(t, p.dir, p.port, server)()
+	cmd := exec.Command(kit.gatehouse, "doctor", "-c", "gatehouse.yaml")
+	cmd.Dir, cmd.Env = p.dir, append(p.environment(), "SSL_CERT_FILE="+filepath.Join(p.dir, "root.pem"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// startNginx runs nginx with these settings of a server, and the certificate tls.crt of the directory, until stop is called.
+func startNginx(t *testing.T, dir string, port int, server string) (stop func()) {
+	t.Helper()
+	writeFile(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`
 pid %[1]s/nginx.pid;
 error_log %[1]s/nginx.log;
 events {}
@@ -74,32 +85,30 @@ http {
     %[3]s
   }
 }
-`, p.dir, p.port, server))
-	nginx := exec.Command("nginx", "-e", filepath.Join(p.dir, "nginx.log"), "-p", p.dir, "-c", filepath.Join(p.dir, "nginx.conf"), "-g", "daemon off; master_process off;")
+`, dir, port, server))
+	nginx := exec.Command("nginx", "-e", filepath.Join(dir, "nginx.log"), "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-g", "daemon off; master_process off;")
 	var said strings.Builder
 	nginx.Stdout, nginx.Stderr = &said, &said
 	if err := nginx.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	stop = sync.OnceFunc(func() {
 		_ = nginx.Process.Kill()
 		_ = nginx.Wait()
-	}()
-	address := fmt.Sprintf("127.0.0.1:%d", p.port)
+	})
+	t.Cleanup(stop)
+	address := fmt.Sprintf("127.0.0.1:%d", port)
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) { // another process: there is no event to wait for
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
-			break
+			return stop
 		}
 		if time.Now().After(deadline) {
+			stop()
 			t.Fatalf("nginx does not listen: %v\n%s", err, said.String())
 		}
 	}
-	cmd := exec.Command(kit.gatehouse, "doctor", "-c", "gatehouse.yaml")
-	cmd.Dir, cmd.Env = p.dir, append(p.environment(), "SSL_CERT_FILE="+filepath.Join(p.dir, "root.pem"))
-	out, err := cmd.CombinedOutput()
-	return string(out), err
 }
 
 // A good nginx in front, the defaults of nginx, and each mistake that people make with it.

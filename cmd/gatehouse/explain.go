@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ const maxTokenInput = 1 << 20
 
 func newExplain(s streams) *cobra.Command {
 	var in installation
-	var endpoint, file, proofFile string
+	var endpoint, file, proofFile, certificateFile string
 	var how authn.Shown
 	cmd := &cobra.Command{
 		Use:   "explain",
@@ -31,7 +32,8 @@ type, time, audience, client, scopes, claim rules, revocation, each with what wa
 token that is refused it names the likely cause and the cure. The exit code is 1 when the token would be refused.
 
 A token that is bound to a key of the client (DPoP) is good only with a proof for each request. Give one that a client
-sent with --proof-file, to learn what is wrong with it.
+sent with --proof-file, to learn what is wrong with it. For a token that is bound to a client certificate, give that
+with --certificate-file.
 
 The token is not taken from the command line, where shell history and process lists would keep it.`,
 		Example: `  gatehouse explain -c gatehouse.yaml --endpoint /mcp < token.txt
@@ -52,6 +54,11 @@ The token is not taken from the command line, where shell history and process li
 					return err
 				}
 			}
+			if certificateFile != "" {
+				if how.Certificate, err = readCertificate(certificateFile); err != nil {
+					return err
+				}
+			}
 			return in.with(cmd, s, func(a *app.Admin) error {
 				x, err := a.Explain(cmd.Context(), endpoint, token, how)
 				if err != nil {
@@ -69,6 +76,7 @@ The token is not taken from the command line, where shell history and process li
 	cmd.Flags().StringVar(&endpoint, "endpoint", "", "path of the endpoint, such as /mcp; may be left out when there is only one")
 	cmd.Flags().StringVar(&file, "token-file", "", "file with the token; without it the token is read from standard input")
 	cmd.Flags().StringVar(&proofFile, "proof-file", "", "file with the DPoP header that came with the token, for tokens that are bound to a key")
+	cmd.Flags().StringVar(&certificateFile, "certificate-file", "", "file with the client's certificate in PEM, for tokens that are bound to one")
 	cmd.Flags().StringVar(&how.Method, "method", "POST", "method of the request that the DPoP header was made for")
 	return cmd
 }
@@ -90,6 +98,23 @@ func readToken(s streams, file string) (string, error) {
 		return "", fmt.Errorf("read the token: %w", err)
 	}
 	return string(raw), nil
+}
+
+// readCertificate reads the first certificate of a file in PEM.
+func readCertificate(file string) ([]byte, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate: %w", err)
+	}
+	for {
+		var block *pem.Block
+		if block, raw = pem.Decode(raw); block == nil {
+			return nil, fmt.Errorf("read the certificate: %s holds none in PEM", file)
+		}
+		if block.Type == "CERTIFICATE" {
+			return block.Bytes, nil
+		}
+	}
 }
 
 // isTerminal reports whether a stream is a person's terminal.

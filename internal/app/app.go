@@ -206,7 +206,7 @@ func (a *App) listen(ctx context.Context, c *config.Config) (*web.Server, error)
 		(*a.routes.Load()).ServeHTTP(w, r)
 	})}
 	if c.TLS != nil {
-		o.TLS = &web.TLSFiles{Cert: c.TLS.CertFile, Key: c.TLS.KeyFile}
+		o.TLS = &web.TLSFiles{Cert: c.TLS.CertFile, Key: c.TLS.KeyFile, AskClients: c.TLS.ClientCertificates, ClientCAs: c.TLS.ClientCAFile}
 	}
 	s, err := web.NewServer(o)
 	if err != nil {

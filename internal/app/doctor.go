@@ -36,7 +36,7 @@ func Doctor(ctx context.Context, c *config.Config, o DoctorOptions) ([]doctor.Fi
 
 func doctorSetup(c *config.Config, o DoctorOptions) doctor.Setup {
 	s := doctor.Setup{
-		PublicURL: string(c.PublicURL), Listen: c.Listen, BehindProxy: c.BehindTLSProxy,
+		PublicURL: string(c.PublicURL), Listen: c.Listen, BehindProxy: c.BehindTLSProxy, CertHeader: c.CertHeader,
 		Registration: c.Registration.Dynamic, BodyLimit: int64(c.Limits.Body), BeforeStart: o.BeforeStart, RootCAs: o.RootCAs,
 		RedirectURI: o.RedirectURI, Providers: providersOf(c),
 		Client: web.NewClient(web.FenceAdmin, web.ClientOptions{RootCAs: o.RootCAs}),

@@ -147,10 +147,12 @@ func TestDoctorFindsNothing(t *testing.T) {
 	if n := doctor.Count(found, doctor.OK); n < 24 {
 		t.Errorf("only %d checks", n)
 	}
-	direct := openHouse(t, demoOnly)
-	found, err := Doctor(t.Context(), direct.config(), DoctorOptions{File: direct.file})
-	if err != nil || doctor.Count(found, doctor.Fail)+doctor.Count(found, doctor.Warn)+doctor.Count(found, doctor.Skip) > 0 {
-		t.Errorf("%v, %+v", err, found)
+	for name, settings := range map[string]string{"direct": demoOnly, "keys required": dpopSettings} {
+		direct := openHouse(t, settings)
+		found, err := Doctor(t.Context(), direct.config(), DoctorOptions{File: direct.file})
+		if err != nil || doctor.Count(found, doctor.Fail)+doctor.Count(found, doctor.Warn)+doctor.Count(found, doctor.Skip) > 0 {
+			t.Errorf("%s: %v, %+v", name, err, found)
+		}
 	}
 }
 

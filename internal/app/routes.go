@@ -95,9 +95,14 @@ func (a *App) front(s *site, mux http.Handler) http.Handler {
 	if s.config.BehindTLSProxy {
 		mux = exceptProbes(web.ProxyOnly(proxies))(mux)
 	}
+	certificates := func(next http.Handler) http.Handler { return next }
+	if header := s.config.CertHeader; header != "" {
+		certificates = web.WithClientCertificate(header, proxies)
+	}
 	return web.Chain(mux,
 		web.WithRequestID,
 		web.WithClientIP(proxies),
+		certificates,
 		web.Record(a.Log, a.Now),
 		web.Recover(a.Log),
 		doctor.Answer(doctor.AnswerOptions{Keys: a.state.Keys, Now: time.Now, Version: a.Version, Config: func() string { return *a.mark.Load() }}),

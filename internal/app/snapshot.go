@@ -20,7 +20,7 @@ func clientsOf(c *config.Config, remote *issuers) ([]authserver.Client, error) {
 	for _, cl := range c.Clients {
 		next := authserver.Client{
 			ID: cl.ClientID, Name: cl.Name, RedirectURIs: cl.RedirectURIs, AuthMethod: cl.AuthMethod, Secret: cl.Secret,
-			GrantTypes: cl.GrantTypes, Groups: cl.Groups, DPoPBound: cl.DPoPBound, Audience: cl.Audience, Scopes: cl.Scopes, AccessTokenClaims: cl.AccessTokenClaims,
+			GrantTypes: cl.GrantTypes, Groups: cl.Groups, DPoPBound: cl.DPoPBound, CertificateBound: cl.CertificateBound, Audience: cl.Audience, Scopes: cl.Scopes, AccessTokenClaims: cl.AccessTokenClaims,
 			PostLogoutRedirectURIs: cl.PostLogoutURIs,
 			Lifetimes:              lifetimesOf(cl.Lifetimes), SkipConsent: cl.Consent == config.ConsentSkip,
 			AssertionAlg: cl.AssertionAlg,
@@ -54,6 +54,7 @@ func authServerSnapshot(c *config.Config, remote *issuers) (authserver.Snapshot,
 		Clients: clients, RedirectSchemes: c.Registration.PrivateRedirectSchemes,
 		RegistrationClosed: !c.Registration.Dynamic, NoDevices: !c.Registration.DeviceCode,
 		Assertions:        slices.ContainsFunc(c.SignIn.OIDC, func(o config.OIDC) bool { return o.IDJAG }),
+		Certificates:      c.CertificatesShown(),
 		DPoPNonceOptional: c.DPoP.Nonce == config.NonceNowhere, Lifetimes: lifetimesOf(c.Tokens),
 		Documents: authserver.Documents{
 			Off: !c.Registration.Documents.Enabled, Hosts: c.Registration.Documents.Hosts, Trusted: c.Registration.Documents.Trusted,
@@ -105,7 +106,8 @@ func policyOf(c *config.Config, e *config.Endpoint) (*policy.Policy, error) {
 // authnEndpoint translates whose tokens an endpoint takes.
 func authnEndpoint(c *config.Config, e config.Endpoint, own jose.KeySource, remote *issuers) (*authn.Endpoint, error) {
 	out := &authn.Endpoint{Path: e.Path, Resource: c.Resource(e.Path), Name: "Gatehouse " + e.Path, DefaultScopes: e.Scopes.Default,
-		ExtraScopes: e.Scopes.Advertised, Anonymous: e.Access.Anonymous, DPoPRequired: e.DPoP == config.DPoPRequired, NonceRequired: c.DPoP.Nonce == config.NonceEverywhere}
+		ExtraScopes: e.Scopes.Advertised, Anonymous: e.Access.Anonymous, DPoPRequired: e.DPoP == config.DPoPRequired, NonceRequired: c.DPoP.Nonce == config.NonceEverywhere,
+		Certificates: c.CertificatesShown()}
 	for _, name := range e.Issuers {
 		if name == config.Gatehouse {
 			rule, err := vouchers(c)

@@ -23,6 +23,7 @@ type Endpoint struct {
 	DefaultScopes identity.Scopes // what the first challenge asks for, and what Gatehouse's own tokens need
 	DPoPRequired  bool            // takes only tokens that are bound to a key (RFC 9449)
 	NonceRequired bool            // proofs must carry a nonce of ours
+	Certificates  bool            // clients can show certificates, here or to the proxy (RFC 8705)
 	ExtraScopes   identity.Scopes // what clients are told to ask for beside that, and nobody needs
 
 	Anonymous bool // for tests on one machine: there are no authorizers, and no token is looked at

@@ -11,8 +11,9 @@ import (
 
 // Shown is how the holder of a token shows it, as far as an explanation is told.
 type Shown struct {
-	Proof  string // the DPoP header that came with the token
-	Method string // of the request; default POST
+	Proof       string // the DPoP header that came with the token
+	Method      string // of the request; default POST
+	Certificate []byte // of the client, in DER
 }
 
 // checkBinding looks at what the holder of the token has to prove, and at the proof, if there is one. It returns the refusal
@@ -20,19 +21,24 @@ type Shown struct {
 func (x *explainer) checkBinding(how Shown) *Refusal {
 	const expected = "what cnf asks for"
 	confirmation, ok := x.t.Claims.Confirmation()
-	switch {
-	case !ok:
+	if !ok {
 		x.check("binding", false, "no cnf, or one with jkt or x5t#S256", show(x.t.Claims, "cnf"))
 		return nil // which readToken refused
-	case confirmation.Certificate != "":
-		x.skip("binding", fmt.Sprintf("bound to the client certificate %.64q: it is good only on a connection with that certificate", confirmation.Certificate))
-		return nil
+	}
+	if confirmation.Certificate != "" {
+		if refusal := x.checkCertificate(confirmation.Certificate, how.Certificate); refusal != nil {
+			return refusal
+		}
+	}
+	switch {
 	case confirmation.Key == "" && x.e.DPoPRequired:
 		x.check("binding", false, "a token that is bound to a key (dpop: required)", "a token that is bound to none")
 		return keyBound(DPoPRequired, "this endpoint takes only access tokens that are bound to a key of the client (DPoP)", nil)
 	case confirmation.Key == "" && how.Proof != "":
 		x.check("binding", false, "a token that is bound to the key of the proof", "a token that is bound to none")
 		return keyBound(TokenNotBound, "the access token is bound to no key; use the scheme Bearer", nil)
+	case confirmation.Key == "" && confirmation.Certificate != "":
+		return nil
 	case confirmation.Key == "":
 		x.skip("binding", "bound to no key: whoever has the token can use it")
 		return nil
@@ -47,6 +53,20 @@ func (x *explainer) checkBinding(how Shown) *Refusal {
 	}
 	x.check("binding", true, expected, fmt.Sprintf("a proof with the key %q, for this token and this endpoint", proof.Key))
 	return nil
+}
+
+func (x *explainer) checkCertificate(bound string, der []byte) *Refusal {
+	if x.e.Certificates && der == nil {
+		x.skip("certificate", fmt.Sprintf("bound to the client certificate %.64q: it is good only where the client has shown that certificate", bound))
+		return nil
+	}
+	refusal := x.e.checkCertificate(bound, der, nil)
+	found := fmt.Sprintf("the client certificate %.64q", bound)
+	if refusal != nil {
+		found = causeOf(refusal).Error()
+	}
+	x.check("certificate", refusal == nil, "the client certificate that cnf names", found)
+	return refusal
 }
 
 // checkProof checks the proof as Authenticate does, except for what has passed since: it may be old, and it may have been
@@ -94,6 +114,10 @@ func (x *explainer) bindingCause() Cause {
 		return Cause{"the client got a bearer token, and this endpoint has dpop: required", "Use a client that can do DPoP, or set dpop: offered at the endpoint. Tokens from before the setting: sign in again, or refresh with a proof."}
 	case TokenNotBound:
 		return Cause{"the client asked for the token without a proof, and sends one now", "Have the client send a proof with its token requests too, or use the scheme Bearer."}
+	case CertificateMissing:
+		return Cause{"the issuer binds its tokens to client certificates, and clients cannot show any here", "Set tls.client_certificates: true; or, behind a proxy that terminates TLS, client_certificate_header to the header in which it hands them on. Or have the issuer not bind its tokens."}
+	case WrongCertificate:
+		return Cause{"the client has got a new certificate since it got the token, or somebody else uses the token", "Have the client get a new token with the certificate that it uses now."}
 	case WrongKey:
 		return Cause{"the client has changed its key since it got the token, or somebody else uses the token", "Have the client keep the key as long as the token; sign in again when it is lost."}
 	case Reason(dpop.WrongURL):

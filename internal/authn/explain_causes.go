@@ -27,7 +27,7 @@ func (x *explainer) causes() []Cause {
 		{"format", x.unreadable}, {"introspection", x.notIntrospected}, {"signature", x.algorithmCause}, {"type", x.typeCause},
 		{"issuer", x.issuerCause}, {"signature", x.signatureCause}, {"subject", x.subjectCause}, {"time", x.timeCause},
 		{"lifetime", x.lifetimeCause}, {"audience", x.audienceCause}, {"client", x.clientCause}, {"claims", x.claimCause},
-		{"scopes", x.scopeCause}, {"binding", x.bindingCause}, {"revocation", x.revocationCause},
+		{"scopes", x.scopeCause}, {"certificate", x.bindingCause}, {"binding", x.bindingCause}, {"revocation", x.revocationCause},
 	} {
 		if x.failed[one.check] {
 			add(one.cause())

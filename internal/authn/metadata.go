@@ -104,5 +104,6 @@ func (e *Endpoint) metadata() ([]byte, error) {
 		BearerMethods        []string          `json:"bearer_methods_supported"`
 		DPoPAlgs             []string          `json:"dpop_signing_alg_values_supported"`
 		DPoPRequired         bool              `json:"dpop_bound_access_tokens_required,omitzero"`
-	}{e.Resource, e.Name, issuers, scopes, []string{"header"}, dpop.Algorithms(), e.DPoPRequired})
+		Certificates         bool              `json:"tls_client_certificate_bound_access_tokens,omitzero"`
+	}{e.Resource, e.Name, issuers, scopes, []string{"header"}, dpop.Algorithms(), e.DPoPRequired, e.Certificates})
 }

@@ -2,11 +2,13 @@ package authn
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 
 	"gatehouse/internal/dpop"
+	"gatehouse/internal/web"
 )
 
 // codeInvalidDPoP and codeUseNonce are of RFC 9449 §7.1 and §9.
@@ -18,9 +20,13 @@ const (
 // possession asks for what the holder of the token has to prove besides having it (RFC 9449, RFC 8705 §3). For an ordinary
 // bearer token that is nothing, unless the endpoint takes none.
 func (a *Authenticator) possession(r *http.Request, e *Endpoint, given credentials, v *verified) *Refusal {
+	if v.confirmation.Certificate != "" {
+		der, err := web.ClientCertificate(r)
+		if refusal := e.checkCertificate(v.confirmation.Certificate, der, err); refusal != nil {
+			return refusal
+		}
+	}
 	switch {
-	case v.confirmation.Certificate != "":
-		return keyBound(CertificateMissing, "the access token is bound to a client certificate, and the request came with none", nil)
 	case v.confirmation.Key == "" && given.dpop:
 		return keyBound(TokenNotBound, "the access token is bound to no key; use the scheme Bearer", nil)
 	case v.confirmation.Key == "" && e.DPoPRequired:
@@ -32,6 +38,27 @@ func (a *Authenticator) possession(r *http.Request, e *Endpoint, given credentia
 	}
 	return a.checkProof(r, e, given.token, v.confirmation.Key)
 }
+
+// checkCertificate holds the certificate whose key the client has proved to hold against the one that a token is bound
+// to. Who issued it does not matter: the issuer of the token has chosen this very one (RFC 8705 §3).
+func (e *Endpoint) checkCertificate(bound string, der []byte, err error) *Refusal {
+	const missing = "the access token is bound to a client certificate, and the request came with none"
+	switch {
+	case !e.Certificates:
+		return invalidToken(stepPossession, CertificateMissing, missing, errNoCertificates)
+	case err != nil:
+		return invalidToken(stepPossession, CertificateUnreadable, "the access token is bound to a client certificate, and that of the request cannot be read", err)
+	case der == nil:
+		return invalidToken(stepPossession, CertificateMissing, missing, nil)
+	}
+	if shown := web.Thumbprint(der); shown != bound {
+		return invalidToken(stepPossession, WrongCertificate, "the access token is bound to another client certificate than that of the request",
+			fmt.Errorf("the certificate's x5t#S256 is %s, that of cnf %.64q", shown, bound))
+	}
+	return nil
+}
+
+var errNoCertificates = errors.New("clients cannot show certificates here: neither tls.client_certificates nor client_certificate_header is set")
 
 // checkProof holds the proof against the request and the token. The body is read last, when everything else is right.
 func (a *Authenticator) checkProof(r *http.Request, e *Endpoint, token, key string) *Refusal {

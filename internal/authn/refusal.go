@@ -15,40 +15,42 @@ type Reason string
 
 // The reasons.
 const (
-	TokenMissing        Reason = "token_missing"        // no Authorization header
-	SchemeUnsupported   Reason = "scheme_unsupported"   // an Authorization header that is neither Bearer nor DPoP
-	HeaderRepeated      Reason = "header_repeated"      // more than one Authorization header
-	TokenInQuery        Reason = "token_in_query"       // access_token in the URL
-	TokenInBody         Reason = "token_in_body"        // a form body, the place of RFC 6750 §2.2
-	TokenMalformed      Reason = "token_malformed"      // not a JWT
-	UnknownIssuer       Reason = "unknown_issuer"       // no authorizer of the endpoint takes tokens of this issuer
-	IDTokenUsed         Reason = "id_token_used"        // an ID token is for the client, not for us
-	RefreshTokenUsed    Reason = "refresh_token_used"   // a refresh token is for the authorization server
-	LogoutTokenUsed     Reason = "logout_token_used"    // a logout token is for the client
-	WrongTokenType      Reason = "wrong_token_type"     // some other JWT
-	ClaimMalformed      Reason = "claim_malformed"      // a claim that RFC 7519 or RFC 9068 defines has another type
-	NoExpiry            Reason = "no_expiry"            // exp is missing
-	NoSubject           Reason = "no_subject"           // sub is missing
-	TokenExpired        Reason = "token_expired"        //
-	TokenNotYetValid    Reason = "token_not_yet_valid"  // nbf or iat is in the future
-	LifetimeTooLong     Reason = "lifetime_too_long"    // longer than the authorizer allows
-	WrongAudience       Reason = "wrong_audience"       // issued for something else
-	WrongClient         Reason = "wrong_client"         // not an allowed client
-	ClaimMismatch       Reason = "claim_mismatch"       // a claim rule does not hold
-	GroupsUnknown       Reason = "groups_unknown"       // the token points elsewhere for the claim that a rule needs
-	InsufficientScope   Reason = "insufficient_scope"   // a good token without the scopes
-	TokenRevoked        Reason = "token_revoked"        // grant, person or client was revoked after it was issued
-	RevocationsUnknown  Reason = "revocations_unknown"  // the list of revocations is too old to be trusted
-	TokenInactive       Reason = "token_inactive"       // introspection: the issuer says so
-	IntrospectionFailed Reason = "introspection_failed" // introspection: the issuer cannot be asked
-	NotLocal            Reason = "not_local"            // an anonymous endpoint, and a request from elsewhere
-	UnknownBinding      Reason = "unknown_binding"      // cnf names no way to prove possession that is known here
-	TokenBound          Reason = "token_bound"          // a token that is bound to a key, used as a bearer token
-	TokenNotBound       Reason = "token_not_bound"      // the scheme DPoP with a token that is bound to no key
-	WrongKey            Reason = "wrong_key"            // the proof was made with another key than the token's
-	DPoPRequired        Reason = "dpop_required"        // the endpoint takes bound tokens only
-	CertificateMissing  Reason = "certificate_missing"  // a token that is bound to a certificate, on a connection without one
-	KeysUnavailable            = Reason(jose.KeysUnavailable)
+	TokenMissing          Reason = "token_missing"          // no Authorization header
+	SchemeUnsupported     Reason = "scheme_unsupported"     // an Authorization header that is neither Bearer nor DPoP
+	HeaderRepeated        Reason = "header_repeated"        // more than one Authorization header
+	TokenInQuery          Reason = "token_in_query"         // access_token in the URL
+	TokenInBody           Reason = "token_in_body"          // a form body, the place of RFC 6750 §2.2
+	TokenMalformed        Reason = "token_malformed"        // not a JWT
+	UnknownIssuer         Reason = "unknown_issuer"         // no authorizer of the endpoint takes tokens of this issuer
+	IDTokenUsed           Reason = "id_token_used"          // an ID token is for the client, not for us
+	RefreshTokenUsed      Reason = "refresh_token_used"     // a refresh token is for the authorization server
+	LogoutTokenUsed       Reason = "logout_token_used"      // a logout token is for the client
+	WrongTokenType        Reason = "wrong_token_type"       // some other JWT
+	ClaimMalformed        Reason = "claim_malformed"        // a claim that RFC 7519 or RFC 9068 defines has another type
+	NoExpiry              Reason = "no_expiry"              // exp is missing
+	NoSubject             Reason = "no_subject"             // sub is missing
+	TokenExpired          Reason = "token_expired"          //
+	TokenNotYetValid      Reason = "token_not_yet_valid"    // nbf or iat is in the future
+	LifetimeTooLong       Reason = "lifetime_too_long"      // longer than the authorizer allows
+	WrongAudience         Reason = "wrong_audience"         // issued for something else
+	WrongClient           Reason = "wrong_client"           // not an allowed client
+	ClaimMismatch         Reason = "claim_mismatch"         // a claim rule does not hold
+	GroupsUnknown         Reason = "groups_unknown"         // the token points elsewhere for the claim that a rule needs
+	InsufficientScope     Reason = "insufficient_scope"     // a good token without the scopes
+	TokenRevoked          Reason = "token_revoked"          // grant, person or client was revoked after it was issued
+	RevocationsUnknown    Reason = "revocations_unknown"    // the list of revocations is too old to be trusted
+	TokenInactive         Reason = "token_inactive"         // introspection: the issuer says so
+	IntrospectionFailed   Reason = "introspection_failed"   // introspection: the issuer cannot be asked
+	NotLocal              Reason = "not_local"              // an anonymous endpoint, and a request from elsewhere
+	UnknownBinding        Reason = "unknown_binding"        // cnf names no way to prove possession that is known here
+	TokenBound            Reason = "token_bound"            // a token that is bound to a key, used as a bearer token
+	TokenNotBound         Reason = "token_not_bound"        // the scheme DPoP with a token that is bound to no key
+	WrongKey              Reason = "wrong_key"              // the proof was made with another key than the token's
+	DPoPRequired          Reason = "dpop_required"          // the endpoint takes bound tokens only
+	CertificateMissing    Reason = "certificate_missing"    // a token that is bound to a certificate, on a connection without one
+	CertificateUnreadable Reason = "certificate_unreadable" // what the proxy wrote about the client's certificate cannot be read
+	WrongCertificate      Reason = "wrong_certificate"      // the client's certificate is another than the token's
+	KeysUnavailable              = Reason(jose.KeysUnavailable)
 )
 
 // OAuth error codes (RFC 6750 §3.1; temporarily_unavailable as in RFC 6749 §4.1.2.1).

@@ -50,6 +50,7 @@ type Client struct {
 	Lifetimes              Lifetimes
 	SkipConsent            bool // for first-party applications on https only
 	DPoPBound              bool // dpop_bound_access_tokens: it gets no token without a proof (RFC 9449 §5.2)
+	CertificateBound       bool // tls_client_certificate_bound_access_tokens: it gets no token without a certificate (RFC 8705 §3.4)
 
 	Host string // of the metadata document that describes it; empty for other kinds of clients
 
@@ -199,6 +200,8 @@ func (c *Client) checkAuthMethod() error {
 		return fmt.Errorf("authentication method %s and the keys do not fit: private_key_jwt needs some, the others go without", c.AuthMethod)
 	case c.AssertionAlg != "" && (c.Keys == nil || !slices.Contains(assertionAlgs(), c.AssertionAlg)):
 		return fmt.Errorf("assertions cannot be signed with %q; private_key_jwt takes %s", c.AssertionAlg, strings.Join(assertionAlgs(), ", "))
+	case c.CertificateBound && c.AuthMethod == AuthNone:
+		return errors.New("tokens cannot be bound to the certificate of a client that does not authenticate: its refresh tokens would be bound to nothing")
 	}
 	return nil
 }
@@ -219,6 +222,7 @@ type settings struct {
 
 	nonceOptional bool
 	assertions    bool
+	certificates  bool
 	lifetimes     Lifetimes // of registered clients
 	metadata      []byte
 }
@@ -228,7 +232,7 @@ func newSettings(issuer identity.Issuer, snapshot Snapshot) (*settings, error) {
 		clients: map[identity.ClientID]*Client{}, resources: slices.Clone(snapshot.Resources),
 		schemes: snapshot.RedirectSchemes, closed: snapshot.RegistrationClosed, noDevices: snapshot.NoDevices,
 		documents:     snapshot.Documents,
-		nonceOptional: snapshot.DPoPNonceOptional, assertions: snapshot.Assertions,
+		nonceOptional: snapshot.DPoPNonceOptional, assertions: snapshot.Assertions, certificates: snapshot.Certificates,
 	}
 	var faults []error
 	var err error

@@ -94,16 +94,20 @@ func checkKey(bound, key, what string) error {
 	return refuse(codeInvalidGrant, "wrong_key", what+" is bound to another key than that of the DPoP proof")
 }
 
-// possession checks that whoever shows one of our own access tokens may: a token that is bound to a key needs a proof
-// with that key, and one that is not is no DPoP token (RFC 9449 §7.1).
+// possession checks that whoever shows one of our own access tokens may: a token that is bound to a certificate needs that,
+// one that is bound to a key needs a proof with that key, and one that is not is no DPoP token (RFC 9449 §7.1).
 func (s *Server) possession(w http.ResponseWriter, r *http.Request, scheme, token string, claims identity.Claims) error {
 	refused := &web.Error{Status: http.StatusUnauthorized, Code: codeInvalidToken, Reason: "unknown_binding", Message: "the access token is bound in a way that cannot be checked here"}
 	confirmation, ok := claims.Confirmation()
 	bound, isDPoP := confirmation.Key, strings.EqualFold(scheme, tokenTypeDPoP)
-	switch {
-	case !ok || confirmation.Certificate != "":
+	if !ok {
 		refused.Cause = fmt.Errorf("cnf is %.200v, which cannot be checked here", claims["cnf"])
 		return refused
+	}
+	if err := s.checkCertificate(r, confirmation.Certificate); err != nil {
+		return err
+	}
+	switch {
 	case bound == "" && !isDPoP:
 		return nil
 	case bound == "" || !isDPoP:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -250,6 +251,7 @@ type request struct {
 	header       map[string]string
 	session      string
 	body         string
+	certificate  *x509.Certificate // of the client
 }
 
 func (h *harness) do(q request) *httptest.ResponseRecorder {
@@ -274,6 +276,9 @@ func (h *harness) do(q request) *httptest.ResponseRecorder {
 	}
 	if q.session != "" {
 		r.AddCookie(&http.Cookie{Name: "session", Value: q.session})
+	}
+	if q.certificate != nil {
+		r.TLS.PeerCertificates = []*x509.Certificate{q.certificate}
 	}
 	w := httptest.NewRecorder()
 	h.mux.ServeHTTP(w, r)

@@ -48,6 +48,7 @@ type metadata struct {
 	SubjectTypes          []string `json:"subject_types_supported"`
 	IDTokenAlgs           []string `json:"id_token_signing_alg_values_supported"`
 	DPoPAlgs              []string `json:"dpop_signing_alg_values_supported"`
+	CertificateBound      bool     `json:"tls_client_certificate_bound_access_tokens,omitzero"`
 	Claims                []string `json:"claims_supported"`
 	Prompts               []string `json:"prompt_values_supported"`
 	AnswersNameIssuer     bool     `json:"authorization_response_iss_parameter_supported"`
@@ -81,6 +82,7 @@ func newMetadata(issuer identity.Issuer, c *settings) ([]byte, error) {
 		SubjectTypes:          []string{"public"},
 		IDTokenAlgs:           []string{"ES256"},
 		DPoPAlgs:              dpop.Algorithms(),
+		CertificateBound:      c.certificates,
 		Claims: []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "amr", "azp", "sid", "at_hash",
 			"preferred_username", "name", "groups", "email", "email_verified"},
 		Prompts:           []string{"none", "login", "consent", "select_account"},

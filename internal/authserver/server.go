@@ -121,6 +121,7 @@ type Snapshot struct {
 	RegistrationClosed bool      // clients cannot register themselves; those that did before stay
 	Assertions         bool      // Options.Assertions has providers that are trusted
 	DPoPNonceOptional  bool      // proofs at the token endpoint need no nonce of ours
+	Certificates       bool      // clients can show certificates (RFC 8705)
 	NoDevices          bool      // clients that registered themselves may not use the device grant
 	Lifetimes          Lifetimes // for clients that registered themselves
 }

@@ -21,11 +21,12 @@ type issue struct {
 
 // redemption is one token request, its client authenticated.
 type redemption struct {
-	r      *http.Request
-	client *Client
-	form   url.Values
-	key    string    // thumbprint of the key of its DPoP proof; empty without one
-	now    time.Time // taken before anything is read, so that a revocation in between counts against the tokens
+	r           *http.Request
+	client      *Client
+	form        url.Values
+	key         string    // thumbprint of the key of its DPoP proof; empty without one
+	certificate string    // thumbprint of the client's certificate, when its tokens are bound to it
+	now         time.Time // taken before anything is read, so that a revocation in between counts against the tokens
 }
 
 // token is the token endpoint (OAuth 2.1 §3.2). What all grant types share happens here; each adds one hook.
@@ -55,11 +56,12 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	request := &redemption{r: r, client: client, form: form, now: s.Now()}
 	if proof != nil {
 		request.key = proof.Key
-	}
-	if proof != nil {
 		if err := s.mayBeRemembered(r, form, client); err != nil {
 			return err
 		}
+	}
+	if request.certificate, err = s.boundTo(r, client); err != nil {
+		return err
 	}
 	if err := s.useProof(r, proof); err != nil {
 		return err

@@ -77,8 +77,11 @@ func (s *Server) accessClaims(req *redemption, what *issue) map[string]any {
 	if what.person.GroupsUnknown { // as an issuer says it, so that a rule on groups knows that it knows nothing (OpenID Connect Core §5.6.2)
 		claims["_claim_names"] = map[string]any{"groups": "idp"}
 	}
-	if req.key != "" { // RFC 9449 §6.1
-		claims["cnf"] = map[string]any{"jkt": req.key}
+	bound := map[string]any{}
+	setText(bound, "jkt", req.key)              // RFC 9449 §6.1
+	setText(bound, "x5t#S256", req.certificate) // RFC 8705 §3.1
+	if len(bound) > 0 {
+		claims["cnf"] = bound
 	}
 	if !what.grant.AuthTime.IsZero() { // nobody signed in for a service
 		claims["auth_time"] = what.grant.AuthTime.Unix()

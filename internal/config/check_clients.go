@@ -45,6 +45,11 @@ func (k *checker) client(path string, c *Client) {
 		k.redirectURI(fmt.Sprintf("%s.redirect_uris[%d]", path, i), uri, c.Consent)
 	}
 	k.clientAuth(path, c)
+	if at := path + ".tls_client_certificate_bound_access_tokens"; c.CertificateBound && c.AuthMethod == AuthNone {
+		k.bad(at, "is for clients that authenticate, and token_endpoint_auth_method is none", "Set client_secret_basic or private_key_jwt, or use dpop_bound_access_tokens.")
+	} else if c.CertificateBound && !k.cfg.CertificatesShown() {
+		k.bad(at, "leaves the client without tokens, because clients cannot show certificates here", "Set tls.client_certificates: true or, behind a proxy that terminates TLS, client_certificate_header.")
+	}
 	k.scopeList(path+".scopes", c.Scopes)
 	for i, uri := range c.PostLogoutURIs {
 		k.redirectURI(fmt.Sprintf("%s.post_logout_redirect_uris[%d]", path, i), uri, ConsentAlways)

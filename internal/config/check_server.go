@@ -2,9 +2,12 @@ package config
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -40,6 +43,37 @@ func (k *checker) server() {
 		if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
 			k.bad("tls", fmt.Sprintf("cannot use the certificate: %v", err), "Check that both files exist, are PEM, belong together, and that Gatehouse may read them.")
 		}
+	}
+	k.clientCertificates()
+}
+
+// clientCertificates checks from whom it is learned which certificate a client has.
+func (k *checker) clientCertificates() {
+	c := k.cfg
+	if c.TLS != nil {
+		switch asked, authorities := c.TLS.ClientCertificates, c.TLS.ClientCAFile; {
+		case asked && c.BehindTLSProxy:
+			k.bad("tls.client_certificates", "asks the proxy for a certificate, and not the client", "Remove it, and set client_certificate_header to the header in which the proxy hands on the client's.")
+		case !asked && authorities != "":
+			k.bad("tls.client_ca_file", "is never used, because clients are not asked for certificates", "Set client_certificates: true, or remove it.")
+		case authorities != "":
+			raw, err := k.read(authorities)
+			if err == nil && !x509.NewCertPool().AppendCertsFromPEM(raw) {
+				err = errors.New("it holds no certificate in PEM")
+			}
+			if err != nil {
+				k.bad("tls.client_ca_file", fmt.Sprintf("cannot use the authorities: %v", err), "Name a file with their certificates in PEM, which Gatehouse may read.")
+			}
+		}
+	}
+	switch name := c.CertHeader; {
+	case name == "":
+	case !validHeaderName(name):
+		k.bad("client_certificate_header", fmt.Sprintf("%q is not the name of a header", name), "Write it as the proxy does: Client-Cert.")
+	case ownHeader(name) || slices.Contains([]string{"Authorization", "Cookie", "Dpop", "Origin", "X-Forwarded-For"}, http.CanonicalHeaderKey(name)):
+		k.bad("client_certificate_header", "is a header that means something else", "Have the proxy use another one: Client-Cert.")
+	case !c.BehindTLSProxy:
+		k.bad("client_certificate_header", "is believed of a proxy that terminates TLS, and there is none", "Set behind_tls_proxy and trusted_proxies; or, when Gatehouse itself serves https, tls.client_certificates: true.")
 	}
 }
 

@@ -31,6 +31,7 @@ type Config struct {
 	TLS            *TLS           `yaml:"tls" doc:"Certificate for serving https directly. Files that change are read again."`
 	BehindTLSProxy bool           `yaml:"behind_tls_proxy" doc:"Says that a proxy named in trusted_proxies terminates TLS, so that plain http may be served to it."`
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" doc:"Addresses (CIDR) whose X-Forwarded-For is believed."`
+	CertHeader     string         `yaml:"client_certificate_header" doc:"Header in which the proxies of trusted_proxies say with which certificate the client has proved itself to them, for access tokens that are bound to one (RFC 8705): Client-Cert as in RFC 9440, or one with PEM in percent-encoding (nginx: $ssl_client_escaped_cert). The proxy must remove what clients send in it; gatehouse doctor tries that. Without it: such tokens are refused."`
 	AllowedOrigins []Origin       `yaml:"allowed_origins" doc:"Web origins that may call the endpoints from a browser (CORS)."`
 	StateDir       string         `yaml:"state_dir,path" doc:"Directory for the SQLite database and the audit records. Without it: the systemd state directory ($STATE_DIRECTORY), else gatehouse-state beside the configuration file."`
 	Database       secret.Text    `yaml:"database,plain" doc:"SQLite file, or postgres:// address. Without it: gatehouse.db in state_dir."`
@@ -56,10 +57,18 @@ type Config struct {
 	Read []string `yaml:"-"` // files that were read for it, itself among them
 }
 
+// CertificatesShown reports whether clients can show a certificate, here or to a proxy.
+func (c *Config) CertificatesShown() bool {
+	return c.CertHeader != "" || c.TLS != nil && c.TLS.ClientCertificates
+}
+
 // TLS names the certificate files.
 type TLS struct {
 	CertFile string `yaml:"cert_file,path,required" doc:"Certificate chain in PEM."`
 	KeyFile  string `yaml:"key_file,path,required" doc:"Private key in PEM."`
+
+	ClientCertificates bool   `yaml:"client_certificates" doc:"Clients are asked for a certificate, and may have none. Access tokens that their issuer bound to a certificate (RFC 8705) need it; without this they are refused. Browsers that have certificates may ask their people which to show."`
+	ClientCAFile       string `yaml:"client_ca_file,path" doc:"Authorities in PEM from which clients' certificates must come. Without it: any certificate, for tokens name the very one that they are bound to."`
 }
 
 // Copies says how copies reach each other.
@@ -171,6 +180,7 @@ type Client struct {
 	Groups            []string          `yaml:"groups" doc:"Groups of a service, for claim rules."`
 	Audience          string            `yaml:"audience" doc:"The aud of its access tokens, such as api://default. Without it: the endpoint that the client names as resource (RFC 8707)."`
 	DPoPBound         bool              `yaml:"dpop_bound_access_tokens" doc:"It gets only tokens that are bound to a key of its own (DPoP, RFC 9449)."`
+	CertificateBound  bool              `yaml:"tls_client_certificate_bound_access_tokens" doc:"It gets only tokens that are bound to the certificate which it shows at the token endpoint (RFC 8705). It authenticates besides."`
 	AccessTokenClaims identity.Claims   `yaml:"access_token_claims" doc:"Fixed claims added to its access tokens, such as cid."`
 	Lifetimes         `yaml:",inline"`
 	Consent           string `yaml:"consent" enum:"always,skip" doc:"Whether the person is asked. skip needs https redirect URIs."`

@@ -58,6 +58,8 @@ const (
 	EventsChanged         Code = "events_changed"
 	EventsCompressed      Code = "events_compressed"
 	ForwardedForMissing   Code = "forwarded_for_missing"
+	CertificateForgeable  Code = "certificate_forgeable"
+	CertificateHeader     Code = "certificate_header"
 	DoctorUnanswered      Code = "doctor_unanswered"
 	ConfigNotLoaded       Code = "config_not_loaded"
 )

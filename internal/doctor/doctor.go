@@ -30,6 +30,7 @@ type Setup struct {
 	Listen      string // host:port of the running Gatehouse
 	CertFile    string // of the certificate that Gatehouse itself serves; empty when it serves plain http
 	BehindProxy bool   // another program terminates TLS
+	CertHeader  string // in which that program says with which certificate a client came; may be empty
 	Config      string // fingerprint of the configuration file; empty when there is none
 
 	Registration bool // clients may register themselves

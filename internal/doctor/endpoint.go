@@ -19,7 +19,11 @@ const (
 // the issuer that the metadata leads to.
 func (p *probe) endpoint(ctx context.Context, s *Setup, e Endpoint, r *report) (issuer string) {
 	at := s.PublicURL + e.Path
-	heard := p.question(ctx, s.State.Keys, ask{url: at, header: map[string]string{"Accept": acceptBoth}}, s.Hold)
+	asked := map[string]string{"Accept": acceptBoth}
+	if s.CertHeader != "" {
+		asked[s.CertHeader] = noCertificateHeader
+	}
+	heard := p.question(ctx, s.State.Keys, ask{url: at, header: asked}, s.Hold)
 	if e.Open {
 		r.skip("challenge", "nobody is asked for a token here")
 		r.arrival(heard, s, e)
@@ -167,9 +171,26 @@ func (r *report) arrival(h heard, s *Setup, e Endpoint) {
 	} else {
 		r.ok("arrival", "as sent, host %s, from %s, version %s", clip(h.seen.Host, 60), clip(h.seen.Client, 45), clip(h.seen.Version, 30))
 	}
+	r.certificateHeader(h.seen, s)
 	if s.BehindProxy && !h.seen.Forwarded {
 		r.warn("client address", trouble{ForwardedForMissing, "every request seems to come from the proxy, " + clip(h.seen.Peer, 45), "the client's own address in X-Forwarded-For",
 			"let the proxy set X-Forwarded-For (nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for): else one busy client uses up the limits of all, and records name the proxy"})
+	}
+}
+
+// certificateHeader sees whether the proxy hands on what a client claims about its certificate: then everybody has every one.
+func (r *report) certificateHeader(seen *Seen, s *Setup) {
+	const expected = "a header that the proxy removes from what clients send"
+	switch said := clip(seen.Certificate, 160); {
+	case s.CertHeader == "":
+	case said == believed:
+		r.fail("client certificate", trouble{CertificateForgeable, "a client can write " + s.CertHeader + " itself, and is believed", expected,
+			"have the proxy set the header on every request, or remove it (nginx: proxy_set_header " + s.CertHeader + " $ssl_client_escaped_cert)"})
+	case said != "":
+		r.fail("client certificate", trouble{CertificateHeader, said, expected + ", and writes in a form that is known",
+			"have the proxy set " + s.CertHeader + " once, as in RFC 9440 or as PEM with percent-encoding (nginx: $ssl_client_escaped_cert)"})
+	default:
+		r.ok("client certificate", "what a client writes in %s does not arrive", s.CertHeader)
 	}
 }
 

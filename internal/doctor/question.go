@@ -46,7 +46,8 @@ type Seen struct {
 	Peer    string `json:"peer"`   // address of who connected
 	Client  string `json:"client"` // address of the client as Gatehouse takes it to be
 
-	Forwarded bool `json:"forwarded"` // somebody said for whom the request comes
+	Forwarded   bool   `json:"forwarded"`   // somebody said for whom the request comes
+	Certificate string `json:"certificate"` // what became of a made-up client certificate; empty: nothing
 }
 
 // AnswerOptions are what the answering side needs.
@@ -75,12 +76,32 @@ func Answer(o AnswerOptions) web.Middleware {
 			}
 			web.Note(r.Context(), "doctor", true)
 			seen := Seen{Nonce: q.Nonce, Version: o.Version, Config: o.Config(), Method: r.Method, Path: r.URL.Path, Host: r.Host,
-				Peer: peer(r), Client: web.ClientIP(r).String(), Forwarded: r.Header.Get("X-Forwarded-For") != ""}
+				Peer: peer(r), Client: web.ClientIP(r).String(), Forwarded: r.Header.Get("X-Forwarded-For") != "", Certificate: certificate(r)}
 			if err := tell(w, r, box, seen, time.Duration(q.Hold)*time.Millisecond); err != nil {
 				web.Note(r.Context(), "error", err.Error())
 			}
 		})
 	}
+}
+
+// A client certificate that nobody has: Gatehouse must never see it.
+const (
+	noCertificate       = "gatehouse-doctor made this up"
+	noCertificateHeader = ":Z2F0ZWhvdXNlLWRvY3RvciBtYWRlIHRoaXMgdXA=:" // as in RFC 9440
+	believed            = "believed"
+)
+
+// certificate says whether a client can make Gatehouse believe that it has a certificate, or what is wrong with the header
+// in which the proxy says so.
+func certificate(r *http.Request) string {
+	der, err := web.ClientCertificate(r)
+	switch {
+	case err != nil:
+		return err.Error()
+	case string(der) == noCertificate:
+		return believed
+	}
+	return ""
 }
 
 func openQuestion(box *seal.Box, sealed string, now time.Time) (question, error) {

@@ -49,6 +49,9 @@ func (ca *CA) RootPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.root.Raw})
 }
 
+// Root is the certificate of the authority.
+func (ca *CA) Root() *x509.Certificate { return ca.root }
+
 // Issue makes a good certificate with its chain.
 func (ca *CA) Issue(t testing.TB, names ...string) tls.Certificate {
 	t.Helper()

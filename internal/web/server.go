@@ -65,7 +65,8 @@ func NewServer(o ServerOptions) (*Server, error) {
 		}
 		s.certs = certs
 		s.handed = &handedOver{conns: make(chan net.Conn), closed: make(chan struct{})}
-		h.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get}
+		h.TLS = newTLSConfig(o.TLS.AskClients)
+		h.TLS.GetConfigForClient = certs.forClient
 		h.HTTP2 = s.handed.take
 		s.http2 = &http.Server{
 			Handler: h.Handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
