@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"gatehouse/internal/testkit"
 )
 
 // TestReasons: whoever is refused gets a word, and the one log record of the request has it. (That the logger of the
@@ -68,10 +70,15 @@ func TestReasons(t *testing.T) {
 			}
 		})
 	}
+	// What a person gets wrong on a page.
+	b := testkit.NewBrowser(t)
+	from := h.log.size()
+	b.Password(b.Open(h.url+"/account"), "alice", "not her password")
+	h.log.await(t, from, `"reason":"credentials_wrong"`)
 	// What comes back to the client's own redirect URI.
 	q := url.Values{"client_id": {"web"}, "redirect_uri": {"https://app.example/callback"}, "response_type": {"code"}, "state": {"s"}}
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	from := h.log.size()
+	from = h.log.size()
 	res, err := client.Get(h.url + authorize(q))
 	if err != nil {
 		t.Fatal(err)

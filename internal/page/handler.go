@@ -37,9 +37,11 @@ func Handler(log *slog.Logger, serve func(http.ResponseWriter, *http.Request) er
 			Cause:  err,
 		}
 		errors.As(err, &f)
+		level := slog.LevelInfo
 		if f.Status >= http.StatusInternalServerError {
-			log.ErrorContext(r.Context(), "page failed", "path", r.URL.Path, "status", f.Status, "error", err)
+			level = slog.LevelError
 		}
+		log.Log(r.Context(), level, "page refused", "path", r.URL.Path, "status", f.Status, "error", err)
 		m := Message{Title: f.Title, Text: f.Text}
 		if id := w.Header().Get("X-Request-Id"); id != "" {
 			m.Detail = "Request " + id

@@ -155,7 +155,7 @@ func (s *Service) failed(w http.ResponseWriter, r *http.Request, p *Provider, fl
 
 // logFailure is loud about what an administrator has to mend.
 func (s *Service) logFailure(r *http.Request, e *oauthclient.Error) {
-	web.Note(r.Context(), "signin_refused", string(e.Reason))
+	web.Note(r.Context(), "reason", string(e.Reason))
 	switch e.Kind {
 	case oauthclient.Misconfigured:
 		s.Log.ErrorContext(r.Context(), "sign-in at an identity provider is misconfigured", "provider", e.Provider, "error", e)

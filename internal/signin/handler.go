@@ -241,6 +241,9 @@ func unavailable(err error) error {
 // record writes an audit event. The username that was typed stays out of it, because it may be a password.
 func (s *Service) record(r *http.Request, e audit.Event) {
 	e.Time, e.RequestID, e.Address = s.Now(), web.RequestID(r.Context()), s.ClientIP(r)
+	if e.Kind == audit.KindSignInFailed {
+		web.Note(r.Context(), "reason", e.Reason)
+	}
 	if err := s.Audit.Record(r.Context(), e); err != nil {
 		web.Note(r.Context(), "audit_error", err.Error())
 	}

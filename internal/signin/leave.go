@@ -166,5 +166,5 @@ func (s *Service) recordStray(r *http.Request, p *Provider) {
 		e.Provider = p.Name()
 		s.record(r, e)
 	}
-	web.Note(r.Context(), "signin_refused", string(oauthclient.ReasonPending))
+	web.Note(r.Context(), "reason", string(oauthclient.ReasonPending))
 }
