@@ -1,9 +1,14 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"net/url"
+	"path/filepath"
+	"slices"
 	"strings"
 
+	"gatehouse/internal/portal"
 	"gatehouse/internal/target"
 	"gatehouse/internal/web"
 )
@@ -30,6 +35,33 @@ func (a *App) auditHealth() web.Dependency {
 		}
 		return web.OK, ""
 	}}
+}
+
+// targetsNow says how the targets are, for the pages of the portal.
+func (a *App) targetsNow() []portal.Target {
+	kinds := map[string]string{}
+	for _, t := range a.config.Load().Targets {
+		switch u, err := url.Parse(t.URL); {
+		case t.Command != nil:
+			kinds[t.Name] = "command " + filepath.Base(t.Command[0])
+		case t.Demo:
+			kinds[t.Name] = "demo"
+		case err == nil:
+			kinds[t.Name] = u.Host
+		}
+	}
+	var out []portal.Target
+	for _, t := range a.targets.all() {
+		h := t.Health()
+		one := portal.Target{Name: t.Name(), Kind: kinds[t.Name()], State: string(h.State), Since: h.Since, Error: h.LastError, Processes: t.Processes()}
+		if c := t.Latest(); c != nil {
+			one.Revision = string(c.Revision)
+			one.Tools, one.Prompts, one.Resources = len(c.Tools), len(c.Prompts), len(c.Resources)
+		}
+		out = append(out, one)
+	}
+	slices.SortFunc(out, func(x, y portal.Target) int { return cmp.Compare(x.Name, y.Name) })
+	return out
 }
 
 // targetsHealth is degraded when a target is down, and never worse: the others go on.

@@ -130,7 +130,7 @@ func exceptProbes(m web.Middleware) web.Middleware {
 // newPortal makes the pages about what can be connected to.
 func (a *App) newPortal(c *config.Config) (*portal.Portal, error) {
 	o := portal.Options{SignIn: a.signin, Store: a.state.Store, Log: a.Log, Audit: a.audit, Now: a.Now}
-	o.Issuer, o.Administrators, o.Explain = c.Issuer(), c.Administrators, a.explain
+	o.Issuer, o.Administrators, o.Explain, o.Targets = c.Issuer(), c.Administrators, a.explain, a.targetsNow
 	for _, e := range c.Endpoints {
 		o.Endpoints = append(o.Endpoints, portal.Endpoint{Path: e.Path, Open: e.Access.Anonymous, URL: c.Resource(e.Path), Targets: e.Targets})
 	}

@@ -16,8 +16,15 @@ import (
 // stdioServer names the address that the test binary asks when it plays a command target.
 const stdioServer = "GATEHOUSE_TEST_STDIO_SERVER"
 
+// brokenCommand makes the test binary a command that cannot start.
+const brokenCommand = "GATEHOUSE_TEST_BROKEN"
+
 func TestMain(m *testing.M) {
 	sandbox.RunIfAsked()
+	if os.Getenv(brokenCommand) != "" {
+		fmt.Fprintln(os.Stderr, "the disk is full")
+		os.Exit(3)
+	}
 	if address := os.Getenv(stdioServer); address != "" {
 		serveStdio(address)
 		return

@@ -98,10 +98,12 @@ func TestTokenPageIsAbsent(t *testing.T) {
 	absent := func(who string, b *http.Client) {
 		t.Helper()
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
-			status, body, header := fetch(b, method, "/admin/tokens")
 			wantStatus, wantBody, wantHeader := fetch(b, method, "/admin/nothing")
-			if status != http.StatusNotFound || status != wantStatus || body != wantBody || len(header) != len(wantHeader) {
-				t.Errorf("%s, %s: %d %q %v, an unknown address gives %d %q %v", who, method, status, body, header, wantStatus, wantBody, wantHeader)
+			for _, path := range []string{"/admin/tokens", "/admin/targets"} {
+				status, body, header := fetch(b, method, path)
+				if status != http.StatusNotFound || status != wantStatus || body != wantBody || len(header) != len(wantHeader) {
+					t.Errorf("%s, %s %s: %d %q %v, an unknown address gives %d %q %v", who, method, path, status, body, header, wantStatus, wantBody, wantHeader)
+				}
 			}
 		}
 	}
@@ -116,8 +118,13 @@ func TestTokenPageIsAbsent(t *testing.T) {
 	h.addUser("root", "admins")
 	root := testkit.NewBrowser(t)
 	root.Password(root.Open(h.url+"/account"), "root", alicePassword)
-	if status, _, _ := fetch(root.Client, "GET", "/admin/tokens"); status != http.StatusOK {
-		t.Errorf("an administrator: status %d", status)
+	for _, path := range []string{"/admin/tokens", "/admin/targets"} {
+		if status, _, _ := fetch(root.Client, "GET", path); status != http.StatusOK {
+			t.Errorf("an administrator at %s: status %d", path, status)
+		}
+	}
+	if status, _, header := fetch(root.Client, "POST", "/admin/targets"); status != http.StatusMethodNotAllowed || header.Get("Allow") != "GET, HEAD" {
+		t.Errorf("a form for the targets: status %d %v", status, header)
 	}
 	if status, body, _ := fetch(root.Client, "POST", "/admin/tokens"); status != http.StatusForbidden || strings.Contains(body, "Refused") {
 		t.Errorf("a form of another site: status %d %s", status, body)

@@ -12,6 +12,7 @@ type homePage struct {
 	Username  string // empty when nobody is signed in
 	Endpoints []Endpoint
 	Guides    []guide
+	Down      map[string]bool // targets that are not available now; for people who are signed in
 }
 
 // guide carries its link as one that may have a scheme of the client's own, such as cursor://, which the template
@@ -29,6 +30,10 @@ func (p *Portal) home(w http.ResponseWriter, r *http.Request) error {
 	signedIn, ok := p.SignIn.Current(r)
 	if ok {
 		h.Username = signedIn.Person.Label()
+		h.Down = map[string]bool{}
+		for _, t := range p.Targets() {
+			h.Down[t.Name] = t.State == "down"
+		}
 	}
 	for _, e := range p.Endpoints {
 		if !ok {

@@ -1,6 +1,6 @@
 // Package portal owns the pages for people: the home page, which says what this is and how to connect, and the
 // account page, where a person sees and disconnects the clients they allowed, keeps passkeys, changes the password
-// and signs out, and the page on which administrators find out about a token. It holds no state; signing in belongs to signin, the look to page.
+// and signs out, and the pages on which administrators find out about a token and see how the targets are. It holds no state; signing in belongs to signin, the look to page.
 package portal
 
 import (
@@ -38,7 +38,7 @@ type Guide struct {
 	Link   string // opens the client with everything filled in; empty when it has no such link
 }
 
-// Options are what the pages need; all are required but Audit, Administrators, Explain and Now.
+// Options are what the pages need; all are required but Audit, Administrators, Targets and Now.
 type Options struct {
 	SignIn    *signin.Service
 	Store     *store.Store
@@ -50,6 +50,7 @@ type Options struct {
 
 	Issuer         identity.Issuer
 	Administrators *identity.Rule                                                       // nil: there are none
+	Targets        func() []Target                                                      // how the targets are, by name
 	Explain        func(ctx context.Context, endpoint, token string) *authn.Explanation // endpoint is a path
 }
 
@@ -59,6 +60,9 @@ func (o *Options) validate() error {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Targets == nil {
+		o.Targets = func() []Target { return nil }
 	}
 	return nil
 }
@@ -84,6 +88,7 @@ func (p *Portal) Routes() []web.Route {
 		{Pattern: "GET /{$}", Handler: page.Handler(p.Log, p.home)},
 		{Pattern: "GET " + AccountPath, Handler: page.Handler(p.Log, p.showAccount)},
 		{Pattern: "GET " + AccountPath + "/", Handler: http.RedirectHandler(AccountPath, http.StatusSeeOther)}, // the address of a form shown again
+		{Pattern: TargetsPath, Handler: page.Handler(p.Log, p.targets)},
 		{Pattern: TokensPath, Handler: page.Handler(p.Log, p.tokens)},
 		post("/clients/disconnect", p.disconnect),
 		post("/clients/disconnect-all", p.disconnectAll),

@@ -1,12 +1,9 @@
 package portal
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 
 	"gatehouse/internal/authn"
-	"gatehouse/internal/identity"
 	"gatehouse/internal/page"
 )
 
@@ -21,26 +18,12 @@ type tokensPage struct {
 	Result    *authn.Explanation
 }
 
-// isAdministrator reports whether the rule of the configuration holds for somebody. Without a rule nobody is one.
-func (p *Portal) isAdministrator(person identity.Person) bool {
-	return p.Administrators != nil && p.Explain != nil && p.Administrators.Mismatch(identity.ClaimsOf(p.Issuer, person)) == nil
-}
-
 // tokens shows the form, and says about a token what the endpoint would say. For everybody but administrators there is
 // no such page, whatever they send. The token arrives in a form, is looked at, and forgotten.
 func (p *Portal) tokens(w http.ResponseWriter, r *http.Request) error {
-	signedIn, ok := p.SignIn.Current(r)
-	if !ok || !p.isAdministrator(signedIn.Person) {
-		http.NotFound(w, r)
-		return nil
-	}
-	person, err := p.SignIn.Person(r.Context(), signedIn.Person.Key) // whom their identity provider may have to be asked about
-	switch {
-	case errors.Is(err, identity.ErrGone), err == nil && !p.isAdministrator(person):
-		http.NotFound(w, r)
-		return nil
-	case err != nil:
-		return fmt.Errorf("find out whether somebody is still an administrator: %w", err)
+	signedIn, err := p.administrator(w, r)
+	if signedIn == nil {
+		return err
 	}
 	t := tokensPage{FormToken: p.SignIn.FormToken(signedIn)}
 	for _, e := range p.Endpoints {

@@ -231,6 +231,18 @@ func (d *commandDialer) retire(s *slot) {
 	}
 }
 
+// running counts the processes.
+func (d *commandDialer) running() (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.slots {
+		if s.process != nil && !s.process.ended() {
+			n++
+		}
+	}
+	return n
+}
+
 // idleSince returns since when the process that has been idle longest is, of that person or of anybody.
 func (d *commandDialer) idleSince(person string) (since time.Time, ok bool) {
 	d.mu.Lock()

@@ -234,6 +234,21 @@ func (t *Target) Catalog(ctx context.Context) (*Catalog, error) { return t.catal
 // Touch has the catalogue read again in the background, when it is older than the target's server says that it may be.
 func (t *Target) Touch() { t.catalog.touch() }
 
+// Latest returns what the target offered when it was last read, nil when it never was.
+func (t *Target) Latest() *Catalog {
+	t.catalog.mu.Lock()
+	defer t.catalog.mu.Unlock()
+	return t.catalog.latest
+}
+
+// Processes returns how many processes a target that is a command has.
+func (t *Target) Processes() int {
+	if d, ok := t.dial.(*commandDialer); ok {
+		return d.running()
+	}
+	return 0
+}
+
 // Health says how the target was when it was last tried.
 func (t *Target) Health() Health { return t.catalog.currentHealth() }
 

@@ -1,6 +1,9 @@
 package target
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // TroubleKind says what went wrong with a target.
 type TroubleKind string
@@ -33,7 +36,7 @@ func (t *Trouble) Error() string {
 	if t.Cause == nil {
 		return fmt.Sprintf("target %s: %s", t.Target, t.Message)
 	}
-	return fmt.Sprintf("target %s: %s: %v", t.Target, t.Message, t.Cause)
+	return fmt.Sprintf("target %s: %s: %v", t.Target, strings.TrimSuffix(t.Message, "."), t.Cause)
 }
 
 // Unwrap returns the cause.
