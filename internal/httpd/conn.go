@@ -26,7 +26,7 @@ var longAgo = time.Unix(1, 0)
 // conn is one connection. Its fields belong to the goroutine that serves it, but for those that say otherwise.
 type conn struct {
 	s   *Server
-	nc  net.Conn
+	nc  net.Conn // mu guards its one change, in the handshake
 	tls *tls.ConnectionState
 
 	remote string

@@ -2,11 +2,13 @@ package httpd
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -224,4 +226,28 @@ func readAnswers(t *testing.T, conn net.Conn, ids []string) (n int) {
 		}
 	}
 	return n
+}
+
+// A server that stops while clients are still shaking hands.
+func TestStopDuringHandshakes(t *testing.T) {
+	t.Parallel()
+	other := httptest.NewTLSServer(nil) // for its certificate
+	defer other.Close()
+	addr, stop := serve(t, Options{Handler: http.HandlerFunc(tell), TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: other.TLS.Certificates}})
+	var wg sync.WaitGroup
+	begun := make(chan struct{}, 50)
+	for range 50 {
+		wg.Go(func() {
+			conn, err := tls.Dial("tcp", addr, other.Client().Transport.(*http.Transport).TLSClientConfig)
+			begun <- struct{}{}
+			if err == nil {
+				conn.Close()
+			}
+		})
+	}
+	<-begun
+	if err := stop(5 * time.Second); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
 }

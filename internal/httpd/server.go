@@ -231,7 +231,9 @@ func (c *conn) handshake() bool {
 		c.s.o.HTTP2(secure)
 		return false
 	}
+	c.mu.Lock() // a server that stops may look at it
 	c.nc, c.tls = secure, &state
+	c.mu.Unlock()
 	return true
 }
 

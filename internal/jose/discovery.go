@@ -57,7 +57,7 @@ func discover(ctx context.Context, client *http.Client, from string, expected []
 	if doc.JWKSURI == "" {
 		return metadata{}, errors.New("discovery document " + from + ": jwks_uri is missing")
 	}
-	if err := checkURL(doc.JWKSURI); err != nil {
+	if err := checkNamed(from, doc.JWKSURI); err != nil {
 		return metadata{}, fmt.Errorf("discovery document %s: jwks_uri: %w", from, err)
 	}
 	return metadata{issuer: doc.Issuer, jwksURI: doc.JWKSURI, introspection: doc.Introspection}, nil

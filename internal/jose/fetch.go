@@ -27,6 +27,15 @@ func checkURL(raw string) error {
 	return fmt.Errorf("URL %q: keys are fetched over https only, or over http from this very machine", raw)
 }
 
+// checkNamed is checkURL for a URL that a document names: one that came over https names https only, or an issuer elsewhere
+// could have this machine's own services asked.
+func checkNamed(document, raw string) error {
+	if strings.HasPrefix(document, "https:") && strings.HasPrefix(strings.ToLower(raw), "http:") {
+		return fmt.Errorf("URL %q: a document that came over https must name https", raw)
+	}
+	return checkURL(raw)
+}
+
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()

@@ -167,7 +167,7 @@ func (k *RemoteKeys) IntrospectionEndpoint(ctx context.Context) (string, error) 
 	if endpoint == "" {
 		return "", fmt.Errorf("discovery document %s: introspection_endpoint is missing", k.o.DiscoveryURL)
 	}
-	if err := checkURL(endpoint); err != nil {
+	if err := checkNamed(k.o.DiscoveryURL, endpoint); err != nil {
 		return "", fmt.Errorf("discovery document %s: introspection_endpoint: %w", k.o.DiscoveryURL, err)
 	}
 	return endpoint, nil

@@ -3,6 +3,7 @@ package oauthclient
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -116,7 +117,11 @@ func (p *Provider) checkMetadata(m Metadata) error {
 		if endpoint.url == "" && !endpoint.required {
 			continue
 		}
-		if err := checkEndpoint(endpoint.url); err != nil {
+		err := checkEndpoint(endpoint.url)
+		if err == nil && strings.HasPrefix(p.o.DiscoveryURL, "https:") && !strings.HasPrefix(strings.ToLower(endpoint.url), "https:") {
+			err = fmt.Errorf("URL %q: a document that came over https must name https", endpoint.url) // or an IdP could have this machine's own services asked
+		}
+		if err != nil {
 			return p.fail(Misconfigured, ReasonDiscovery, "the discovery document's "+endpoint.name, err)
 		}
 	}
