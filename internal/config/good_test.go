@@ -352,6 +352,25 @@ func TestClaimRules(t *testing.T) {
 		`any of (cognito:groups contains "admins"; https://acme.example/roles contains "admin")`)
 }
 
+func TestTargetOAuth(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/target_oauth.yaml")
+	if err != nil || len(c.Warnings) > 0 {
+		t.Fatal(err, c)
+	}
+	crm, azure := c.Targets[0].OAuth, c.Targets[1].OAuth
+	same(t, "issuer", crm.Issuer, "https://as.example/realms/tools")
+	same(t, "secret", crm.ClientSecret.Reveal(), "a-secret-from-env")
+	same(t, "resource is sent", crm.Resource, true)
+	same(t, "bound", crm.DPoP, false)
+	same(t, "key", crm.PrivateKey.Client() == nil, true)
+	same(t, "resource is not sent", azure.Resource, false)
+	same(t, "method", azure.AuthMethod, AuthPost)
+	same(t, "scopes", azure.Scopes, identity.Scopes{"api://tools/.default"})
+	same(t, "parameters", azure.Parameters, map[string]string{"audience": "tools"})
+	same(t, "bound", azure.DPoP, true)
+}
+
 func TestPrefixes(t *testing.T) {
 	t.Parallel()
 	c, err := parseFile(t, "testdata/good/prefixes.yaml")

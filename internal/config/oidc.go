@@ -42,7 +42,7 @@ type PrivateKey struct {
 	Algorithm  string `yaml:"alg" enum:"RS256,PS256,ES256" doc:"Without it: RS256 or ES256, by the key."`
 	CertSHA256 string `yaml:"certificate_sha256" doc:"SHA-256 thumbprint of the certificate in base64url, by which Entra finds it."`
 
-	Signer crypto.Signer `yaml:"-"` // what File holds
+	Signer crypto.Signer `yaml:"-" json:"-"` // what File holds
 }
 
 // Client is the key in the words of the package that signs with it; nil without one.

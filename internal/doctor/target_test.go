@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"gatehouse/internal/store"
 	"gatehouse/internal/target"
 	"gatehouse/internal/testkit"
+	"gatehouse/internal/upauth"
 	"gatehouse/internal/web"
 )
 
@@ -82,6 +84,21 @@ func status(code int, kind, body string) http.HandlerFunc {
 }
 
 // TestTargets: of everything that can be wrong with a target the doctor names the right thing.
+// withTokens is a target whose authorization server is away.
+func withTokens(t *testing.T, o target.Options) target.Options {
+	t.Helper()
+	near := web.NewClient(web.FenceAdmin, web.ClientOptions{})
+	source, err := upauth.New(upauth.Options{
+		Target: "it", URL: o.HTTP.URL, Issuer: "http://127.0.0.1:1", Client: upauth.Client{ID: "gatehouse", Secret: secret.New("s3cret")},
+		Grant: upauth.ClientCredentials(), Near: near, Far: near, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Client = &http.Client{Transport: source.Transport(web.NewTargetClient(web.ClientOptions{}).Transport)}
+	return o
+}
+
 func TestTargets(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -132,11 +149,14 @@ func TestTargets(t *testing.T) {
 		"ends at once":        {sh("sh", "-c", "echo 'cannot find module' >&2; exit 3"), doctor.CommandEnds, "run it by hand"},
 		"answers nonsense":    {sh("sh", "-c", `while read line; do echo "$line" | sed 's/"method".*/"result":{}}/'; done`), doctor.CommandNotMCP, "--stdio"},
 		"settings":            {at("http://127.0.0.1:1/mcp", "a\nb"), doctor.TargetSettings, "targets.it"},
+		"no access token":     {withTokens(t, at(serving(t, status(401, "text/plain", "")))), doctor.TargetCredential, "targets.it.oauth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := quiet(t)
-			tc.target.Name, tc.target.Client = "it", web.NewTargetClient(web.ClientOptions{})
+			if tc.target.Name = "it"; tc.target.Client == nil {
+				tc.target.Client = web.NewTargetClient(web.ClientOptions{})
+			}
 			s.Targets = []target.Options{tc.target}
 			wants(t, run(t, s), doctor.Fail, tc.code, tc.fix)
 		})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"gatehouse/internal/dpop"
 	"gatehouse/internal/identity"
@@ -66,6 +67,7 @@ type Source struct {
 	target *url.URL
 	key    *dpop.Key // nil without DPoP
 	flight singleflight.Group
+	budget *rate.Limiter // of tokens that are asked for because the target refused one
 
 	mu      sync.Mutex // guards what follows
 	token   *token
@@ -96,7 +98,7 @@ func New(o Options) (*Source, error) {
 			return nil, fmt.Errorf("token for target %s: issuer: %w", o.Target, err)
 		}
 	}
-	s := &Source{o: o, target: target, asked: o.Scopes, home: o.Issuer, clients: map[identity.Issuer]Client{}, nonces: map[string]string{}}
+	s := &Source{o: o, target: target, asked: o.Scopes, home: o.Issuer, budget: rate.NewLimiter(rate.Every(refusalEvery), refusalBurst), clients: map[identity.Issuer]Client{}, nonces: map[string]string{}}
 	if o.DPoP {
 		if s.key, err = dpop.NewKey(); err != nil {
 			return nil, fmt.Errorf("token for target %s: %w", o.Target, err)

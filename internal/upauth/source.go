@@ -10,6 +10,7 @@ import (
 )
 
 const (
+	renewWait    = time.Second      // how long a call waits for the next token while the one at hand still works
 	failurePause = 5 * time.Second  // after a failure: how long it answers for those who ask meanwhile
 	refusalPause = 30 * time.Second // after a target refused a token that was made because it refused the one before
 )
@@ -34,9 +35,23 @@ func (s *Source) current(ctx context.Context) (*token, error) {
 	if t == nil && !s.o.Grant.alone() {
 		return nil, nil
 	}
+	if t != nil && !t.expired(s.o.Now()) {
+		return s.renewInTime(ctx, t)
+	}
 	t, err := s.renew(ctx, need{})
 	if errors.Is(err, errNowhere) && t == nil {
 		return nil, nil // the target's challenge may tell
+	}
+	return t, err
+}
+
+// renewInTime renews a token that still works, and goes on with it when that takes too long.
+func (s *Source) renewInTime(ctx context.Context, have *token) (*token, error) {
+	waiting, cancel := context.WithTimeout(ctx, renewWait)
+	defer cancel()
+	t, err := s.renew(waiting, need{})
+	if err != nil && ctx.Err() == nil {
+		return have, nil // what went wrong is in the log, or will be
 	}
 	return t, err
 }

@@ -244,6 +244,55 @@ func TestDocumentsThatLie(t *testing.T) {
 	}
 }
 
+// A target that takes each token once does not make Gatehouse a burden to the authorization server.
+func TestTargetThatTakesTokensOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.source(w.options())
+	used := map[string]bool{}
+	w.valid = func(a string) int {
+		if used[a] {
+			return http.StatusUnauthorized
+		}
+		used[a] = true
+		return http.StatusOK
+	}
+	refused := 0
+	for range 40 {
+		if _, _, err := w.post(s, "one"); err != nil {
+			refused++
+		}
+	}
+	if n := len(w.as[0].forms); n != 1+refusalBurst || refused == 0 {
+		t.Errorf("%d token requests, %d calls refused", n, refused)
+	}
+	w.clock.Advance(refusalEvery)
+	w.must(s, "two")
+}
+
+// A call does not wait for a slow authorization server while the token at hand still works.
+func TestSlowRenewal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.source(w.options())
+	w.must(s, "one")
+	release := make(chan struct{})
+	w.as[0].answer = func(http.ResponseWriter, url.Values, int) bool { <-release; return false }
+	w.clock.Advance(time.Hour - 30*time.Second)
+	w.must(s, "two")
+	if got := w.seen[1].Header.Get("Authorization"); got != "Bearer token-1" {
+		t.Errorf("sent %s", got)
+	}
+	close(release)
+	if _, err := s.renew(t.Context(), need{}); err != nil {
+		t.Fatal(err)
+	}
+	w.must(s, "three")
+	if got := w.seen[2].Header.Get("Authorization"); got != "Bearer token-2" {
+		t.Errorf("sent %s", got)
+	}
+}
+
 // A failure stands for a moment, so that calls do not pile up at the authorization server; then it is tried again.
 func TestFailurePause(t *testing.T) {
 	t.Parallel()

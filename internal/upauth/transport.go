@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"time"
 
 	"gatehouse/internal/dpop"
 )
@@ -13,6 +14,10 @@ import (
 const (
 	maxRenewals = 1 // of a token, for one request
 	maxStepUps  = 2 // for more scopes, for one request
+
+	// A target that refuses what it took a moment ago may be at it all day: its authorization server is not to suffer.
+	refusalBurst = 6
+	refusalEvery = 10 * time.Second
 )
 
 // Transport returns a round tripper that sends requests to the target through next with a token of the source. When the
@@ -136,6 +141,9 @@ func (s *Source) answer(req *http.Request, resp *http.Response, tok *token, coun
 		n.refused, n.more = nil, true
 	default: // it is not about the token
 		return nil, false, nil
+	}
+	if !s.budget.AllowN(s.o.Now(), 1) {
+		return nil, false, s.refusedToken(resp, c, "it has refused so many that no more are asked for at the moment")
 	}
 	if better, err = s.renew(req.Context(), n); err == nil && better == tok {
 		err = s.refusedToken(resp, c, "")
