@@ -170,7 +170,7 @@ func (e *endpoint) look(ctx context.Context) *view {
 		v.known[t.Name()], v.offered[t.Name()] = c, c.Offers()
 		routed[i] = router.Target{
 			Name: t.Name(), Prefix: routed[i].Prefix, Known: true, Tools: c.Tools, Prompts: c.Prompts, Resources: c.Resources, Templates: c.Templates,
-			HasResources: v.offered[t.Name()].Resources,
+			Skills: c.Skills, HasResources: v.offered[t.Name()].Resources,
 		}
 	}
 	v.table = router.NewTable(routed, !e.OwnURIs, e.Search.ownTools()...)

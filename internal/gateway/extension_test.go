@@ -292,7 +292,7 @@ func TestSkills(t *testing.T) {
 	s := start(t, config{endpoints: []Endpoint{{Prefix: true, Targets: made}}})
 	c := s.caller("ada-token")
 	status, body := c.ask("resources/list", "", `{`+modernMeta+`}`)
-	wants(t, "resources", status, body, 200, "skill://pdf/SKILL.md#gatehouse-target=b")
+	wants(t, "resources", status, body, 200, "skill://gatehouse-target=b/pdf/SKILL.md")
 	var uris []string
 	for cursor := ""; ; {
 		params := `{` + modernMeta + `}`
@@ -317,14 +317,20 @@ func TestSkills(t *testing.T) {
 			break
 		}
 	}
-	// Those that are not listed as resources are marked, because both could have them.
-	want := "skill://pdf/SKILL.md skill://a/SKILL.md#gatehouse-target=a skill://pdf/SKILL.md#gatehouse-target=b skill://b/SKILL.md#gatehouse-target=b"
+	want := "skill://pdf/SKILL.md skill://a/SKILL.md skill://gatehouse-target=b/pdf/SKILL.md skill://b/SKILL.md"
 	if got := strings.Join(uris, " "); got != want {
 		t.Errorf("listed %s, want %s", got, want)
 	}
-	for uri, by := range map[string]string{"skill://pdf/SKILL.md": "a", "skill://pdf/SKILL.md#gatehouse-target=b": "b", "skill://b/SKILL.md#gatehouse-target=b": "b"} {
+	for uri, by := range map[string]string{
+		"skill://pdf/SKILL.md": "a", "skill://gatehouse-target=b/pdf/SKILL.md": "b", "skill://b/SKILL.md": "b", "skill://b/unlisted/SKILL.md": "b",
+		"skill://gatehouse-target=a/nobody/SKILL.md": "a",
+	} {
 		status, body := c.ask("skills/get", "", `{"uri":"`+uri+`",`+modernMeta+`}`)
 		wants(t, uri, status, body, 200, `"by":"`+by+`"`, `"skill":{"uri":"`+uri+`"`)
+	}
+	for uri, by := range map[string]string{"skill://b": "b", "skill://gatehouse-target=b/pdf": "b", "skill://a/files": "a"} {
+		status, body := c.ask("resources/directory/read", "", `{"uri":"`+uri+`",`+modernMeta+`}`)
+		wants(t, uri, status, body, 200, `"by":"`+by+`"`)
 	}
 	status, body = c.ask("skills/list", "", `{"cursor":"bm8Abm8",`+modernMeta+`}`)
 	wants(t, "a cursor of nobody", status, body, 200, `-32602`)

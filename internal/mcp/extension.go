@@ -209,3 +209,21 @@ func (c *Capabilities) HasMethod(method string) bool {
 
 // HasExtension reports whether an extension is offered.
 func (c *Capabilities) HasExtension(name string) bool { return hasExtension(c.Extensions, name) }
+
+// SkillFiles returns the URIs that a result of skills/list names, of the skills and of their files, and the next cursor.
+func SkillFiles(result []byte) (uris []string, next string) {
+	add := func(item []byte) {
+		if uri, _ := LookupString(item, "uri"); uri != "" {
+			uris = append(uris, uri)
+		}
+	}
+	skills, _ := Lookup(result, "skills")
+	EachElement(skills, func(skill []byte) {
+		add(skill)
+		if files, ok := Lookup(skill, "resources"); ok && files[0] == '[' {
+			EachElement(files, add)
+		}
+	})
+	next, _ = LookupString(result, "nextCursor")
+	return uris, next
+}

@@ -77,16 +77,30 @@ func ValidTargetName(s string) bool {
 // scheme, host and path as they are, templates expand around it, and it is never sent to a server.
 const uriMark = "gatehouse-target="
 
+// skillScheme is that of skills, whose files refer to each other by relative URIs and whose names are the end of a path:
+// there the mark is the first segment (SEP-2640, resource mapping).
+const skillScheme = "skill://"
+
 // MarkURI adds to a resource's URI, or a template of URIs, which target it belongs to.
 func MarkURI(uri, target string) string {
+	if path, skill := strings.CutPrefix(uri, skillScheme); skill {
+		return skillScheme + uriMark + target + "/" + path
+	}
 	if strings.Contains(uri, "#") {
 		return uri + "&" + uriMark + target
 	}
 	return uri + "#" + uriMark + target
 }
 
-// UnmarkURI undoes MarkURI. Of several marks the last counts: the others are part of the target's own URI.
+// UnmarkURI undoes MarkURI. Of several marks the outer one counts: the others are part of the target's own URI.
 func UnmarkURI(uri string) (own, target string, marked bool) {
+	if path, skill := strings.CutPrefix(uri, skillScheme+uriMark); skill {
+		target, own, marked = strings.Cut(path, "/")
+		if !marked || !ValidTargetName(target) {
+			return uri, "", false
+		}
+		return skillScheme + own, target, true
+	}
 	i := strings.LastIndex(uri, uriMark)
 	if i < 1 || uri[i-1] != '#' && uri[i-1] != '&' {
 		return uri, "", false

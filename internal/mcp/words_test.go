@@ -152,6 +152,19 @@ func TestMethodsOfExtensions(t *testing.T) {
 	}
 }
 
+func TestSkillFiles(t *testing.T) {
+	t.Parallel()
+	uris, next := SkillFiles([]byte(`{"skills":[{"uri":"s://a/SKILL.md","resources":[{"uri":"s://a/SKILL.md"},{"uri":"s://a/b.md"},{"uri":1},2]},{"uri":"s://c/SKILL.md","resources":"dynamic"},{},1],"nextCursor":"n"}`))
+	if got := strings.Join(uris, " "); got != "s://a/SKILL.md s://a/SKILL.md s://a/b.md s://c/SKILL.md" || next != "n" {
+		t.Errorf("%s, %s", got, next)
+	}
+	for _, odd := range []string{`{}`, `{"skills":1}`, `{"skills":{"uri":"x"}}`, `{"skills":null,"nextCursor":2}`} {
+		if uris, next := SkillFiles([]byte(odd)); len(uris) > 0 || next != "" {
+			t.Errorf("%s: %v %s", odd, uris, next)
+		}
+	}
+}
+
 func TestClientCapabilities(t *testing.T) {
 	t.Parallel()
 	raw := []byte(`{"sampling":{"tools":{}},"roots":true,"elicitation":{"form":{},"url":{}},"extensions":{"x":{"k":1.0},"io.modelcontextprotocol/enterprise-managed-authorization":{}},"experimental":{},"tasks":{}}`)

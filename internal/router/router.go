@@ -22,6 +22,7 @@ type Target struct {
 	Prompts      []mcp.Item
 	Resources    []mcp.Item
 	Templates    []mcp.Item
+	Skills       []string // URIs of skills and their files
 	HasResources bool // the target offers resources, listed or not
 }
 

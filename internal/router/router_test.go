@@ -232,11 +232,59 @@ func TestURIsLeadBack(t *testing.T) {
 	}
 }
 
+// The files of skills lead back without being listed as resources, and also by relative URIs.
+func TestSkillsLeadBack(t *testing.T) {
+	t.Parallel()
+	targets := twoTargets(true)
+	targets[0].Skills = []string{"skill://pdf/SKILL.md", "skill://pdf/forms.md", "skill://team/a/SKILL.md", "git://x/one/SKILL.md"}
+	targets[1].Skills = []string{"skill://pdf/SKILL.md", "skill://team/a/deep/SKILL.md", "skill://b/SKILL.md"}
+	targets[1].Templates = append(targets[1].Templates, items("skill://{+path}")...)
+	table := NewTable(targets, true)
+	for uri, shown := range map[string]string{
+		"a skill://pdf/SKILL.md":           "skill://pdf/SKILL.md",
+		"a skill://pdf":                    "skill://pdf",
+		"a skill://pdf/generated.md":       "skill://pdf/generated.md",
+		"b skill://pdf/SKILL.md":           "skill://gatehouse-target=b/pdf/SKILL.md",
+		"b skill://pdf/generated.md":       "skill://gatehouse-target=b/pdf/generated.md",
+		"b skill://b/x/y.md":               "skill://b/x/y.md",
+		"a skill://team/a/x.md":            "skill://team/a/x.md",
+		"b skill://team/a/deep/x.md":       "skill://team/a/deep/x.md",
+		"b skill://unlisted/SKILL.md":      "skill://unlisted/SKILL.md", // by its template
+		"a skill://unlisted/SKILL.md":      "skill://gatehouse-target=a/unlisted/SKILL.md",
+		"a git://x/one/other.md":           "git://x/one/other.md",
+		"a skill://gatehouse-target=b/x":   "skill://gatehouse-target=a/gatehouse-target=b/x",
+		"a skill://gatehouse-target=":      "skill://gatehouse-target=a/gatehouse-target=",
+		"b skill://{+path}":                "skill://gatehouse-target=b/{+path}",
+		"a skill://gatehouse-target=b":     "skill://gatehouse-target=a/gatehouse-target=b",
+		"b skill://gatehouse-target=b/pdf": "skill://gatehouse-target=b/gatehouse-target=b/pdf",
+	} {
+		target, own, _ := strings.Cut(uri, " ")
+		public := table.PublicURI(target, own)
+		if strings.Contains(own, "{") {
+			public, _ = table.Public(mcp.Templates, target, own)
+		}
+		if public != shown {
+			t.Errorf("%s is shown as %s, want %s", uri, public, shown)
+		}
+		by := mcp.MethodResourcesRead
+		if strings.Contains(own, "{") {
+			by = mcp.RefResource
+		}
+		if owner, ok := table.Resolve(by, public); !ok || owner.Target != target || owner.Name != own {
+			t.Errorf("%s leads to %+v", public, owner)
+		}
+	}
+}
+
 func FuzzPublicURI(f *testing.F) {
 	f.Add("file:///both", "a")
 	f.Add("x#gatehouse-target=b", "b")
 	f.Add("#&gatehouse-target=b&gatehouse-target=", "b")
-	table := NewTable(twoTargets(true), true)
+	f.Add("skill://gatehouse-target=b/x/SKILL.md", "b")
+	f.Add("skill://pdf/SKILL.md#gatehouse-target=a", "b")
+	targets := twoTargets(true)
+	targets[0].Skills = []string{"skill://pdf/SKILL.md"}
+	table := NewTable(targets, true)
 	f.Fuzz(func(t *testing.T, uri, target string) {
 		public := table.PublicURI(target, uri)
 		if target != "a" && target != "b" || uri == "" {

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"gatehouse/internal/mcp"
@@ -14,19 +16,28 @@ type uris struct {
 	mapped    bool              // and set, because more than one target offers resources
 	offers    map[string]bool   // targets that offer resources, as far as is known
 	listed    map[string]string // URI to target
+	folders   []folder          // of skills, the longest first
 	templates []template        // in the order of the targets
 	shown     map[subject]string
 	sole      string // the only target that offers resources
 	offering  int    // how many do
 }
 
+// folder holds a skill: whatever else is in it is its target's too.
+type folder struct{ path, target string }
+
 func newURIs(targets []Target, mapped bool) uris {
 	u := uris{marks: mapped, offers: map[string]bool{}, listed: map[string]string{}, shown: map[subject]string{}}
 	for i := range targets {
 		t := &targets[i]
 		for _, it := range t.Resources {
-			if _, taken := u.listed[it.Name]; !taken {
-				u.listed[it.Name] = t.Name
+			u.list(it.Name, t.Name)
+		}
+		for _, uri := range t.Skills {
+			u.list(uri, t.Name)
+			if path, ok := strings.CutSuffix(uri, "/SKILL.md"); ok {
+				u.list(path, t.Name)
+				u.folders = append(u.folders, folder{path + "/", t.Name})
 			}
 		}
 		for _, it := range t.Templates {
@@ -41,11 +52,18 @@ func newURIs(targets []Target, mapped bool) uris {
 	if u.offering != 1 {
 		u.sole = ""
 	}
+	slices.SortStableFunc(u.folders, func(a, b folder) int { return cmp.Compare(len(b.path), len(a.path)) })
 	u.mapped = mapped && u.offering > 1
 	if u.mapped {
 		u.showTemplates(targets)
 	}
 	return u
+}
+
+func (u *uris) list(uri, target string) {
+	if _, taken := u.listed[uri]; !taken {
+		u.listed[uri] = target
+	}
 }
 
 // showTemplates decides which templates are marked: those of which some URI could lead elsewhere.
@@ -70,17 +88,16 @@ func (u *uris) meets(i int, targets []Target) bool {
 		if targets[j].Name == t.target {
 			continue
 		}
-		for _, it := range targets[j].Resources {
-			if strings.HasPrefix(it.Name, t.literal) && t.matches(it.Name) {
-				return true
-			}
+		fits := func(uri string) bool { return strings.HasPrefix(uri, t.literal) && t.matches(uri) }
+		if slices.ContainsFunc(targets[j].Resources, func(it mcp.Item) bool { return fits(it.Name) }) || slices.ContainsFunc(targets[j].Skills, fits) {
+			return true
 		}
 	}
 	return false
 }
 
-// plain finds the owner of a URI without a mark, or of a template for completion: listed as it is, then by a template
-// that it fits, then the only target that has resources at all.
+// plain finds the owner of a URI without a mark, or of a template for completion: listed as it is, then by the skill that
+// it is a file of, then by a template that it fits, then the only target that has resources at all.
 func (u *uris) plain(uri string) string {
 	if target, ok := u.listed[uri]; ok {
 		return target
@@ -88,6 +105,11 @@ func (u *uris) plain(uri string) string {
 	for _, tpl := range u.templates {
 		if tpl.source == uri {
 			return tpl.target
+		}
+	}
+	for _, f := range u.folders {
+		if strings.HasPrefix(uri, f.path) {
+			return f.target
 		}
 	}
 	for _, tpl := range u.templates {

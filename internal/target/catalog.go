@@ -22,6 +22,7 @@ type Catalog struct {
 	Prompts      []mcp.Item
 	Resources    []mcp.Item
 	Templates    []mcp.Item
+	Skills       []string // URIs of skills and of their files
 	Version      uint64 // grows with each change
 
 	repeatable map[string]bool // tools that say that calling them twice is like calling them once
@@ -263,6 +264,11 @@ func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error)
 			c.TTL = ttl
 		}
 	}
+	if can.HasExtension(mcp.ExtensionSkills) {
+		listing, cancel := k.soon(ctx)
+		c.Skills = conn.skills(listing)
+		cancel()
+	}
 	server := conn.Server()
 	c.noteRepeatable()
 	c.Revision, c.Capabilities, c.ServerInfo, c.Instructions = server.Revision, server.Capabilities, server.Info, server.Instructions
@@ -427,7 +433,7 @@ func differences(old, now *Catalog) []string {
 	if !same(old.Prompts, now.Prompts) {
 		kinds = append(kinds, string(mcp.Prompts))
 	}
-	if !same(old.Resources, now.Resources) || !same(old.Templates, now.Templates) {
+	if !same(old.Resources, now.Resources) || !same(old.Templates, now.Templates) || !slices.Equal(old.Skills, now.Skills) {
 		kinds = append(kinds, string(mcp.Resources))
 	}
 	return kinds

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/mcp"
@@ -18,10 +19,14 @@ type feed struct {
 	stop   context.CancelFunc
 	first  chan struct{} // closed when the first attempt was acknowledged or has failed
 
-	again   bool     // it has been opened before
-	granted []string // the resources that the server will tell about; to be read after first
+	late    atomic.Bool // nobody waits for the first attempt any more
+	again   bool        // it has been opened before
+	granted []string    // the resources that the server will tell about; to be read after first
 	failed  error
 }
+
+// feedWait is how long the lists wait for the feed, so that no change falls between them.
+const feedWait = time.Second
 
 // begin opens the target's own feed, which says that lists have changed.
 func (l *statelessLink) begin(ctx context.Context) {
@@ -47,8 +52,20 @@ func (l *statelessLink) begin(ctx context.Context) {
 		}
 		wanted = append(wanted, `"`+list.member+`":true`...)
 	}
-	if len(wanted) > 1 {
-		l.openFeed(ctx, append(wanted, '}'))
+	if len(wanted) == 1 {
+		return
+	}
+	f := l.openFeed(ctx, append(wanted, '}'))
+	if f == nil {
+		return
+	}
+	wait := time.NewTimer(feedWait)
+	defer wait.Stop()
+	select {
+	case <-f.first:
+	case <-ctx.Done():
+	case <-wait.C:
+		f.late.Store(true)
 	}
 }
 
@@ -207,7 +224,7 @@ func (f *feed) listen(ctx context.Context) error {
 		uris, _ := mcp.Lookup(list, "resourceSubscriptions")
 		granted, _ := mcp.Strings(bytes.Clone(uris))
 		f.opened(granted, nil)
-		if f.again {
+		if f.again || f.late.Load() {
 			f.missed(ctx)
 		}
 	}
