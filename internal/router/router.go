@@ -23,7 +23,7 @@ type Target struct {
 	Resources    []mcp.Item
 	Templates    []mcp.Item
 	Skills       []string // URIs of skills and their files
-	HasResources bool // the target offers resources, listed or not
+	HasResources bool     // the target offers resources, listed or not
 }
 
 // Owner is the target that a name leads to.

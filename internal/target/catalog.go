@@ -23,7 +23,7 @@ type Catalog struct {
 	Resources    []mcp.Item
 	Templates    []mcp.Item
 	Skills       []string // URIs of skills and of their files
-	Version      uint64 // grows with each change
+	Version      uint64   // grows with each change
 
 	repeatable map[string]bool // tools that say that calling them twice is like calling them once
 	readOnly   map[string]bool // tools that say that they change nothing
