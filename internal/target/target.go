@@ -97,7 +97,7 @@ type Caller struct {
 	Revision     mcp.Revision
 }
 
-// Events receives what the upstream sends on its own to one connection. Both methods may be called concurrently, and
+// Events receives what the upstream sends on its own to one connection. Its methods may be called concurrently, and
 // messages are valid only during the call. Notify must not block: other calls may wait behind it.
 //
 // Request answers a request of the server (sampling, elicitation, roots); it is asked only for what the client
