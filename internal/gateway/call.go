@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"time"
 
@@ -66,18 +65,9 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 		_ = rq.record(event)
 		return rq.says(unknown(&rq.m)), nil
 	}
-	if err := rq.g.o.Audit.Ready(); err != nil {
-		return job{}, unrecordable(err)
-	}
-	if err := rq.g.calls.enter(rq.who.Key); err != nil {
+	leave, err := rq.takePlaceAtTarget()
+	if err != nil {
 		return job{}, err
-	}
-	leave := func() { rq.g.calls.leave(rq.who.Key) }
-	if rq.modern {
-		if err := rq.stand(); err != nil {
-			leave()
-			return job{}, err
-		}
 	}
 	return job{drop: leave, run: func() error {
 		defer leave()
@@ -90,10 +80,6 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 		}
 		return errAnswered
 	}}, nil
-}
-
-func unrecordable(err error) error {
-	return &web.Error{Status: http.StatusServiceUnavailable, Code: "audit_unavailable", Message: "calls cannot be recorded at the moment, so none is made", Cause: err}
 }
 
 // judge asks the policy about every method that the call amounts to, until one is denied.

@@ -55,3 +55,31 @@ func (f *inflight) leave(who identity.PersonKey) {
 		delete(f.byPerson, who)
 	}
 }
+
+// takePlace takes a place among the calls in flight, for a call that can be recorded. Leave gives it back.
+func (rq *request) takePlace() (leave func(), err error) {
+	if err := rq.g.o.Audit.Ready(); err != nil {
+		return nil, unrecordable(err)
+	}
+	if err := rq.g.calls.enter(rq.who.Key); err != nil {
+		return nil, err
+	}
+	return func() { rq.g.calls.leave(rq.who.Key) }, nil
+}
+
+// takePlaceAtTarget is takePlace for what goes to a target. In the stateless era that needs the person's standing session.
+func (rq *request) takePlaceAtTarget() (leave func(), err error) {
+	leave, err = rq.takePlace()
+	if err != nil || !rq.modern {
+		return leave, err
+	}
+	if err := rq.stand(); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}
+
+func unrecordable(err error) error {
+	return &web.Error{Status: http.StatusServiceUnavailable, Code: "audit_unavailable", Message: "calls cannot be recorded at the moment, so none is made", Cause: err}
+}

@@ -126,13 +126,10 @@ func (rq *request) search() (job, error) {
 		_ = rq.record(event)
 		return rq.says(unknown(&rq.m)), nil
 	}
-	if err := rq.g.o.Audit.Ready(); err != nil {
-		return job{}, unrecordable(err)
-	}
-	if err := rq.g.calls.enter(rq.who.Key); err != nil {
+	leave, err := rq.takePlace()
+	if err != nil {
 		return job{}, err
 	}
-	leave := func() { rq.g.calls.leave(rq.who.Key) }
 	return job{drop: leave, run: func() error {
 		defer leave()
 		result, outcome := rq.found()

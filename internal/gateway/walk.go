@@ -35,18 +35,9 @@ func (rq *request) walk(owners []string, member string) (job, error) {
 	if said != nil {
 		return rq.says(said), nil
 	}
-	if err := rq.g.o.Audit.Ready(); err != nil {
-		return job{}, unrecordable(err)
-	}
-	if err := rq.g.calls.enter(rq.who.Key); err != nil {
+	leave, err := rq.takePlaceAtTarget()
+	if err != nil {
 		return job{}, err
-	}
-	leave := func() { rq.g.calls.leave(rq.who.Key) }
-	if rq.modern {
-		if err := rq.stand(); err != nil {
-			leave()
-			return job{}, err
-		}
 	}
 	return job{drop: leave, run: func() error {
 		defer leave()
