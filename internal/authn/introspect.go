@@ -298,6 +298,10 @@ func (z *Authorizer) introspectedClaims(ctx context.Context, answer introspected
 		if s, ok := kind.(string); !ok || !strings.EqualFold(s, schemeBearer) && !strings.EqualFold(s, schemeDPoP) {
 			return nil, invalidToken(stepType, WrongTokenType, "this token is not a bearer access token", fmt.Errorf("introspection says token_type %.64q", fmt.Sprint(kind)))
 		}
+		// RFC 9449 §6.2: of a token that is bound to a key, the answer names the key. Without it, the token would be anybody's.
+		if c, _ := claims.Confirmation(); c.Key == "" && strings.EqualFold(fmt.Sprint(kind), schemeDPoP) {
+			return nil, invalidToken(stepType, UnknownBinding, "the access token is bound to a key that is not known here", errors.New("introspection says token_type DPoP, and names no key in cnf.jkt"))
+		}
 	}
 	if _, present := claims["exp"]; !present {
 		claims["exp"] = float64(answer.until.Unix())

@@ -64,6 +64,8 @@ func TestIntrospectionRules(t *testing.T) {
 		"no subject":              {all(), map[string]any{"sub": nil}, authn.NoSubject},
 		"refresh token":           {all(), map[string]any{"token_type": "refresh_token"}, authn.WrongTokenType},
 		"refresh token, Keycloak": {all(), map[string]any{"typ": "Refresh"}, authn.RefreshTokenUsed},
+		"bound to no known key":   {all(), map[string]any{"token_type": "DPoP"}, authn.UnknownBinding},
+		"bound in another way":    {all(), map[string]any{"cnf": map[string]any{"kid": "k"}}, authn.UnknownBinding},
 		"token type is a list":    {all(), map[string]any{"token_type": []string{"bearer"}}, authn.WrongTokenType},
 		"expired, though active":  {all(), map[string]any{"exp": minute(-time.Minute)}, authn.TokenExpired},
 		"not yet valid":           {all(), map[string]any{"nbf": minute(time.Hour)}, authn.TokenNotYetValid},
@@ -88,6 +90,30 @@ func TestIntrospectionRules(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestIntrospectionBinding: what the issuer says about the key or the certificate of an opaque token is asked for.
+func TestIntrospectionBinding(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	e := h.endpoint(t, "/mcp", h.foreignRules(h.introspecting(t)))
+	e.Certificates = true
+	key := testkit.NewDPoPKey(t, "ES256")
+	cert := parsed(t, testkit.NewCA(t).Issue(t, "client"))
+	token := h.opaque(bound(key, t, map[string]any{"token_type": "DPoP"}))
+	for range 2 {
+		p, w := h.ask(withProof(token, h.proofFor(t, key, token, nil)), e)
+		wantPrincipal(t, p, w)
+		_, w = h.present(token, e)
+		wantDPoPRefusal(t, w, "invalid_token", authn.TokenBound)
+	}
+	token = h.opaque(certified(cert.Raw, nil))
+	for range 2 {
+		p, w := h.ask(on(bearer(token), cert), e)
+		wantPrincipal(t, p, w)
+		_, w = h.present(token, e)
+		wantRefusal(t, w, 401, "invalid_token", authn.CertificateMissing)
 	}
 }
 

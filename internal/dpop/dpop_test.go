@@ -234,12 +234,15 @@ func TestSeen(t *testing.T) {
 	wantReason(t, "ahead", seen.Use(ahead, start), "")
 	wantReason(t, "ahead, ten minutes later", seen.Use(ahead, start.Add(2*dpop.Window)), dpop.Replayed)
 
+	wantReason(t, "after the clock was set back", seen.Use(p, start), dpop.WrongTime) // it is forgotten
+	now := start.Add(2 * dpop.Window)
+
 	var first atomic.Int64
 	var wg sync.WaitGroup
-	race := read(t, key.Proof(t, "POST", resource, start, nil))
+	race := read(t, key.Proof(t, "POST", resource, now, nil))
 	for range 50 {
 		wg.Go(func() {
-			if seen.Use(race, start) == nil {
+			if seen.Use(race, now) == nil {
 				first.Add(1)
 			}
 		})

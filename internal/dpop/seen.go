@@ -71,6 +71,7 @@ func (s *Seen) forget(oldest, present int64) {
 	for slice := range s.slices {
 		if slice < oldest {
 			s.drop(slice)
+			s.floor = max(s.floor, slice+1) // should the clock be set back, these could come again
 		}
 	}
 }
