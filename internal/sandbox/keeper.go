@@ -312,6 +312,8 @@ func unfenced(c *Command) error {
 	switch {
 	case c.Mode == Off || c.Mode == Optional:
 		return nil
+	case c.Read != nil || c.Write != nil:
+		return fmt.Errorf("%w, so nothing can keep the command to the files that are listed for it; use a Linux kernel with Landlock, or remove files from its settings", ErrNoFence)
 	case c.User.another():
 		return exposed(c.Hidden, c.User)
 	}

@@ -242,6 +242,7 @@ func TestWithoutFence(t *testing.T) {
 		"as itself":                   {Command{User: self}, "no Landlock"},
 		"as another":                  {Command{User: other, Hidden: []string{private, "/no/such/file"}}, ""},
 		"as another who can read":     {Command{User: other, Hidden: []string{private, open}}, "user 60001 can open " + open},
+		"as another, with a list":     {Command{User: other, Read: []string{}}, "no Landlock"},
 		"as another, whoever that is": {Command{Mode: Optional, User: other, Hidden: []string{open}}, ""},
 	} {
 		err := unfenced(&tc.c)

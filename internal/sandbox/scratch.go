@@ -43,14 +43,14 @@ func (s *Scratch) dir() (string, error) {
 		in, err = filepath.EvalSymlinks(in)
 	}
 	if err != nil {
-		return "", fmt.Errorf("make a directory for commands: %w", err)
+		return "", fmt.Errorf("make a directory for commands: %w; name one for temporary files in the environment variable TMPDIR", err)
 	}
 	path, err := os.MkdirTemp(in, scratchPrefix)
 	if err == nil {
 		err = os.Chmod(path, 0o711)
 	}
 	if err != nil {
-		return "", fmt.Errorf("make a directory for commands in %s: %w", in, err)
+		return "", fmt.Errorf("make a directory for commands in %s: %w; name another one in the environment variable TMPDIR", in, err)
 	}
 	s.path = path
 	return path, nil
