@@ -164,7 +164,7 @@ func (l *statelessLink) feedFor(ctx context.Context, uris []string) (*feed, erro
 // run keeps the stream open until ctx ends or the server refuses it.
 func (f *feed) run(ctx context.Context) {
 	defer f.stop()
-	backoff := defaultListen
+	pause := pauses{}
 	for ; ; f.again = true {
 		began := time.Now()
 		err := f.listen(ctx)
@@ -172,13 +172,9 @@ func (f *feed) run(ctx context.Context) {
 		if refused, ok := errors.AsType[*mcp.Error](err); ok && refused != nil || ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > steadyEnough {
-			backoff = defaultListen
-		}
-		if sleep(ctx, backoff) != nil {
+		if sleep(ctx, pause.after(began)) != nil {
 			return
 		}
-		backoff = min(backoff*2, longestWait)
 	}
 }
 
