@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -325,6 +326,20 @@ func describe(s syscall.WaitStatus) string {
 		return "signal: " + s.Signal().String()
 	}
 	return fmt.Sprintf("exit status %d", s.ExitStatus())
+}
+
+// closeOnExec keeps every descriptor but the three from the command; dir is where the system lists them.
+func closeOnExec(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("look for descriptors that the command must not get: %w", err)
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // notIgnored keeps the keeper alive when a signal reaches it. To ignore them would make the command ignore them, too.

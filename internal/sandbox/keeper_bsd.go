@@ -4,9 +4,6 @@ package sandbox
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,16 +12,7 @@ import (
 // isolate keeps every descriptor but the three from the command, whoever left it open in Gatehouse.
 func isolate() error {
 	notIgnored()
-	entries, err := os.ReadDir("/dev/fd")
-	if err != nil {
-		return fmt.Errorf("look for descriptors that the command must not get: %w", err)
-	}
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
+	return closeOnExec("/dev/fd")
 }
 
 // HideMemory does nothing here.

@@ -25,16 +25,7 @@ func isolate() error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err == nil {
 		return nil
 	}
-	entries, err := os.ReadDir("/proc/self/fd") // kernels before 5.11
-	if err != nil {
-		return fmt.Errorf("look for descriptors that the command must not get: %w", err)
-	}
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
+	return closeOnExec("/proc/self/fd") // kernels before 5.11
 }
 
 // HideMemory keeps this process from being traced, and its memory and environment from being read, by other processes
