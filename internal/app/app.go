@@ -117,7 +117,7 @@ func (a *App) build(ctx context.Context) error {
 	a.life.runs(ctx, "signing keys", a.keys.Run)
 
 	a.providers = &providerSet{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
-	a.life.closes("identity providers", func(ctx context.Context) error { return stopProviders(a.providers.adopt(ctx, nil)) })
+	a.life.closes("identity providers", func(ctx context.Context) error { return stopAll(a.providers.adopt(ctx, nil)) })
 	if a.signin, err = signin.New(signin.Options{
 		PublicURL: c.PublicURL.URL(), Issuer: c.Issuer(), Store: a.state.Store, Keys: a.state.Keys,
 		ClientIP: web.ClientIP, Log: a.Log, Audit: a.audit, Idle: c.SignIn.Session.Idle, Absolute: c.SignIn.Session.Absolute,
@@ -159,7 +159,7 @@ func (a *App) build(ctx context.Context) error {
 		scratch: sandbox.NewScratch(""), places: target.NewPlaces(c.Limits.Processes, c.Limits.ProcessesPerPerson)}
 	a.life.closes("targets", a.targets.stopAll)
 	a.issuers = &keySets{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
-	a.life.closes("keys of issuers", func(ctx context.Context) error { return stopKeySets(a.issuers.adopt(ctx, nil)) })
+	a.life.closes("keys of issuers", func(ctx context.Context) error { return stopAll(a.issuers.adopt(ctx, nil)) })
 	a.life.runs(ctx, "sessions", a.sessions.Run)
 	a.tokens = newTokenCheck(a.authn)
 	if a.gateway, err = gateway.New(gateway.Options{

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -20,7 +19,7 @@ type keySets struct {
 	client  *http.Client
 	log     *slog.Logger
 	now     func() time.Time
-	current *issuers
+	current issuers
 }
 
 // issuers are those of one configuration who sign what we take: other issuers, and clients with private_key_jwt.
@@ -31,7 +30,7 @@ type issuers struct {
 
 type keySet struct {
 	*jose.RemoteKeys
-	stop func() error
+	part
 }
 
 // introspection is what makes one introspector differ from another.
@@ -48,10 +47,7 @@ func introspectionOf(a config.Authorizer) introspection {
 // plan makes what a configuration needs and takes over what is there already.
 func (s *keySets) plan(c *config.Config) (*issuers, error) {
 	next := &issuers{keys: map[string]*keySet{}, introspectors: map[introspection]*authn.Introspector{}}
-	old := s.current
-	if old == nil {
-		old = &issuers{}
-	}
+	old := &s.current
 	for _, cl := range c.Clients {
 		if cl.JWKSURI == "" {
 			continue
@@ -121,28 +117,7 @@ func (s *keySets) adopt(ctx context.Context, next *issuers) (retired []*keySet) 
 	if next == nil {
 		next = &issuers{}
 	}
-	if s.current != nil {
-		for url, old := range s.current.keys {
-			if next.keys[url] != old {
-				retired = append(retired, old)
-			}
-		}
-	}
-	for url, k := range next.keys {
-		if k.stop == nil {
-			one := newLifecycle(s.log)
-			one.runs(ctx, "keys of "+url, k.Run)
-			k.stop = one.stop
-		}
-	}
-	s.current = next
+	retired = adopt(ctx, s.log, "keys of", s.current.keys, next.keys)
+	s.current = *next
 	return retired
-}
-
-func stopKeySets(all []*keySet) error {
-	var joined error
-	for _, k := range all {
-		joined = errors.Join(joined, k.stop())
-	}
-	return joined
 }

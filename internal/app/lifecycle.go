@@ -96,3 +96,41 @@ func (l *lifecycle) stop() error {
 	}
 	return errors.Join(all...)
 }
+
+// part is embedded in what runs from the configuration that brings it to the one that no longer has it.
+type part struct{ stop func() error } // nil until it runs
+
+func (p *part) asPart() *part { return p }
+
+// partOf is what a configuration brings.
+type partOf interface {
+	comparable
+	Run(ctx context.Context) error
+	asPart() *part
+}
+
+// adopt starts what is new in next, and returns what next no longer has of current, which still runs.
+func adopt[P partOf](ctx context.Context, log *slog.Logger, kind string, current, next map[string]P) (retired []P) {
+	for name, old := range current {
+		if next[name] != old {
+			retired = append(retired, old)
+		}
+	}
+	for name, p := range next {
+		if p.asPart().stop == nil {
+			one := newLifecycle(log)
+			one.runs(ctx, kind+" "+name, p.Run)
+			p.asPart().stop = one.stop
+		}
+	}
+	return retired
+}
+
+// stopAll ends what was retired, one after the other.
+func stopAll[P partOf](retired []P) error {
+	var joined error
+	for _, p := range retired {
+		joined = errors.Join(joined, p.asPart().stop())
+	}
+	return joined
+}

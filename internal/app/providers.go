@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -26,8 +25,8 @@ type providerSet struct {
 
 type provider struct {
 	*oauthclient.Provider
+	part
 	made config.OIDC
-	stop func() error
 }
 
 // plan makes the providers of a configuration and takes over those that are there already. None that is new runs yet.
@@ -51,28 +50,9 @@ func (s *providerSet) plan(c *config.Config) (map[string]*provider, error) {
 
 // adopt starts what is new in a plan and returns what the plan no longer has. A nil plan has nothing.
 func (s *providerSet) adopt(ctx context.Context, next map[string]*provider) (retired []*provider) {
-	for name, old := range s.current {
-		if next[name] != old {
-			retired = append(retired, old)
-		}
-	}
-	for name, p := range next {
-		if p.stop == nil {
-			one := newLifecycle(s.log)
-			one.runs(ctx, "identity provider "+name, p.Run)
-			p.stop = one.stop
-		}
-	}
+	retired = adopt(ctx, s.log, "identity provider", s.current, next)
 	s.current = next
 	return retired
-}
-
-func stopProviders(all []*provider) error {
-	var joined error
-	for _, p := range all {
-		joined = errors.Join(joined, p.stop())
-	}
-	return joined
 }
 
 // signInSettings is the part of the configuration that signing in works by.

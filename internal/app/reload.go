@@ -84,7 +84,7 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 		a.Log.Warn("this machine", "doubt", doubt)
 	}
 	a.targets.retire(a.targets.adopt(ctx, targets), unused)
-	return errors.Join(stopProviders(a.providers.adopt(ctx, providers)), stopKeySets(a.issuers.adopt(ctx, remote)))
+	return errors.Join(stopAll(a.providers.adopt(ctx, providers)), stopAll(a.issuers.adopt(ctx, remote)))
 }
 
 // gatewayEndpoint translates an endpoint's targets and policy.

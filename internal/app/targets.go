@@ -18,9 +18,9 @@ import (
 // running is one target that runs, with what it was made from.
 type running struct {
 	*target.Target
+	part
 	made   config.Target
 	hidden []string // what its commands cannot reach
-	stop   func() error
 }
 
 // targetSet makes targets from the configuration. A target whose settings are unchanged survives a reload, with its
@@ -108,18 +108,7 @@ func (s *targetSet) tokens(c config.Target) upauth.Options {
 
 // adopt starts what is new in a plan and returns what the plan no longer has, which still runs.
 func (s *targetSet) adopt(ctx context.Context, next map[string]*running) (retired []*running) {
-	for name, old := range s.current {
-		if next[name] != old {
-			retired = append(retired, old)
-		}
-	}
-	for name, r := range next {
-		if r.stop == nil {
-			one := newLifecycle(s.log)
-			one.runs(ctx, "target "+name, r.Run)
-			r.stop = one.stop
-		}
-	}
+	retired = adopt(ctx, s.log, "target", s.current, next)
 	s.mu.Lock()
 	s.current = next
 	s.mu.Unlock()
