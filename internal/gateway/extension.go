@@ -63,9 +63,12 @@ func (rq *request) extension(v *view, owners []string) (job, error) {
 // resolveExtension finds the target of such a request.
 func (rq *request) resolveExtension(v *view, owners []string) (route, bool) {
 	to, found := route{}, false
+	if ofTasks(rq.m.Method) && rq.m.By != "taskId" { // an id that is no text would go to the target as it is
+		return to, false
+	}
 	switch rq.m.By {
 	case "taskId":
-		to, found = rq.resolveTask()
+		to, found = rq.resolveTask(v)
 		if found || ofTasks(rq.m.Method) {
 			return to, found && slices.Contains(owners, to.to.Name())
 		}
@@ -75,7 +78,7 @@ func (rq *request) resolveExtension(v *view, owners []string) (route, bool) {
 	case "name":
 		for _, method := range []string{mcp.MethodToolsCall, mcp.MethodPromptsGet} {
 			if to, found = rq.resolveNamed(v, method); found && slices.Contains(owners, to.to.Name()) {
-				to.methods = []string{method, rq.m.Method}
+				to.methods = append(usesOf(v, to.to.Name(), to.name), rq.m.Method)
 				break
 			}
 		}
@@ -86,15 +89,42 @@ func (rq *request) resolveExtension(v *view, owners []string) (route, bool) {
 	if len(owners) != 1 {
 		return route{}, false
 	}
-	return route{to: rq.ep.targets[owners[0]], name: rq.m.Name, methods: soleMethods(rq.m.By, rq.m.Method)}, true
+	return rq.resolveSole(v, owners[0])
 }
 
-// soleMethods are the methods that the policy is asked about when a name is not one that we know.
-func soleMethods(by, method string) []string {
-	if by == "uri" {
-		return []string{mcp.MethodResourcesRead, method}
+// resolveSole takes a request to the only target that can have its method, when nothing that it names is one that we know
+// by a public name.
+func (rq *request) resolveSole(v *view, owner string) (route, bool) {
+	to := route{to: rq.ep.targets[owner], name: rq.m.Name}
+	switch rq.m.By {
+	case "uri":
+		to.methods = []string{mcp.MethodResourcesRead}
+	case "name": // the target may know its tools by their own names here too
+		to.methods = usesOf(v, owner, rq.m.Name)
+		if public, ok := v.table.Public(mcp.Tools, owner, rq.m.Name); ok {
+			own, _ := v.table.Resolve(mcp.MethodToolsCall, public)
+			to.alias = own.Alias
+		}
 	}
-	return []string{method}
+	to.methods = append(to.methods, rq.m.Method)
+	// Clients know tasks by their handles only. What a target calls them is not for guessing, in whatever method.
+	_, task := mcp.Lookup(rq.m.Params, "taskId")
+	return to, !task || !v.hasTasks(owner)
+}
+
+// usesOf are the methods by which a thing of a target is used, of which there may be a tool and a prompt.
+func usesOf(v *view, target, name string) []string {
+	var methods []string
+	if _, ok := v.table.Public(mcp.Tools, target, name); ok {
+		methods = append(methods, mcp.MethodToolsCall)
+	}
+	if _, ok := v.table.Public(mcp.Prompts, target, name); ok {
+		methods = append(methods, mcp.MethodPromptsGet)
+	}
+	if v.known[target] == nil { // it may have either
+		methods = append(methods, mcp.MethodToolsCall, mcp.MethodPromptsGet)
+	}
+	return methods
 }
 
 func (rq *request) resolveNamed(v *view, method string) (route, bool) {
@@ -112,7 +142,7 @@ func ofTasks(method string) bool {
 }
 
 // resolveTask finds the target of a task. Whoever may not use a tool any more may not use its tasks either.
-func (rq *request) resolveTask() (route, bool) {
+func (rq *request) resolveTask(v *view) (route, bool) {
 	t, ok := rq.g.openHandle(rq.who.Key, rq.ep.Path, rq.m.Name)
 	if !ok || rq.ep.targets[t.target] == nil {
 		return route{}, false
@@ -120,6 +150,10 @@ func (rq *request) resolveTask() (route, bool) {
 	to := route{to: rq.ep.targets[t.target], name: t.id, subject: t.tool, methods: []string{rq.m.Method}}
 	if t.tool != "" {
 		to.methods = []string{mcp.MethodToolsCall, rq.m.Method}
+		if public, ok := v.table.Public(mcp.Tools, t.target, t.tool); ok {
+			own, _ := v.table.Resolve(mcp.MethodToolsCall, public)
+			to.alias = own.Alias
+		}
 	}
 	return to, true
 }

@@ -266,6 +266,43 @@ func TestUnknownExtension(t *testing.T) {
 	wants(t, "what the target does not have", 200, body, 200, `"id":8,"error":{"code":-32601`)
 }
 
+// An extension is no way round what guards a tool or hides a task: neither by the target's own name of a tool, nor by an
+// id that is no text, which a careless target takes for one, nor by the target's own id of a task.
+func TestExtensionsGoRoundNothing(t *testing.T) {
+	t.Parallel()
+	methods := []string{"x/do", "tasks/get", "tasks/update", "tasks/cancel"}
+	server, a := extending(t, "a", `{"tools":{},"extensions":{"com.example/x":{},"io.modelcontextprotocol/tasks":{}}}`, methods...)
+	s := start(t, config{endpoints: []Endpoint{{Prefix: true, Targets: []*target.Target{a}, Policy: anySignedIn(t,
+		policy.Requirement{Target: "a", Method: "tools/call", Name: "echo", Scopes: []string{"mcp:admin"}})}}})
+	ada, admin := s.caller("ada-token"), s.caller("ada-admin-token")
+	for _, name := range []string{"a___echo", "echo"} {
+		if status, body := ada.ask("x/do", "", `{"name":"`+name+`",`+modernMeta+`}`); status != http.StatusForbidden {
+			t.Errorf("by the name %s of a tool that needs another scope: %d %s", name, status, body)
+		}
+		status, body := admin.ask("x/do", "", `{"name":"`+name+`",`+modernMeta+`}`)
+		wants(t, "with the scope", status, body, 200, asked(`{"name":"echo"}`))
+	}
+	for _, method := range methods {
+		for _, id := range []string{`7`, `["7"]`, `null`, `{"a":1}`} {
+			for header, named := range map[string]string{"": "", "n": `"name":"n",`, "u": `"uri":"u",`} {
+				_, body := ada.ask(method, header, `{`+named+`"taskId":`+id+`,`+tasksMeta+`}`)
+				if !strings.Contains(body, `"error"`) {
+					t.Errorf("%s of the task %s beside %s: %s", method, id, named, body)
+				}
+			}
+		}
+	}
+	status, body := ada.ask("x/do", "", `{"taskId":"7",`+tasksMeta+`}`)
+	wants(t, "the target's own id", status, body, 200, `-32602`, "Unknown task")
+	if n := len(server.RequestsOf("x/do")); n != 2 {
+		t.Errorf("%d requests reached the target, want 2", n)
+	}
+	session := s.caller("ada-token").initialize(`{}`)
+	if _, body := session.post(`{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"name":"n","taskId":7}}`); !strings.Contains(body, `"error"`) {
+		t.Errorf("in a session: %s", body)
+	}
+}
+
 // Skills of two targets are one list, page by page, and their files lead back.
 func TestSkills(t *testing.T) {
 	t.Parallel()
