@@ -106,9 +106,7 @@ type batch struct {
 	cancelled error
 }
 
-func (b *batch) put(_ *request, raw []byte) {
-	b.a.finish(func(dst []byte) []byte { return append(dst, raw...) }, nil)
-}
+func (b *batch) put(_ *request, write func(dst []byte) []byte) { b.a.finish(write, nil) }
 
 func (b *batch) begin(rq *request, cancel context.CancelCauseFunc) answerer {
 	b.mu.Lock()

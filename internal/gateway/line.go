@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"sync"
@@ -33,14 +34,24 @@ func (rq *request) lineID() (string, bool) {
 
 // line is one open stream of HTTP+SSE.
 type line struct {
-	out  chan []byte   // what belongs to calls, taken by the stream as fast as the client reads
-	done chan struct{} // closed when the stream has ended
+	out   chan []byte   // what belongs to calls, taken by the stream as fast as the client reads
+	turns chan struct{} // holds maxWritten tokens: who has one may write an answer of ours
+	done  chan struct{} // closed when the stream has ended
 
 	mu     sync.Mutex // guards what follows
 	closed bool
 	latest *http.Request  // the last message's, which is as good a proof of the person as the stream's own
 	calls  sync.WaitGroup // Add only under mu, before closed
+	held   int            // messages whose work is not done, and their bytes
+	bytes  int
 }
+
+// Bounds of what one stream holds for a client that sends and does not read.
+const (
+	maxHeld      = 512      // messages
+	maxHeldBytes = 32 << 20 // of them; a single one may have more
+	maxWritten   = 4        // answers of ours that wait to be read
+)
 
 // lines are the open streams by their sessions.
 type lines struct {
@@ -49,7 +60,7 @@ type lines struct {
 }
 
 func (ls *lines) add(s *session.Session) *line {
-	l := &line{out: make(chan []byte), done: make(chan struct{})}
+	l := &line{out: make(chan []byte), turns: make(chan struct{}, maxWritten), done: make(chan struct{})}
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	ls.open[s] = l
@@ -176,9 +187,12 @@ func (rq *request) postLine(id string) error {
 	if err != nil {
 		return err
 	}
-	if !l.start(&own, todo) {
+	if err := l.start(&own, todo); err != nil {
 		todo.dropped()
-		return rq.lineEnded()
+		if errors.Is(err, errAnswered) {
+			return rq.lineEnded()
+		}
+		return err
 	}
 	rq.body, rq.s, rq.pinned = nil, nil, nil // the work has them now, and may outlast this request
 	rq.w.WriteHeader(http.StatusAccepted)
@@ -208,23 +222,36 @@ func (rq *request) planOnLine() (job, error) {
 	}}, nil
 }
 
-// start runs a job, which has its request for itself from now on. It reports false when the line has ended.
-func (l *line) start(rq *request, todo job) bool {
+// start runs a job, which has its request for itself from now on. The error is errAnswered when the line has ended.
+func (l *line) start(rq *request, todo job) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return false
+	size := len(*rq.body)
+	switch {
+	case l.closed:
+		return errAnswered
+	case l.held >= maxHeld || l.held > 0 && l.bytes+size > maxHeldBytes:
+		return &web.Error{Status: http.StatusTooManyRequests, Code: "too_many_messages", RetryAfter: time.Second,
+			Message: "too many messages of this stream wait for their answers to be read; read the stream"}
 	}
+	l.held, l.bytes = l.held+1, l.bytes+size
 	ctx, written := web.Aside(rq.r.Context(), rq.g.o.Log)
 	rq.r = rq.r.WithContext(ctx)
 	l.calls.Go(func() {
+		defer l.finished(size)
 		defer rq.unpin()
 		defer rq.putBody()
 		defer rq.release()
 		defer written()
 		rq.do(todo)
 	})
-	return true
+	return nil
+}
+
+func (l *line) finished(size int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held, l.bytes = l.held-1, l.bytes-size
 }
 
 // prove notes the newest request of the client.
@@ -240,8 +267,16 @@ func (l *line) proof() *http.Request {
 	return l.latest
 }
 
-// put implements carrier. It waits for the client to read what came before.
-func (l *line) put(_ *request, raw []byte) { l.say(raw) }
+// put implements carrier. It waits for the client to read what came before, and writes the answer only then: a list can
+// be long, and many may be asked for.
+func (l *line) put(_ *request, write func(dst []byte) []byte) {
+	select {
+	case l.turns <- struct{}{}:
+		defer func() { <-l.turns }()
+		l.say(write(nil))
+	case <-l.done:
+	}
+}
 
 func (l *line) say(raw []byte) bool {
 	select {

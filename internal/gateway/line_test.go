@@ -290,3 +290,42 @@ func TestOfficialClientOverLine(t *testing.T) {
 		t.Errorf("resource: %v %+v", err, got)
 	}
 }
+
+// A client that asks and does not read is told to wait, before what it asked for fills the memory.
+func TestLineThatIsNotRead(t *testing.T) {
+	t.Parallel()
+	upstream := testkit.NewMCPServer(t)
+	upstream.Tool("long", `{"type":"object","description":"`+strings.Repeat("x", 1<<19)+`"}`, func(*testkit.MCPCall) {})
+	s := start(t, config{endpoints: []Endpoint{{Prefix: true, Targets: []*target.Target{running(t, newTarget(t, "files", upstream.URL, nil))}}}})
+	c := s.caller("ada-token")
+	st := c.openLine()
+	const list = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
+	c.say(list)
+	st.expect("files___long")
+	taken := 0
+	for status := http.StatusAccepted; status == http.StatusAccepted; taken++ {
+		if taken > maxHeld+32 { // some fit in the kernel's buffers
+			t.Fatalf("%d messages were taken of a client that reads nothing", taken)
+		}
+		if status, _ = c.post(list); status != http.StatusAccepted && status != http.StatusTooManyRequests {
+			t.Fatalf("%d", status)
+		}
+	}
+	for range taken - 1 {
+		st.expect("files___long")
+	}
+	eventually(t, "messages are taken again", func() bool {
+		status, _ := c.post(`{"jsonrpc":"2.0","id":2,"method":"ping"}`)
+		return status == http.StatusAccepted
+	})
+	st.expect(`"id":2`)
+	large := `{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{"fill":"` + strings.Repeat("x", 1<<20) + `"}}`
+	for taken = 0; taken <= maxHeldBytes>>20+32; taken++ {
+		if status, _ := c.post(large); status != http.StatusAccepted {
+			break
+		}
+	}
+	if taken > maxHeldBytes>>20+32 {
+		t.Errorf("%d messages of 1 MiB were taken of a client that reads nothing", taken)
+	}
+}

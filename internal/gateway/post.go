@@ -185,7 +185,7 @@ func (rq *request) failure(e *mcp.Error) error {
 func (rq *request) respond(write func(dst []byte) []byte) error {
 	switch {
 	case rq.to != nil:
-		rq.to.put(rq, write(nil))
+		rq.to.put(rq, write)
 		return errAnswered
 	case rq.accept.json:
 		return rq.writeJSON(http.StatusOK, write)

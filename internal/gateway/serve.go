@@ -43,7 +43,7 @@ type request struct {
 
 // carrier brings what is said about one of several requests to the client.
 type carrier interface {
-	put(rq *request, raw []byte)                                         // a response that came at once
+	put(rq *request, write func(dst []byte) []byte)                      // a response that came at once
 	begin(rq *request, cancel context.CancelCauseFunc) (answer answerer) // the answer to a call
 }
 
