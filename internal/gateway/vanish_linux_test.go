@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"runtime"
@@ -55,7 +56,7 @@ func TestVanishedClientsLeaveNothing(t *testing.T) {
 	}
 	s := start(t, config{
 		options:   Options{Orphan: 50 * time.Millisecond, Heartbeat: 20 * time.Millisecond},
-		session:   session.Options{Idle: 300 * time.Millisecond, MaxPerPerson: 1000},
+		session:   session.Options{Idle: 3 * time.Second, MaxPerPerson: 1000}, // longer than a client may take between two requests
 		endpoints: []Endpoint{{Prefix: true, Targets: []*target.Target{web, listed(t, stdio)}}},
 	})
 	vanish := func(name, token, tool string, modern bool) {
@@ -77,6 +78,11 @@ func TestVanishedClientsLeaveNothing(t *testing.T) {
 		resp, err := c.client.Do(r)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
+			return
+		}
+		if kind := resp.Header.Get("Content-Type"); kind != "text/event-stream" {
+			said, _ := io.ReadAll(resp.Body)
+			t.Errorf("%s: %s %s: %s", name, tool, resp.Status, said)
 			return
 		}
 		events := newEventReader(resp.Body)
