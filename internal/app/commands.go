@@ -1,7 +1,9 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -23,6 +25,16 @@ func ownFiles(c *config.Config) []string {
 	return slices.Compact(own)
 }
 
+// overSocket reports whether a database address leads to a Unix socket, where PostgreSQL may go by who asks.
+func overSocket(dsn string) bool {
+	u, err := url.Parse(dsn)
+	if err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
+		return false
+	}
+	host := cmp.Or(u.Query().Get("host"), u.Hostname())
+	return host == "" || strings.HasPrefix(host, "/")
+}
+
 // Doubts says what about the commands of a configuration is doubtful on this machine, as far as the file alone cannot
 // show it.
 func Doubts(c *config.Config) []string {
@@ -37,6 +49,8 @@ func Doubts(c *config.Config) []string {
 			doubts = append(doubts, fmt.Sprintf("targets.%s: %v, so this command can read Gatehouse's keys and database", t.Name, sandbox.ErrNoFence))
 		case t.RunAs != "" && os.Geteuid() != 0:
 			doubts = append(doubts, fmt.Sprintf("targets.%s: %v; this user could not start this command as %s", t.Name, sandbox.ErrStrayUser, t.RunAs))
+		case t.RunAs == "" && overSocket(c.Database.Reveal()):
+			doubts = append(doubts, fmt.Sprintf("targets.%s: the database is reached over a Unix socket, at which this command looks like Gatehouse itself; name another user in run_as, or a password and an address in database", t.Name))
 		case t.RunAs == "" && os.Geteuid() == 0:
 			doubts = append(doubts, fmt.Sprintf("targets.%s: run by root, this command is root too; name another user in run_as", t.Name))
 		}

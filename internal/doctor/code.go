@@ -120,6 +120,7 @@ const (
 	CommandNotRunnable    Code = "command_not_runnable"
 	CommandEnds           Code = "command_ends"
 	CommandSilent         Code = "command_silent"
+	CommandNotIsolated    Code = "command_not_isolated"
 	CommandNotMCP         Code = "command_not_mcp"
 )
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/internal/mcp"
+	"gatehouse/internal/sandbox"
 	"gatehouse/internal/target"
 	"gatehouse/internal/upauth"
 )
@@ -129,6 +130,11 @@ func commandTrouble(o target.Options, tr *target.Trouble, text string) trouble {
 			"run it by hand: " + clip(strings.Join(o.Command.Args, " "), 120) + "; a first start with npx or uvx downloads, which a second look shows"}
 	case target.Rubbish:
 		return trouble{CommandNotMCP, "what the command answers is not MCP: " + text, "an answer to initialize on standard output", "correct the command and its arguments; some servers speak over stdio only with --stdio or the like"}
+	}
+	for _, wall := range []string{sandbox.ErrNoFence.Error(), sandbox.ErrStrayUser.Error(), "find the user", "run as ", "Gatehouse's own"} {
+		if strings.Contains(text, wall) {
+			return trouble{CommandNotIsolated, text, "a command that cannot reach Gatehouse's own files", "see run_as, sandbox and files in docs/config.md; gatehouse check says what this machine lacks"}
+		}
 	}
 	return trouble{CommandEnds, "the command does not stay: " + text, "a process that answers", "run it by hand: " + clip(strings.Join(o.Command.Args, " "), 120) + "; it gets PATH, HOME, TMPDIR and what env sets, nothing else"}
 }

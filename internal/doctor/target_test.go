@@ -147,6 +147,7 @@ func TestTargets(t *testing.T) {
 		"no such command":     {sh("gatehouse-no-such-program"), doctor.CommandNotFound, "absolute path"},
 		"not executable":      {sh(plain), doctor.CommandNotRunnable, "chmod +x"},
 		"ends at once":        {sh("sh", "-c", "echo 'cannot find module' >&2; exit 3"), doctor.CommandEnds, "run it by hand"},
+		"no such user":        {target.Options{Command: &target.CommandOptions{Args: []string{"sh"}, RunAs: "no-such-user-here"}}, doctor.CommandNotIsolated, "run_as"},
 		"answers nonsense":    {sh("sh", "-c", `while read line; do echo "$line" | sed 's/"method".*/"result":{}}/'; done`), doctor.CommandNotMCP, "--stdio"},
 		"settings":            {at("http://127.0.0.1:1/mcp", "a\nb"), doctor.TargetSettings, "targets.it"},
 		"no access token":     {withTokens(t, at(serving(t, status(401, "text/plain", "")))), doctor.TargetCredential, "targets.it.oauth"},

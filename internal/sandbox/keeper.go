@@ -101,6 +101,9 @@ type keeper struct {
 }
 
 func (k *keeper) start() error {
+	if err := isolate(); err != nil { // before it knows any secret
+		return err
+	}
 	line, err := k.control.ReadBytes('\n')
 	if err != nil {
 		return fmt.Errorf("read what to keep: %w", err)
@@ -108,9 +111,6 @@ func (k *keeper) start() error {
 	var o order
 	if err := json.Unmarshal(line, &o); err != nil {
 		return fmt.Errorf("read what to keep: %w", err)
-	}
-	if err := isolate(); err != nil {
-		return err
 	}
 	k.scratch = o.Scratch
 	if err := k.makeOwn(o.User); err != nil {
