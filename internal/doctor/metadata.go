@@ -96,7 +96,6 @@ type serverMetadata struct {
 	AuthMethods       []string `json:"token_endpoint_auth_methods_supported"`
 	SigningAlgorithms []string `json:"id_token_signing_alg_values_supported"`
 	Introspection     string   `json:"introspection_endpoint"`
-	Iss               bool     `json:"authorization_response_iss_parameter_supported"`
 }
 
 // ownServer walks through the built-in authorization server as a client does.

@@ -12,7 +12,7 @@ import (
 )
 
 // Metadata is what we use of an IdP's discovery document (OpenID Connect Discovery §3, RFC 8414 §2, RFC 9207 §3, OpenID
-// Connect RP-Initiated Logout §2.1 and Back-Channel Logout §2.1, Initiating User Registration via OpenID Connect §4).
+// Connect RP-Initiated Logout §2.1, Initiating User Registration via OpenID Connect §4).
 type Metadata struct {
 	Issuer                identity.Issuer `json:"issuer"`
 	AuthorizationEndpoint string          `json:"authorization_endpoint"`
@@ -22,7 +22,6 @@ type Metadata struct {
 	EndSessionEndpoint    string          `json:"end_session_endpoint"`
 	JWKSURI               string          `json:"jwks_uri"`
 	IssParameter          bool            `json:"authorization_response_iss_parameter_supported"`
-	BackchannelLogout     bool            `json:"backchannel_logout_supported"`
 	TokenAuthMethods      []string        `json:"token_endpoint_auth_methods_supported"`
 	ChallengeMethods      []string        `json:"code_challenge_methods_supported"`
 	Prompts               []string        `json:"prompt_values_supported"`

@@ -263,9 +263,6 @@ func TestVectors(t *testing.T) {
 	if got := ids(x, x.Search(Query{Text: "rain", Vector: []float32{1, 0, 0}, Limit: 9})); got != "rain storm" {
 		t.Errorf("a vector of another size: %s", got)
 	}
-	if !x.HasVectors(2) || x.HasVectors(3) || New(tools).HasVectors(2) {
-		t.Error("HasVectors")
-	}
 	for _, bad := range [][][]float32{{{1}}, {{1}, {1}, {1}, {1, 2}}, {{}, {}, {}, {}}} {
 		if _, err := New(tools).WithVectors(bad); err == nil {
 			t.Errorf("%v is taken", bad)

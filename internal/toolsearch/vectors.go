@@ -35,9 +35,6 @@ func (x *Index) WithVectors(vectors [][]float32) (*Index, error) {
 	return &with, nil
 }
 
-// HasVectors reports whether the index can be searched by vectors of this size.
-func (x *Index) HasVectors(size int) bool { return x.vectors != nil && x.vectors.size == size }
-
 // unit makes a vector one of length 1.
 func unit(v []float32) {
 	sum := 0.0
