@@ -49,7 +49,7 @@ func TestVanishedClientsLeaveNothing(t *testing.T) {
 	var pool *http.Client
 	web := listed(t, newTarget(t, "web", upstream.URL, func(o *target.Options) { pool = o.Client }))
 	stdio, err := target.New(target.Options{Name: "stdio", Command: &target.CommandOptions{
-		Args: []string{os.Args[0]}, Env: map[string]secret.Text{commandEnv: secret.New("hanging")}, IdleTimeout: 20 * time.Millisecond, Sandbox: sandbox.Optional,
+		Args: []string{os.Args[0]}, Env: map[string]secret.Text{commandEnv: secret.New("hanging")}, IdleTimeout: 500 * time.Millisecond, Sandbox: sandbox.Optional,
 	}})
 	if err != nil {
 		t.Fatal(err)
