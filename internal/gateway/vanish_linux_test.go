@@ -130,7 +130,7 @@ func TestVanishedClientsLeaveNothing(t *testing.T) {
 		before = now
 		return now.goroutines <= first.goroutines && now.descriptors <= first.descriptors && now.sessions == 0 && now.processes <= first.processes
 	})
-	if busiest.goroutines <= first.goroutines || busiest.sessions == 0 || busiest.processes <= first.processes {
+	if busiest.goroutines <= first.goroutines || busiest.sessions == 0 { // the processes may have ended already
 		t.Errorf("the clients did nothing: %+v after %+v", busiest, first)
 	}
 	t.Logf("before %+v, at most %+v, after %+v", first, busiest, before)
