@@ -113,11 +113,18 @@ func (s *Session) Can(m *mcp.Message) bool { return s.client.Load().can.Allows(m
 // Done is closed when the session ends.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// maxNames bounds what Remember keeps.
-const maxNames = 1000
+// Bounds of what Remember keeps: targets make up what things are called.
+const (
+	maxNames = 1000
+	maxName  = 4 << 10 // bytes of both
+)
 
-// Remember keeps under which name the client knows something. Of too many things some are forgotten.
+// Remember keeps under which name the client knows something. Of too many things some are forgotten, and those of very
+// long names at once.
 func (s *Session) Remember(what, name string) {
+	if len(what)+len(name) > maxName {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.names == nil {

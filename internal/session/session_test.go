@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -335,5 +336,23 @@ func TestProgressOfTheClient(t *testing.T) {
 			cancel()
 			wg.Wait()
 		})
+	}
+}
+
+// Targets make up what their tasks are called: what a session remembers of them is bounded in number and in bytes.
+func TestRememberIsBounded(t *testing.T) {
+	t.Parallel()
+	s := newSession("id", key{}, Facts{}, time.Now())
+	long := strings.Repeat("x", maxName)
+	s.Remember("short", long)
+	s.Remember(long, "short")
+	if s.Remembered("short") != "" || s.Remembered(long) != "" {
+		t.Error("long names are remembered")
+	}
+	for i := range 2 * maxNames {
+		s.Remember(strconv.Itoa(i), "name")
+	}
+	if len(s.names) != maxNames || s.Remembered(strconv.Itoa(2*maxNames-1)) != "name" {
+		t.Errorf("%d names, the last one is %q", len(s.names), s.Remembered(strconv.Itoa(2*maxNames-1)))
 	}
 }
