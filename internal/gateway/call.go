@@ -23,7 +23,11 @@ type route struct {
 
 	subject string   // what the policy is asked about, when that is not name
 	methods []string // by which, when those do not follow from the request's own
+	also    []use    // what else it is asked about
 }
+
+// use is a thing of the target that a call may come down to.
+type use struct{ method, name, alias string }
 
 func (r *route) about() string { return cmp.Or(r.subject, r.name) }
 
@@ -91,7 +95,12 @@ func (rq *request) judge(to route) policy.Decision {
 	}
 	for _, method := range methods {
 		if d = rq.decide(method, to.to.Name(), to.about(), to.alias); !d.Allow {
-			break
+			return d
+		}
+	}
+	for _, u := range to.also {
+		if d = rq.decide(u.method, to.to.Name(), u.name, u.alias); !d.Allow {
+			return d
 		}
 	}
 	return d

@@ -57,7 +57,36 @@ func (rq *request) extension(v *view, owners []string) (job, error) {
 		return rq.walk(owners, list)
 	}
 	to, found := rq.resolveExtension(v, owners)
+	if found {
+		found = rq.beside(v, &to)
+	}
 	return rq.callAt(to, found)
+}
+
+// beside looks at what such a request names beside that by which its target was found, since nobody knows what the target
+// goes by: a tool or prompt there is asked about too, and a task's id that is no handle makes the request one for nothing.
+func (rq *request) beside(v *view, to *route) bool {
+	if ofTasks(rq.m.Method) {
+		return true
+	}
+	owner := to.to.Name()
+	if name, ok := mcp.LookupString(rq.m.Params, "name"); ok && rq.m.By != "name" {
+		for _, method := range usesOf(v, owner, name) {
+			to.also = append(to.also, use{method, name, v.alias(owner, name)})
+		}
+	}
+	_, task := mcp.Lookup(rq.m.Params, "taskId")
+	return !task || rq.m.By == "taskId" || !v.hasTasks(owner)
+}
+
+// alias is the second name of a target's tool, if it has one.
+func (v *view) alias(target, tool string) string {
+	public, ok := v.table.Public(mcp.Tools, target, tool)
+	if !ok {
+		return ""
+	}
+	owner, _ := v.table.Resolve(mcp.MethodToolsCall, public)
+	return owner.Alias
 }
 
 // resolveExtension finds the target of such a request.
@@ -100,16 +129,11 @@ func (rq *request) resolveSole(v *view, owner string) (route, bool) {
 	case "uri":
 		to.methods = []string{mcp.MethodResourcesRead}
 	case "name": // the target may know its tools by their own names here too
-		to.methods = usesOf(v, owner, rq.m.Name)
-		if public, ok := v.table.Public(mcp.Tools, owner, rq.m.Name); ok {
-			own, _ := v.table.Resolve(mcp.MethodToolsCall, public)
-			to.alias = own.Alias
-		}
+		to.methods, to.alias = usesOf(v, owner, rq.m.Name), v.alias(owner, rq.m.Name)
 	}
 	to.methods = append(to.methods, rq.m.Method)
 	// Clients know tasks by their handles only. What a target calls them is not for guessing, in whatever method.
-	_, task := mcp.Lookup(rq.m.Params, "taskId")
-	return to, !task || !v.hasTasks(owner)
+	return to, rq.m.By != "taskId" || !v.hasTasks(owner)
 }
 
 // usesOf are the methods by which a thing of a target is used, of which there may be a tool and a prompt.
@@ -149,11 +173,7 @@ func (rq *request) resolveTask(v *view) (route, bool) {
 	}
 	to := route{to: rq.ep.targets[t.target], name: t.id, subject: t.tool, methods: []string{rq.m.Method}}
 	if t.tool != "" {
-		to.methods = []string{mcp.MethodToolsCall, rq.m.Method}
-		if public, ok := v.table.Public(mcp.Tools, t.target, t.tool); ok {
-			own, _ := v.table.Resolve(mcp.MethodToolsCall, public)
-			to.alias = own.Alias
-		}
+		to.methods, to.alias = []string{mcp.MethodToolsCall, rq.m.Method}, v.alias(t.target, t.tool)
 	}
 	return to, true
 }

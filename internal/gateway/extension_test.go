@@ -271,7 +271,11 @@ func TestUnknownExtension(t *testing.T) {
 func TestExtensionsGoRoundNothing(t *testing.T) {
 	t.Parallel()
 	methods := []string{"x/do", "tasks/get", "tasks/update", "tasks/cancel"}
-	server, a := extending(t, "a", `{"tools":{},"extensions":{"com.example/x":{},"io.modelcontextprotocol/tasks":{}}}`, methods...)
+	server := echoing(t, "a", `{"tools":{},"resources":{},"extensions":{"com.example/x":{},"io.modelcontextprotocol/tasks":{}}}`, methods...)
+	server.Handle("resources/list", func(c *testkit.MCPCall) {
+		c.Result(`{"resultType":"complete","resources":[{"uri":"file:///listed","name":"listed"}]}`)
+	})
+	a := listed(t, newTarget(t, "a", server.URL, nil))
 	s := start(t, config{endpoints: []Endpoint{{Prefix: true, Targets: []*target.Target{a}, Policy: anySignedIn(t,
 		policy.Requirement{Target: "a", Method: "tools/call", Name: "echo", Scopes: []string{"mcp:admin"}})}}})
 	ada, admin := s.caller("ada-token"), s.caller("ada-admin-token")
@@ -281,6 +285,15 @@ func TestExtensionsGoRoundNothing(t *testing.T) {
 		}
 		status, body := admin.ask("x/do", "", `{"name":"`+name+`",`+modernMeta+`}`)
 		wants(t, "with the scope", status, body, 200, asked(`{"name":"echo"}`))
+	}
+	for _, beside := range []string{`"uri":"u"`, `"uri":"file:///listed"`} {
+		uri, _ := mcp.LookupString([]byte(`{`+beside+`}`), "uri")
+		if status, body := ada.ask("x/do", uri, `{`+beside+`,"name":"echo",`+modernMeta+`}`); status != http.StatusForbidden {
+			t.Errorf("by the name of the tool beside %s: %d %s", beside, status, body)
+		}
+		if _, body := ada.ask("x/do", uri, `{`+beside+`,"taskId":7,`+tasksMeta+`}`); !strings.Contains(body, `"error"`) {
+			t.Errorf("a task beside %s: %s", beside, body)
+		}
 	}
 	for _, method := range methods {
 		for _, id := range []string{`7`, `["7"]`, `null`, `{"a":1}`} {
