@@ -4,10 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
+
+	"gatehouse/internal/loopback"
 )
 
 // askReady asks /readyz. On loopback the certificate is not checked: it is made for the public name.
@@ -16,10 +17,8 @@ func askReady(ctx context.Context, address string) error {
 	if err != nil || u.Host == "" {
 		return fmt.Errorf("healthcheck: %q is not a URL such as http://127.0.0.1:8080", address)
 	}
-	ip := net.ParseIP(u.Hostname())
-	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: loopback},
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: loopback.Is(u.Hostname())},
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.JoinPath("readyz").String(), nil)
 	if err != nil {

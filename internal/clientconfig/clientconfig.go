@@ -6,10 +6,11 @@ package clientconfig
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
+
+	"gatehouse/internal/loopback"
 )
 
 // Options describe one endpoint, and the client's registration if it has one of its own.
@@ -97,11 +98,7 @@ func (o Options) validate() error {
 // loopback reports whether only this machine reaches the endpoint.
 func (o Options) loopback() bool {
 	u, err := url.Parse(o.URL)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return strings.EqualFold(u.Hostname(), "localhost") || ip != nil && ip.IsLoopback()
+	return err == nil && loopback.Is(u.Hostname())
 }
 
 // static reports whether the client has a registration of its own.

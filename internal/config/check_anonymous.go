@@ -1,6 +1,10 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+
+	"gatehouse/internal/loopback"
+)
 
 // anonymous checks an endpoint that asks nobody who they are. It exists for test suites that cannot send a token, so it
 // is refused wherever anything but a program on this machine could reach it.
@@ -8,10 +12,10 @@ func (k *checker) anonymous(path string, e *Endpoint) {
 	c, at := k.cfg, path+".access"
 	const what = "anonymous_for_tests lets in whoever asks"
 	const hint = "Write any_signed_in or a claim rule; or test on one machine: listen on 127.0.0.1, public_url on localhost, and no proxy."
-	if host, _, err := splitListen(c.Listen); err != nil || !loopbackHost(host) {
+	if host, _, err := splitListen(c.Listen); err != nil || !loopback.Is(host) {
 		k.bad(at, fmt.Sprintf("%s, and listen (%s) is not a loopback address", what, c.Listen), hint)
 	}
-	if c.PublicURL == "" || !loopbackHost(c.PublicURL.URL().Hostname()) {
+	if c.PublicURL == "" || !loopback.Is(c.PublicURL.URL().Hostname()) {
 		k.bad(at, fmt.Sprintf("%s, and public_url (%s) is not on a loopback host", what, c.PublicURL), hint)
 	}
 	if c.BehindTLSProxy || len(c.TrustedProxies) > 0 {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gatehouse/internal/identity"
+	"gatehouse/internal/loopback"
 )
 
 func (k *checker) authorizers() {
@@ -83,7 +84,7 @@ func (k *checker) introspection(path string, a *Authorizer) {
 	case in.URL == "":
 	case err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil || strings.Contains(in.URL, "#"):
 		k.bad(path+".url", "is not the URL of an introspection endpoint", "Copy it from the provider: https://…/introspect")
-	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+	case u.Scheme == "http" && !loopback.Is(u.Hostname()):
 		k.bad(path+".url", "is plain http on another host than this machine: tokens and client_secret would travel in the open", "Write https.")
 	}
 }
@@ -110,7 +111,7 @@ func (k *checker) discoveryURL(path, s string) {
 		k.bad(path, "is not a URL", hint)
 	case u.User != nil || u.RawQuery != "" || strings.Contains(s, "#"):
 		k.bad(path, "has a user name, a query or a fragment in it", hint)
-	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+	case u.Scheme == "http" && !loopback.Is(u.Hostname()):
 		k.bad(path, "is plain http on another host than this machine: whoever sits on the way could name their own keys", "Write https.")
 	case !strings.HasSuffix(u.Path, wellKnownOpenID) && !strings.Contains(u.Path+"/", wellKnownOAuth+"/") && !strings.HasPrefix(u.Path, wellKnownOpenID+"/"):
 		k.bad(path, "is not a discovery URL", hint+" (or /.well-known/oauth-authorization-server, RFC 8414)")

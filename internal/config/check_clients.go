@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
+	"gatehouse/internal/loopback"
 )
 
 func (k *checker) clients() {
@@ -153,7 +154,7 @@ func (k *checker) keysURL(path, s string) {
 	switch {
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || strings.Contains(s, "#"):
 		k.bad(path, "is not the URL of a JWK set", "Write it as https://host/path, without user name and fragment.")
-	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+	case u.Scheme == "http" && !loopback.Is(u.Hostname()):
 		k.bad(path, "is plain http on another host than this machine: whoever sits on the way could name their own keys", "Write https.")
 	}
 }
@@ -192,7 +193,7 @@ func (k *checker) redirectURI(path, uri, consent string) {
 		k.bad(path, "has a wildcard; redirect URIs are compared exactly", "Name each redirect URI in full.")
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() == "":
 		k.bad(path, "has no host", "Write it as the client sends it.")
-	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+	case u.Scheme == "http" && !loopback.Is(u.Hostname()):
 		k.bad(path, "is plain http on another host than the person's own machine", "Use https, or http on localhost, 127.0.0.1 or [::1].")
 	case u.Scheme != "http" && u.Scheme != "https" && !slices.Contains(k.cfg.Registration.PrivateRedirectSchemes, u.Scheme):
 		k.bad(path, fmt.Sprintf("has the scheme %q, which is not allowed", u.Scheme), "Add it to registration.private_redirect_schemes, if an application of yours owns it.")

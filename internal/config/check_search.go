@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/url"
 	"time"
+
+	"gatehouse/internal/loopback"
 )
 
 // search checks how the tools of an endpoint are found.
@@ -38,7 +40,7 @@ func (k *checker) embeddings() {
 		k.bad("embeddings.url", "is not a URL", "Write the address of the API: https://api.openai.com/v1")
 	case u.User != nil:
 		k.bad("embeddings.url", "has a user name or password in it", "Use api_key.")
-	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+	case u.Scheme == "http" && !loopback.Is(u.Hostname()):
 		k.doubtful("embeddings.url", "is plain http to another machine: what people search for can be read on the way", "Use https where the server has it.")
 	}
 	if e.Dimensions < 0 || e.Dimensions > 1<<14 {

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"gatehouse/internal/clientdoc"
+	"gatehouse/internal/loopback"
 	"gatehouse/internal/secret"
 )
 
@@ -24,7 +25,7 @@ const masterKeySize = 32
 // server checks where Gatehouse listens against where it says it is reached.
 func (k *checker) server() {
 	c := k.cfg
-	loopback := k.listen()
+	local := k.listen()
 	for i, p := range c.TrustedProxies {
 		if p.IsValid() && p.Bits() == 0 {
 			k.bad(fmt.Sprintf("trusted_proxies[%d]", i), "trusts every address, so that anybody may claim to be anybody", "Name the proxies' own addresses.")
@@ -33,7 +34,7 @@ func (k *checker) server() {
 	if c.BehindTLSProxy && len(c.TrustedProxies) == 0 {
 		k.bad("behind_tls_proxy", "names no proxy", "Add trusted_proxies with the addresses of the proxy that terminates TLS.")
 	}
-	if !loopback && c.TLS == nil && !c.BehindTLSProxy {
+	if !local && c.TLS == nil && !c.BehindTLSProxy {
 		k.bad("listen", fmt.Sprintf("%s would serve plain http to other machines", c.Listen),
 			"Add tls with cert_file and key_file; or, when a proxy terminates TLS, behind_tls_proxy: true and trusted_proxies; or listen on 127.0.0.1.")
 	}
@@ -78,7 +79,7 @@ func (k *checker) clientCertificates() {
 }
 
 // listen checks the address to listen on, and reports whether only this machine reaches it.
-func (k *checker) listen() (loopback bool) {
+func (k *checker) listen() (local bool) {
 	host, port, err := splitListen(k.cfg.Listen)
 	if err != nil {
 		k.bad("listen", err.Error(), "Write an IP address and a port: 127.0.0.1:8080, or :8443 for all addresses.")
@@ -92,7 +93,7 @@ func (k *checker) listen() (loopback bool) {
 		k.bad("listen", "port 0 leaves the public URL open", "Choose a port, or set public_url.")
 		return true
 	}
-	return loopbackHost(host)
+	return loopback.Is(host)
 }
 
 // validHost reports whether a host to listen on is an address; what a name stands for could change.
@@ -114,7 +115,7 @@ func (k *checker) publicURL() {
 		k.bad("public_url", "begins with http, but tls is set, so that https is served", "Write https.")
 	case !c.PublicURL.isHTTPS() && c.BehindTLSProxy:
 		k.bad("public_url", "begins with http, but clients speak https to the proxy", "Write https.")
-	case !c.PublicURL.isHTTPS() && !loopbackHost(u.Hostname()):
+	case !c.PublicURL.isHTTPS() && !loopback.Is(u.Hostname()):
 		k.bad("public_url", "is plain http on another host than this machine; clients refuse that, and tokens could be read on the way", "Write https.")
 	case c.PublicURL.isHTTPS() && c.TLS == nil && !c.BehindTLSProxy:
 		k.bad("public_url", "begins with https, but nothing here speaks TLS", "Add tls with cert_file and key_file, or behind_tls_proxy: true and trusted_proxies when a proxy does.")

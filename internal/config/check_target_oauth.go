@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"gatehouse/internal/loopback"
 )
 
 // targetOAuth checks Gatehouse's client at the authorization server of a target.
@@ -65,7 +67,7 @@ func (k *checker) issuer(path, s string) {
 		k.bad(path, "is not a URL", "Copy issuer from the authorization server's metadata: https://as.example.com")
 	case u.User != nil || strings.ContainsAny(s, "?#"):
 		k.bad(path, "has a user name, a query or a fragment in it", "Copy issuer from the authorization server's metadata.")
-	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+	case u.Scheme == "http" && !loopback.Is(u.Hostname()):
 		k.bad(path, "is plain http on another host than this machine: whoever sits on the way could read the client's secret", "Write https.")
 	case strings.Contains(u.Path, "/.well-known/"):
 		k.bad(path, "is a discovery URL", "Write the issuer that its document names, without /.well-known/….")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/internal/loopback"
 	"gatehouse/internal/secret"
 )
 
@@ -92,7 +93,7 @@ func (k *checker) targetURL(path, s string) {
 		k.bad(path, "has a user name or password in it", "Use headers: {Authorization: {file: path, prefix: \"Basic \"}}.")
 	case strings.Contains(s, "#"):
 		k.bad(path, "has a fragment", "Remove the # and what follows.")
-	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+	case u.Scheme == "http" && !loopback.Is(u.Hostname()):
 		k.doubtful(path, "is plain http to another machine: what is sent can be read on the way", "Use https where the server has it.")
 	}
 }

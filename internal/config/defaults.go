@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatehouse/internal/identity"
+	"gatehouse/internal/loopback"
 	"gatehouse/internal/secret"
 )
 
@@ -69,7 +70,7 @@ func setDefaults(v any) {
 // derive fills what follows from other settings, once the whole file is read.
 func derive(c *Config) {
 	if c.PublicURL == "" {
-		if host, port, err := splitListen(c.Listen); err == nil && port != 0 && loopbackHost(host) {
+		if host, port, err := splitListen(c.Listen); err == nil && port != 0 && loopback.Is(host) {
 			c.PublicURL = loopbackOrigin(c.TLS != nil, port)
 		}
 	}

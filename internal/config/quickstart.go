@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"gatehouse/internal/identity"
+	"gatehouse/internal/loopback"
 )
 
 // QuickstartOptions are what the command line may change without a configuration file.
@@ -43,7 +44,7 @@ func Quickstart(o QuickstartOptions) (*Config, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("quickstart: listen: %w", err)
-	case !loopbackHost(host):
+	case !loopback.Is(host):
 		return nil, fmt.Errorf("quickstart: %s is not a loopback address: %s", c.Listen, quickstartHint)
 	case port == 0 && o.PublicURL == "":
 		return nil, errors.New("quickstart: port 0 leaves the public URL open; choose a port")
@@ -53,7 +54,7 @@ func Quickstart(o QuickstartOptions) (*Config, error) {
 	} else if c.PublicURL, err = parseOrigin(o.PublicURL); err != nil {
 		return nil, fmt.Errorf("quickstart: the public URL %w", err)
 	}
-	if u := c.PublicURL.URL(); !loopbackHost(u.Hostname()) || u.Scheme != "http" {
+	if u := c.PublicURL.URL(); !loopback.Is(u.Hostname()) || u.Scheme != "http" {
 		return nil, fmt.Errorf("quickstart: %s is not an http address of this machine: %s", c.PublicURL, quickstartHint)
 	}
 	demo := Target{Name: "demo", Demo: true}

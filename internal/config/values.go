@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -51,15 +50,6 @@ func (o Origin) URL() *url.URL {
 }
 
 func (o Origin) isHTTPS() bool { return strings.HasPrefix(string(o), "https://") }
-
-// loopbackHost reports whether a host name or address is this machine and no other.
-func loopbackHost(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.Unmap().IsLoopback()
-}
 
 // splitListen checks an address to listen on.
 func splitListen(s string) (host string, port uint16, err error) {

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"gatehouse/internal/loopback"
 	"gatehouse/internal/web"
 )
 
@@ -153,7 +154,7 @@ func (r *report) connection(a answer, setting string, now time.Time) (reached bo
 		r.fail(ended.check(), t)
 		return false
 	}
-	if a.tls != nil || !isLoopback(at.Hostname()) {
+	if a.tls != nil || !loopback.Is(at.Hostname()) {
 		r.certificate(a, now)
 	}
 	return true

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/internal/loopback"
 	"gatehouse/internal/vendor"
 )
 
@@ -99,7 +100,7 @@ func (r *report) endpoints(m serverMetadata) {
 		case err != nil || u.Host == "":
 			r.fail("endpoints", trouble{EndpointAbsent, "the metadata has no " + e.name, "one", "see whether this is the metadata of an OAuth server"})
 			return
-		case u.Scheme != "https" && !isLoopback(u.Hostname()):
+		case u.Scheme != "https" && !loopback.Is(u.Hostname()):
 			r.fail("endpoints", trouble{EndpointInsecure, e.name + " is " + clip(e.at, 120), "https: clients refuse plain http off this machine",
 				"tell the provider its public https address (Keycloak: hostname and proxy headers)"})
 			return

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"regexp"
@@ -225,12 +224,6 @@ func title(body []byte) string {
 		return ""
 	}
 	return clip(string(m[1]), 60)
-}
-
-// isLoopback reports whether a host of a URL is this machine.
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // clip shortens what others wrote, for one line that a terminal can be trusted with.

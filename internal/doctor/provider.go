@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
+	"gatehouse/internal/loopback"
 	"gatehouse/internal/oauthclient"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/vendor"
@@ -123,7 +124,7 @@ func (p *probe) providerKeys(ctx context.Context, m serverMetadata, o Provider, 
 		r.fail("keys", trouble{KeysUnusable, "jwks_uri is absent", "a URL", "see whether " + o.DiscoveryURL + " is the right document"})
 		return
 	}
-	if u.Scheme != "https" && !isLoopback(u.Hostname()) {
+	if u.Scheme != "https" && !loopback.Is(u.Hostname()) {
 		r.fail("keys", trouble{EndpointInsecure, "jwks_uri is " + clip(m.JWKS, 120), "https", "let the provider serve its keys over https"})
 		return
 	}

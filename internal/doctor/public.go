@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+
+	"gatehouse/internal/loopback"
 )
 
 // installation walks from the name of the public URL to the metadata of every endpoint.
@@ -124,7 +126,7 @@ func (r *report) beforeStart(a answer, s *Setup) {
 		if len(a.connected.addresses) > 0 {
 			r.ok("name", "%s is %s", at.Hostname(), strings.Join(a.connected.addresses, ", "))
 		}
-		if a.tls != nil || !isLoopback(at.Hostname()) {
+		if a.tls != nil || !loopback.Is(at.Hostname()) {
 			r.certificate(a, s.Now())
 		}
 		r.clock(a, s.PublicURL)

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"gatehouse/internal/loopback"
 )
 
 // checkURL admits https, and http on the loopback interface.
@@ -21,7 +22,7 @@ func checkURL(raw string) error {
 		return fmt.Errorf("read URL: %w", err)
 	case u.Host == "" || u.User != nil || u.Fragment != "":
 		return fmt.Errorf("URL %q: want https://host/path without user and fragment", u.Redacted())
-	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
+	case u.Scheme == "https" || u.Scheme == "http" && loopback.Is(u.Hostname()):
 		return nil
 	}
 	return fmt.Errorf("URL %q: keys are fetched over https only, or over http from this very machine", raw)
@@ -34,11 +35,6 @@ func checkNamed(document, raw string) error {
 		return fmt.Errorf("URL %q: a document that came over https must name https", raw)
 	}
 	return checkURL(raw)
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // sameHostOnly follows a redirect only to where the request was sent in the first place, and only if the client's own

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,6 +16,7 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
+	"gatehouse/internal/loopback"
 	"gatehouse/internal/secret"
 )
 
@@ -225,13 +225,8 @@ func checkEndpoint(raw string) error {
 		return fmt.Errorf("read URL: %w", err)
 	case u.Host == "" || u.User != nil || strings.Contains(raw, "#"):
 		return fmt.Errorf("URL %q: want https://host/path without user and fragment", u.Redacted())
-	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
+	case u.Scheme == "https" || u.Scheme == "http" && loopback.Is(u.Hostname()):
 		return nil
 	}
 	return fmt.Errorf("URL %q: only https, or http on this very machine", raw)
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

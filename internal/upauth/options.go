@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"gatehouse/internal/dpop"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/loopback"
 	"gatehouse/internal/oauthclient"
 	"gatehouse/internal/secret"
 )
@@ -115,15 +115,10 @@ func secureURL(raw string) (*url.URL, error) {
 		return nil, errors.New("it is no URL")
 	case u.Host == "" || u.User != nil || strings.Contains(raw, "#"):
 		return nil, fmt.Errorf("%.200q is not of the form https://host/path", u.Redacted())
-	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
+	case u.Scheme == "https" || u.Scheme == "http" && loopback.Is(u.Hostname()):
 		return u, nil
 	}
 	return nil, fmt.Errorf("%.200q is not https", u.Redacted())
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // origin is the scheme, host and port of a URL.

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"gatehouse/internal/identity"
+	"gatehouse/internal/loopback"
 	"gatehouse/internal/oauthclient"
 	"gatehouse/internal/secret"
 )
@@ -142,7 +143,7 @@ func (s *Source) registeredMethod(m server) string {
 // applicationType is native for redirects to this machine, web for all others (MCP basic/authorization, registration).
 func applicationType(redirect string) string {
 	u, err := url.Parse(redirect)
-	if err == nil && (isLoopback(u.Hostname()) || !strings.HasPrefix(u.Scheme, "http")) {
+	if err == nil && (loopback.Is(u.Hostname()) || !strings.HasPrefix(u.Scheme, "http")) {
 		return "native"
 	}
 	return "web"

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"gatehouse/internal/loopback"
 )
 
 // HostCheck answers 421 (RFC 9110 §15.5.20) when the Host header names none of hosts. It closes DNS rebinding: a page
@@ -51,7 +53,7 @@ func OwnHosts(publicURL *url.URL, listen string) []string {
 func OwnOrigins(publicURL *url.URL, listen string) []string {
 	origins := []string{publicURL.Scheme + "://" + publicURL.Host}
 	host, port, err := net.SplitHostPort(listen)
-	if err != nil || !isLoopback(host) {
+	if err != nil || !loopback.Is(host) {
 		return origins
 	}
 	for _, h := range listenHosts(host) {
@@ -65,15 +67,10 @@ func OwnOrigins(publicURL *url.URL, listen string) []string {
 func listenHosts(host string) []string {
 	addr, err := netip.ParseAddr(host)
 	switch {
-	case isLoopback(host):
+	case loopback.Is(host):
 		return []string{"localhost", "127.0.0.1", "::1"}
 	case host == "" || err == nil && addr.IsUnspecified():
 		return nil
 	}
 	return []string{host}
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }
