@@ -42,18 +42,9 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	var endpoints []*authn.Endpoint
-	var snapshot gateway.Snapshot
-	for _, e := range c.Endpoints {
-		ae, err := authnEndpoint(c, e, a.keys, remote)
-		if err != nil {
-			return err
-		}
-		ge, err := gatewayEndpoint(c, &e, targets, vectors.embedder())
-		if err != nil {
-			return err
-		}
-		endpoints, snapshot.Endpoints = append(endpoints, ae), append(snapshot.Endpoints, ge)
+	endpoints, snapshot, err := a.planEndpoints(c, remote, targets, vectors)
+	if err != nil {
+		return err
 	}
 	site, err := a.plan(c, endpoints)
 	if err != nil {
@@ -85,6 +76,24 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	}
 	a.targets.retire(a.targets.adopt(ctx, targets), unused)
 	return errors.Join(stopAll(a.providers.adopt(ctx, providers)), stopAll(a.issuers.adopt(ctx, remote)))
+}
+
+// planEndpoints makes both halves of each endpoint: who gets in, and what is behind it.
+func (a *App) planEndpoints(c *config.Config, remote *issuers, targets map[string]*running, v vectors) ([]*authn.Endpoint, gateway.Snapshot, error) {
+	var endpoints []*authn.Endpoint
+	var snapshot gateway.Snapshot
+	for _, e := range c.Endpoints {
+		ae, err := authnEndpoint(c, e, a.keys, remote)
+		if err != nil {
+			return nil, snapshot, err
+		}
+		ge, err := gatewayEndpoint(c, &e, targets, v.embedder())
+		if err != nil {
+			return nil, snapshot, err
+		}
+		endpoints, snapshot.Endpoints = append(endpoints, ae), append(snapshot.Endpoints, ge)
+	}
+	return endpoints, snapshot, nil
 }
 
 // gatewayEndpoint translates an endpoint's targets and policy.
