@@ -167,8 +167,11 @@ func (t *Table) named(n *names, name string) (Owner, bool) {
 		return o, true
 	}
 	for _, target := range t.unknown {
-		if own, ok := strings.CutPrefix(name, target.Prefix); ok && own != "" {
-			return Owner{Target: target.Name, Name: own}, true
+		own, ok := strings.CutPrefix(name, target.Prefix)
+		// A name that will be shown under another is no way round the rules for that one.
+		if ok && own != "" && mcp.PublicName(target.Prefix, target.Name, own) == name {
+			hashed := mcp.HashedName(target.Prefix, target.Name, own)
+			return Owner{Target: target.Name, Name: own, Alias: strings.TrimPrefix(hashed, target.Prefix)}, true
 		}
 	}
 	return Owner{}, false

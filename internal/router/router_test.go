@@ -58,6 +58,8 @@ func TestResolve(t *testing.T) {
 		{unknown, mcp.MethodToolsCall, "b___not_listed", "b not_listed"},
 		{unknown, mcp.MethodToolsCall, "b___a___echo", "b a___echo"},
 		{unknown, mcp.MethodPromptsGet, "b___", ""},
+		{unknown, mcp.MethodToolsCall, "b___with/slash", ""},
+		{unknown, mcp.MethodToolsCall, "b___" + strings.Repeat("x", mcp.MaxName), ""},
 		{without, mcp.MethodToolsCall, "echo", "a echo"},
 		{without, mcp.MethodToolsCall, "only_b", "b only_b"},
 		{without, mcp.MethodToolsCall, "a___echo", ""},
