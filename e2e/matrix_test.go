@@ -68,8 +68,6 @@ func call(name string, args map[string]any, want ...string) step {
 	return step{Op: "call", Name: name, Arguments: args, want: want}
 }
 
-func read(uri string, want ...string) step { return step{Op: "read", URI: uri, want: want} }
-
 func prompt(name string, args map[string]any, want ...string) step {
 	return step{Op: "prompt", Name: name, Arguments: args, want: want}
 }
