@@ -201,18 +201,10 @@ func knowsRevision(resp *http.Response) bool {
 	if resp.StatusCode != http.StatusBadRequest {
 		return false
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	body, m, said := readRefusal(resp)
 	_ = resp.Body.Close()
 	resp.Body = io.NopCloser(bytes.NewReader(body))
-	if err != nil {
-		return false
-	}
-	m, err := mcp.Decode(body, fromUpstream())
-	if err != nil || m.Error == nil {
-		return false
-	}
-	said, err := mcp.ParseError(m.Error)
-	if err != nil || said.Code != mcp.CodeUnsupportedRevision {
+	if said == nil || said.Code != mcp.CodeUnsupportedRevision {
 		return false
 	}
 	data, _ := mcp.Lookup(m.Error, "data")

@@ -272,12 +272,10 @@ func (l *httpLink) refused(resp *http.Response, id []byte) error {
 	case resp.StatusCode/100 == 3:
 		return l.d.t.trouble(Down, fmt.Errorf("HTTP status %d; redirects are not followed, name the final URL", resp.StatusCode))
 	}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	body, m, said := readRefusal(resp)
 	var err error = l.d.t.trouble(Down, fmt.Errorf("HTTP status %d: %.200q", resp.StatusCode, body))
-	if m, notMessage := mcp.Decode(body, fromUpstream()); notMessage == nil && m.Error != nil && (m.ID == nil || bytes.Equal(m.ID, id)) {
-		if said, notError := mcp.ParseError(m.Error); notError == nil {
-			err = said
-		}
+	if said != nil && (m.ID == nil || bytes.Equal(m.ID, id)) {
+		err = said
 	}
 	if l.revision == "" {
 		return &refusal{resp.StatusCode, err}
@@ -287,6 +285,21 @@ func (l *httpLink) refused(resp *http.Response, id []byte) error {
 		return fmt.Errorf("%w: %w", errSessionGone, said)
 	}
 	return err
+}
+
+// maxRefusal bounds what is read of the answer of a status that is not success.
+const maxRefusal = 64 << 10
+
+// readRefusal reads the answer of a status that is not success. Said is the JSON-RPC error in it, nil when there is none,
+// and m its message.
+func readRefusal(resp *http.Response) (body []byte, m mcp.Message, said *mcp.Error) {
+	body, _ = io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	if m, err := mcp.Decode(body, fromUpstream()); err == nil && m.Error != nil {
+		if said, err := mcp.ParseError(m.Error); err == nil {
+			return body, m, said
+		}
+	}
+	return body, m, nil
 }
 
 // statelessOnly reports whether only a server of the stateless era says this, to a request of the session era.

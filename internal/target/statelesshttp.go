@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync/atomic"
 
@@ -61,12 +60,9 @@ func (h *httpCarrier) exchange(ctx context.Context, r *request) (mcp.Message, er
 	default:
 		return mcp.Message{}, h.reader.refused(resp, r.id)
 	}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	m, err := mcp.Decode(body, fromUpstream())
-	if err == nil && m.Error != nil && bytes.Equal(m.ID, r.id) {
-		if said, err := mcp.ParseError(m.Error); err == nil && said.Code != mcp.CodeUnsupportedRevision {
-			return m, nil
-		}
+	body, m, said := readRefusal(resp)
+	if said != nil && bytes.Equal(m.ID, r.id) && said.Code != mcp.CodeUnsupportedRevision {
+		return m, nil
 	}
 	h.d.era.forget() // it has become a server of another era, and has not executed anything
 	return mcp.Message{}, fmt.Errorf("%w: HTTP status %d: %.200q", errSessionGone, resp.StatusCode, body)
