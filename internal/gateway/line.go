@@ -268,8 +268,9 @@ func (l *line) proof() *http.Request {
 }
 
 // put implements carrier. It waits for the client to read what came before, and writes the answer only then: a list can
-// be long, and many may be asked for.
-func (l *line) put(_ *request, write func(dst []byte) []byte) {
+// be long, and many may be asked for. No target is asked any more, so a reload need not wait for the client.
+func (l *line) put(rq *request, write func(dst []byte) []byte) {
+	rq.unpin()
 	select {
 	case l.turns <- struct{}{}:
 		defer func() { <-l.turns }()
@@ -304,10 +305,14 @@ func (a *spoken) notify(m *mcp.Message) {
 
 func (a *spoken) send(raw []byte) bool { return a.l.say(raw) }
 
-func (a *spoken) result(result []byte) { a.l.say(mcp.AppendResult(nil, a.rq.m.ID, result)) }
+func (a *spoken) result(result []byte) {
+	a.rq.unpin() // as in put
+	a.l.say(mcp.AppendResult(nil, a.rq.m.ID, result))
+}
 
 func (a *spoken) error(e *mcp.Error) {
 	web.Note(a.rq.r.Context(), "rpc_error", e.Code)
+	a.rq.unpin()
 	a.l.say(mcp.AppendError(nil, a.rq.m.ID, e))
 }
 

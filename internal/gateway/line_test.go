@@ -319,13 +319,24 @@ func TestLineThatIsNotRead(t *testing.T) {
 		return status == http.StatusAccepted
 	})
 	st.expect(`"id":2`)
-	large := `{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{"fill":"` + strings.Repeat("x", 1<<20) + `"}}`
-	for taken = 0; taken <= maxHeldBytes>>20+32; taken++ {
-		if status, _ := c.post(large); status != http.StatusAccepted {
+	large := `{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{"fill":"` + strings.Repeat("x", 1<<19) + `"}}`
+	for taken = 0; taken <= maxHeldBytes>>19+32; taken++ {
+		if status, body := c.post(large); status == http.StatusTooManyRequests {
 			break
+		} else if status != http.StatusAccepted {
+			t.Fatalf("%d %s", status, body)
 		}
 	}
-	if taken > maxHeldBytes>>20+32 {
-		t.Errorf("%d messages of 1 MiB were taken of a client that reads nothing", taken)
+	if taken > maxHeldBytes>>19+32 {
+		t.Errorf("%d messages of 512 KiB were taken of a client that reads nothing", taken)
+	}
+	unused, err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp", Prefix: true, Policy: anySignedIn(t)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-unused:
+	case <-time.After(10 * time.Second):
+		t.Error("what a reload replaces waits for a client that reads nothing")
 	}
 }
