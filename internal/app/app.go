@@ -49,12 +49,13 @@ type Options struct {
 // App is one running Gatehouse.
 type App struct {
 	Options
-	life   *lifecycle
-	server *web.Server
-	seen   []byte // fingerprint of the configuration file as it was last read
-	routes atomic.Pointer[http.Handler]
-	config atomic.Pointer[config.Config] // in force
-	mark   atomic.Pointer[string]        // of the file that config was read from
+	life      *lifecycle
+	server    *web.Server
+	seen      []byte // fingerprint of the configuration file as it was last read
+	routes    atomic.Pointer[http.Handler]
+	config    atomic.Pointer[config.Config]     // in force
+	endpoints atomic.Pointer[[]*authn.Endpoint] // in force, for the page that explains tokens
+	mark      atomic.Pointer[string]            // of the file that config was read from
 
 	state     *State
 	audit     *audit.Log
@@ -64,7 +65,6 @@ type App struct {
 	authsrv   *authserver.Server
 	authn     *authn.Authenticator
 	sessions  *session.Table
-	tokens    *tokenCheck
 	gateway   *gateway.Gateway
 	copies    *cluster.Copies // nil when this one is alone
 	targets   *targetSet
@@ -161,9 +161,8 @@ func (a *App) build(ctx context.Context) error {
 	a.issuers = &keySets{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
 	a.life.closes("keys of issuers", func(ctx context.Context) error { return stopAll(a.issuers.adopt(ctx, nil)) })
 	a.life.runs(ctx, "sessions", a.sessions.Run)
-	a.tokens = newTokenCheck(a.authn)
 	if a.gateway, err = gateway.New(gateway.Options{
-		Auth: a.tokens, Sessions: a.sessions, Copies: a.copies, State: a.state.Keys.Box(gateway.StatePurpose), Tasks: a.state.Keys.MAC(gateway.TaskPurpose), Audit: a.audit, Log: a.Log, Version: a.Version,
+		Sessions: a.sessions, Copies: a.copies, State: a.state.Keys.Box(gateway.StatePurpose), Tasks: a.state.Keys.MAC(gateway.TaskPurpose), Audit: a.audit, Log: a.Log, Version: a.Version,
 	}); err != nil {
 		return err
 	}

@@ -29,7 +29,13 @@ func (a *Admin) Explain(ctx context.Context, path, token string, how authn.Shown
 
 // explain says for an administrator's page why an endpoint, by its path, accepts or refuses a token.
 func (a *App) explain(ctx context.Context, path, token string) *authn.Explanation {
-	return authn.Explain(ctx, token, a.tokens.endpoint(path), authn.ExplainOptions{Now: a.Now(), Revocations: revocations{a}})
+	e := &authn.Endpoint{Path: path} // one that is gone accepts nobody
+	for _, known := range *a.endpoints.Load() {
+		if known.Path == path {
+			e = known
+		}
+	}
+	return authn.Explain(ctx, token, e, authn.ExplainOptions{Now: a.Now(), Revocations: revocations{a}})
 }
 
 // authnEndpoint makes an endpoint as the server does.

@@ -58,7 +58,6 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	a.tokens.swap(endpoints)                        // at once: whom an endpoint lets in goes with what is behind it
 	if err := a.authsrv.Swap(clients); err != nil { // never: the snapshot was checked
 		return err
 	}
@@ -66,6 +65,7 @@ func (a *App) apply(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	routes := a.newRoutes(site)
+	a.endpoints.Store(&endpoints)
 	a.vectors = vectors
 	a.config.Store(c)
 	a.routes.Store(&routes)
@@ -91,6 +91,7 @@ func (a *App) planEndpoints(c *config.Config, remote *issuers, targets map[strin
 		if err != nil {
 			return nil, snapshot, err
 		}
+		ge.Auth = tokenCheck{a.authn, ae}
 		endpoints, snapshot.Endpoints = append(endpoints, ae), append(snapshot.Endpoints, ge)
 	}
 	return endpoints, snapshot, nil

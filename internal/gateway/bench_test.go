@@ -23,11 +23,11 @@ func BenchmarkToolsCall(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g, err := New(Options{Auth: newTokens(), Sessions: table, State: newKeyring(b).Box(StatePurpose), Tasks: newKeyring(b).MAC(TaskPurpose)})
+	g, err := New(Options{Sessions: table, State: newKeyring(b).Box(StatePurpose), Tasks: newKeyring(b).MAC(TaskPurpose)})
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := g.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp", Prefix: true, Targets: []*target.Target{files}, Policy: anySignedIn(b)}}}); err != nil {
+	if _, err := g.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp", Auth: tokensAt{newTokens(), "/mcp"}, Prefix: true, Targets: []*target.Target{files}, Policy: anySignedIn(b)}}}); err != nil {
 		b.Fatal(err)
 	}
 	h := g.Handler("/mcp")

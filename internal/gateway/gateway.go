@@ -34,18 +34,17 @@ import (
 	"gatehouse/internal/target"
 )
 
-// Authenticator turns a request into a principal and answers those that it refuses.
+// Authenticator turns a request to one endpoint into a principal and answers those that it refuses.
 type Authenticator interface {
-	Authenticate(r *http.Request, endpoint string) (*identity.Principal, error)
+	Authenticate(r *http.Request) (*identity.Principal, error)
 	// Recheck says whether a request that was let in still would be. A proof that came with it counts once.
-	Recheck(r *http.Request, endpoint string) (*identity.Principal, error)
-	Refuse(w http.ResponseWriter, r *http.Request, endpoint string, err error)
-	InsufficientScope(w http.ResponseWriter, r *http.Request, endpoint string, p *identity.Principal, needed identity.Scopes)
+	Recheck(r *http.Request) (*identity.Principal, error)
+	Refuse(w http.ResponseWriter, r *http.Request, err error)
+	InsufficientScope(w http.ResponseWriter, r *http.Request, p *identity.Principal, needed identity.Scopes)
 }
 
-// Options are what a gateway is made of. Auth, Sessions, State and Tasks are required.
+// Options are what a gateway is made of. Sessions, State and Tasks are required.
 type Options struct {
-	Auth     Authenticator
 	Sessions *session.Table
 	State    *seal.Box       // of StatePurpose
 	Tasks    *seal.MAC       // of TaskPurpose
@@ -67,8 +66,6 @@ type Options struct {
 
 func (o *Options) validate() error {
 	switch {
-	case o.Auth == nil:
-		return errors.New("gateway: no authenticator given")
 	case o.Sessions == nil:
 		return errors.New("gateway: no session table given")
 	case o.State == nil:
@@ -107,6 +104,7 @@ type Endpoint struct {
 	Targets []*target.Target // in the order in which lists show them
 	Prefix  bool             // names are target___tool
 	Policy  *policy.Policy   // nil lets nobody in
+	Auth    Authenticator    // whose tokens it takes: it goes with the policy, so that no request meets the one without the other
 
 	Prefixes map[string]string // by target: what stands before its names in place of that; may be empty
 	OwnURIs  bool              // resource URIs are never marked: the first target that lists one owns it
@@ -155,6 +153,9 @@ func (g *Gateway) Swap(s Snapshot) (unused <-chan struct{}, err error) {
 	for _, e := range s.Endpoints {
 		if _, twice := next[e.Path]; twice {
 			return nil, fmt.Errorf("endpoint %s is named twice", e.Path)
+		}
+		if e.Auth == nil {
+			return nil, fmt.Errorf("endpoint %s has no authenticator", e.Path)
 		}
 		made, err := newEndpoint(e, g.o.Log)
 		if err != nil {

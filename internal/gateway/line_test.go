@@ -330,7 +330,7 @@ func TestLineThatIsNotRead(t *testing.T) {
 	if taken > maxHeldBytes>>19+32 {
 		t.Errorf("%d messages of 512 KiB were taken of a client that reads nothing", taken)
 	}
-	unused, err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp", Prefix: true, Policy: anySignedIn(t)}}})
+	unused, err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp", Prefix: true, Policy: anySignedIn(t), Auth: tokensAt{s.auth, "/mcp"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,9 +67,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) err
 	if err := rq.enter(path); err != nil {
 		return err
 	}
-	who, err := g.o.Auth.Authenticate(r, path)
+	who, err := rq.ep.Auth.Authenticate(r)
 	if err != nil {
-		g.o.Auth.Refuse(w, r, path, err)
+		rq.ep.Auth.Refuse(w, r, err)
 		return errAnswered
 	}
 	return rq.serveAs(who)
@@ -142,7 +142,7 @@ func (rq *request) admit(method string) error {
 
 // stepUp answers with the challenge that names the missing scopes.
 func (rq *request) stepUp(d policy.Decision) error {
-	rq.g.o.Auth.InsufficientScope(rq.w, rq.r, rq.ep.Path, rq.who, d.MissingScopes)
+	rq.ep.Auth.InsufficientScope(rq.w, rq.r, rq.who, d.MissingScopes)
 	return errAnswered
 }
 

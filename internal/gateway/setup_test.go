@@ -93,11 +93,15 @@ func (a *tokens) revoke(token string) {
 	delete(a.known, token)
 }
 
-func (a *tokens) Recheck(r *http.Request, path string) (*identity.Principal, error) {
-	return a.Authenticate(r, path)
+// tokensAt are the tokens as one endpoint takes them.
+type tokensAt struct {
+	*tokens
+	path string
 }
 
-func (a *tokens) Authenticate(r *http.Request, _ string) (*identity.Principal, error) {
+func (a *tokens) Recheck(r *http.Request) (*identity.Principal, error) { return a.Authenticate(r) }
+
+func (a *tokens) Authenticate(r *http.Request) (*identity.Principal, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -107,12 +111,12 @@ func (a *tokens) Authenticate(r *http.Request, _ string) (*identity.Principal, e
 	return nil, errors.New("no good token")
 }
 
-func (a *tokens) Refuse(w http.ResponseWriter, _ *http.Request, endpoint string, _ error) {
-	w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="https://gatehouse.example/.well-known/oauth-protected-resource`+endpoint+`"`)
+func (a tokensAt) Refuse(w http.ResponseWriter, _ *http.Request, _ error) {
+	w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="https://gatehouse.example/.well-known/oauth-protected-resource`+a.path+`"`)
 	w.WriteHeader(http.StatusUnauthorized)
 }
 
-func (a *tokens) InsufficientScope(w http.ResponseWriter, _ *http.Request, _ string, p *identity.Principal, needed identity.Scopes) {
+func (a *tokens) InsufficientScope(w http.ResponseWriter, _ *http.Request, p *identity.Principal, needed identity.Scopes) {
 	w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+p.Scopes.Union(needed).String()+`"`)
 	w.WriteHeader(http.StatusForbidden)
 }
@@ -200,7 +204,7 @@ func start(t *testing.T, c config) *setup {
 	if s.table, err = session.New(c.session); err != nil {
 		t.Fatal(err)
 	}
-	c.options.Auth, c.options.Sessions, c.options.Log, c.options.Version = s.auth, s.table, log, "1.0"
+	c.options.Sessions, c.options.Log, c.options.Version = s.table, log, "1.0"
 	if s.gateway, err = New(c.options); err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +233,7 @@ func (s *setup) swap(endpoints ...Endpoint) {
 		if endpoints[i].Path == "" {
 			endpoints[i].Path = "/mcp"
 		}
+		endpoints[i].Auth = tokensAt{s.auth, endpoints[i].Path}
 	}
 	if _, err := s.gateway.Swap(Snapshot{Endpoints: endpoints}); err != nil {
 		s.t.Fatal(err)

@@ -95,16 +95,16 @@ func (rq *request) stillAllowed(checked *time.Time, within time.Duration) bool {
 		return true
 	}
 	*checked = now
+	ep := rq.g.current.Load().endpoints[rq.ep.Path]
+	if ep == nil {
+		return false
+	}
 	if !rq.handed { // else the other copy does, and ends the stream
-		who, err := rq.g.o.Auth.Recheck(rq.r, rq.ep.Path)
+		who, err := ep.Auth.Recheck(rq.r)
 		if err != nil || who.Key != rq.who.Key {
 			return false
 		}
 		rq.who = who
-	}
-	ep := rq.g.current.Load().endpoints[rq.ep.Path]
-	if ep == nil {
-		return false
 	}
 	rq.ep = ep
 	return rq.decide("", "", "", "").Allow

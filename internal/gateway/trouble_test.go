@@ -133,7 +133,10 @@ func TestLongWordsOfClients(t *testing.T) {
 func TestNoPolicyNoAccess(t *testing.T) {
 	t.Parallel()
 	s, _ := one(t, nil)
-	if _, err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp"}}}); err != nil {
+	if _, err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp", Policy: anySignedIn(t)}}}); err == nil {
+		t.Error("an endpoint that asks nobody for a token was taken")
+	}
+	if _, err := s.gateway.Swap(Snapshot{Endpoints: []Endpoint{{Path: "/mcp", Auth: tokensAt{s.auth, "/mcp"}}}}); err != nil {
 		t.Fatal(err)
 	}
 	status, _ := s.caller("ada-token").post(`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}`)
