@@ -24,19 +24,18 @@ listen: 127.0.0.1:%[1]d
 state_dir: state
 master_key: {file: master.key}
 log: {level: warn}
-targets:
-  everything: {url: %[2]q}
+targets: %[2]s
 endpoints:
-  /mcp: {issuers: [], access: anonymous_for_tests, targets: [everything], prefix: false}
+  /mcp: {issuers: [], access: anonymous_for_tests, targets: %[3]s, prefix: false}
 `
 
 // The official suite at one URL of Gatehouse, in both eras, in front of a target of both eras and of each one alone. What
 // no gateway can pass is listed with its reason in conformance/*.yml; an entry that passes is a fault too.
 func TestConformanceFront(t *testing.T) {
-	s, fixtures := conformanceSuite(t), buildEverything(t)
+	s, fixtures := conformanceSuite(t), buildFixtures(t, "everything")
 	for _, target := range []string{"both", "sessions", "stateless"} {
 		t.Run("target_"+target, func(t *testing.T) {
-			url := newFront(t, fixtures, target)
+			url := newFront(t, startFixtures(t, fixtures, "-eras", target))
 			for _, c := range []struct {
 				name   string
 				args   []string
@@ -112,11 +111,42 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// buildEverything builds the target with the suite's fixtures.
-func buildEverything(t *testing.T) string {
+// extensionScenarios are those that the suite has of extensions, and how many of their checks pass at least.
+var extensionScenarios = map[string]int{
+	"tasks-lifecycle": 9, "tasks-capability-negotiation": 5, "tasks-wire-fields": 4, "tasks-request-state-removal": 3, "tasks-mrtr-input": 4,
+	"tasks-request-headers": 5, "tasks-dispatch-and-envelope": 9, "tasks-required-task-error": 3, "tasks-mrtr-composition": 2,
+	"sep-2640-skills-enumeration": 32, "sep-2640-skills-directory": 7, "sep-2640-skills-manifest": 6,
+}
+
+// The suite's scenarios of tasks and skills, through an endpoint that has another target beside the one that knows these
+// extensions.
+func TestConformanceExtensions(t *testing.T) {
+	s := conformanceSuite(t)
+	url := newFront(t, startFixtures(t, buildFixtures(t, "everything")), startFixtures(t, buildFixtures(t, "extensions")))
+	for scenario, least := range extensionScenarios {
+		t.Run(scenario, func(t *testing.T) {
+			results := filepath.Join(t.TempDir(), "results")
+			runSuite(t, s, []string{"server", "--url", url, "-o", results, "--scenario", scenario}, true)
+			passed := 0
+			for _, checks := range readChecks(t, results) {
+				for _, c := range checks {
+					if c.Status == "SUCCESS" {
+						passed++
+					}
+				}
+			}
+			if passed < least {
+				t.Errorf("%d checks passed, want %d at least", passed, least)
+			}
+		})
+	}
+}
+
+// buildFixtures builds a target with fixtures of the suite.
+func buildFixtures(t *testing.T, name string) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "everything")
-	build := exec.Command("go", "build", "-o", binary, "./conformance/everything")
+	binary := filepath.Join(t.TempDir(), name)
+	build := exec.Command("go", "build", "-o", binary, "./conformance/"+name)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the target of the suite: %v\n%s", err, out)
@@ -124,11 +154,11 @@ func buildEverything(t *testing.T) string {
 	return binary
 }
 
-// newFront starts Gatehouse in front of the fixtures and returns the URL of its endpoint.
-func newFront(t *testing.T, fixtures, eras string) string {
+// startFixtures runs such a target and returns its URL.
+func startFixtures(t *testing.T, binary string, args ...string) string {
 	t.Helper()
 	log := newOutput()
-	cmd := exec.Command(fixtures, "-eras", eras)
+	cmd := exec.Command(binary, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -137,15 +167,25 @@ func newFront(t *testing.T, fixtures, eras string) string {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	target := log.wait(t, "the fixtures to listen", 10*time.Second, func(text string) (string, bool) {
+	return log.wait(t, "the fixtures to listen", 10*time.Second, func(text string) (string, bool) {
 		url, _, whole := strings.Cut(text, "\n")
 		return url, whole
 	})
+}
+
+// newFront starts Gatehouse in front of targets and returns the URL of its endpoint.
+func newFront(t *testing.T, urls ...string) string {
+	t.Helper()
+	var targets, names []string
+	for i, url := range urls {
+		names = append(names, fmt.Sprintf("fixtures%d", i+1))
+		targets = append(targets, fmt.Sprintf("%s: {url: %q}", names[i], url))
+	}
 	dir, port, key := t.TempDir(), freePort(t), make([]byte, 32)
 	rand.Read(key)
 	writeFile(t, filepath.Join(dir, "master.key"), base64.StdEncoding.EncodeToString(key))
 	config := filepath.Join(dir, "gatehouse.yaml")
-	writeFile(t, config, fmt.Sprintf(frontConfig, port, target))
+	writeFile(t, config, fmt.Sprintf(frontConfig, port, "{"+strings.Join(targets, ", ")+"}", "["+strings.Join(names, ", ")+"]"))
 	h := startHouse(t, dir, fmt.Sprintf("http://localhost:%d", port), "serve", "-c", config)
 	return h.url + "/mcp"
 }

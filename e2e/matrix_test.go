@@ -109,7 +109,7 @@ func pythonSteps(t string) []step {
 // matrixServers starts every server that speaks over HTTP.
 func matrixServers(t *testing.T, dir string) []server {
 	t.Helper()
-	fixtures, venvs := buildEverything(t), install(t, "python")
+	fixtures, venvs := buildFixtures(t, "everything"), install(t, "python")
 	script := func(pkg string) string {
 		return filepath.Join(kit.modules, "@modelcontextprotocol", pkg, "dist", "index.js")
 	}
