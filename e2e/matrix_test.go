@@ -110,17 +110,10 @@ func pythonSteps(t string) []step {
 func matrixServers(t *testing.T, dir string) []server {
 	t.Helper()
 	fixtures, venvs := buildFixtures(t, "everything"), install(t, "python")
-	script := func(pkg string) string {
-		return filepath.Join(kit.modules, "@modelcontextprotocol", pkg, "dist", "index.js")
-	}
-	command := func(argv ...string) string {
-		quoted, _ := json.Marshal(argv)
-		return fmt.Sprintf("{command: %s}", quoted)
-	}
 	over := func(url string) string { return fmt.Sprintf("{url: %q}", url) }
 	npm := func(kind, path string) string {
 		port := freePort(t)
-		cmd := exec.Command(kit.node, script("server-everything"), kind)
+		cmd := exec.Command(kit.node, npmServer("server-everything"), kind)
 		cmd.Env = append(os.Environ(), fmt.Sprintf("PORT=%d", port))
 		listening(t, cmd, port)
 		return over(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))
@@ -144,23 +137,23 @@ func matrixServers(t *testing.T, dir string) []server {
 	}
 	writeFile(t, filepath.Join(dir, "shared", "note.txt"), "in a file")
 	return []server{
-		{name: "npmstdio", config: command(kit.everything()...), steps: everythingSteps("npmstdio")},
+		{name: "npmstdio", config: commandTarget(kit.everything()...), steps: everythingSteps("npmstdio")},
 		{name: "npmhttp", config: npm("streamableHttp", "/mcp"), steps: everythingSteps("npmhttp")},
 		{name: "npmsse", config: npm("sse", "/sse"), steps: everythingSteps("npmsse")},
-		{name: "files", config: command(kit.node, script("server-filesystem"), filepath.Join(dir, "shared")), steps: []step{
+		{name: "files", config: commandTarget(kit.node, npmServer("server-filesystem"), filepath.Join(dir, "shared")), steps: []step{
 			call("files___read_text_file", map[string]any{"path": filepath.Join(dir, "shared", "note.txt")}, "in a file"),
 		}},
-		{name: "memory", config: command(kit.node, script("server-memory")), steps: []step{call("memory___read_graph", map[string]any{}, "entities")}},
+		{name: "memory", config: commandTarget(kit.node, npmServer("server-memory")), steps: []step{call("memory___read_graph", map[string]any{}, "entities")}},
 		{name: "gosessions", config: golang("sessions"), steps: fixtureSteps("gosessions")},
 		{name: "gostateless", config: golang("stateless"), steps: fixtureSteps("gostateless")},
 		{name: "goboth", config: golang("both"), steps: fixtureSteps("goboth")},
 		{name: "gosse", config: golang("sse"), steps: fixtureSteps("gosse")},
 		{name: "py1http", config: python(1, "http", "/mcp"), steps: pythonSteps("py1http")},
 		{name: "py1sse", config: python(1, "sse", "/sse"), steps: pythonSteps("py1sse")},
-		{name: "py1stdio", config: command(interpreter(1), pythonFile, "stdio"), steps: pythonSteps("py1stdio")},
+		{name: "py1stdio", config: commandTarget(interpreter(1), pythonFile, "stdio"), steps: pythonSteps("py1stdio")},
 		{name: "py2http", config: python(2, "http", "/mcp"), steps: pythonSteps("py2http")},
 		{name: "py2sse", config: python(2, "sse", "/sse"), steps: pythonSteps("py2sse")},
-		{name: "py2stdio", config: command(interpreter(2), pythonFile, "stdio"), steps: pythonSteps("py2stdio")},
+		{name: "py2stdio", config: commandTarget(interpreter(2), pythonFile, "stdio"), steps: pythonSteps("py2stdio")},
 	}
 }
 
@@ -180,27 +173,18 @@ func listening(t *testing.T, cmd *exec.Cmd, port int) {
 // TestMatrix holds every kind of client against every kind of server, through one URL: each lists tools, calls some, gets
 // a prompt, reads a resource and completes an argument, at each server.
 func TestMatrix(t *testing.T) {
-	dir, port, key := t.TempDir(), freePort(t), make([]byte, 32)
+	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "shared"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	servers := matrixServers(t, dir)
-	var targets, list []string
+	h, token := inFrontOf(t, dir, servers)
+	var list []string
 	var plan []step
 	for _, s := range servers {
-		targets = append(targets, "  "+s.name+": "+s.config)
 		list = append(list, s.name)
 		plan = append(plan, s.steps...)
 	}
-	url := fmt.Sprintf("http://localhost:%d", port)
-	rand.Read(key)
-	writeFile(t, filepath.Join(dir, "master.key"), base64.StdEncoding.EncodeToString(key))
-	config := filepath.Join(dir, "gatehouse.yaml")
-	writeFile(t, config, fmt.Sprintf(matrixConfig, url, port, strings.Join(targets, "\n"), strings.Join(list, ", ")))
-	(&house{t: t, dir: dir}).run(password+"\n", "user", "add", username, "-c", config, "--password-stdin", "--name", "Alice Doe")
-	h := startHouse(t, dir, url, "serve", "-c", config)
-	token := bearerToken(t, h.url, "matrix")
-	awaitTools(t, h, token, list)
 	plan = append(plan, step{Op: "tools", want: prefixed(list)}, step{Op: "prompts", want: []string{"npmhttp___simple-prompt", "py2sse___greet"}})
 	plan = append(plan, resourceSteps(t, h, token)...)
 	for _, c := range matrixClients(t, h.url+"/mcp", token) {
@@ -212,6 +196,27 @@ func TestMatrix(t *testing.T) {
 			t.Run(strategy, func(t *testing.T) { playRemote(t, h.url+"/mcp", token, strategy, plan) })
 		}
 	})
+}
+
+// inFrontOf starts Gatehouse in front of servers, waits until it knows them all, and returns a token of alice.
+func inFrontOf(t *testing.T, dir string, servers []server) (*house, string) {
+	t.Helper()
+	var targets, list []string
+	for _, s := range servers {
+		targets = append(targets, "  "+s.name+": "+s.config)
+		list = append(list, s.name)
+	}
+	port, key := freePort(t), make([]byte, 32)
+	url := fmt.Sprintf("http://localhost:%d", port)
+	rand.Read(key)
+	writeFile(t, filepath.Join(dir, "master.key"), base64.StdEncoding.EncodeToString(key))
+	config := filepath.Join(dir, "gatehouse.yaml")
+	writeFile(t, config, fmt.Sprintf(matrixConfig, url, port, strings.Join(targets, "\n"), strings.Join(list, ", ")))
+	(&house{t: t, dir: dir}).run(password+"\n", "user", "add", username, "-c", config, "--password-stdin", "--name", "Alice Doe")
+	h := startHouse(t, dir, url, "serve", "-c", config)
+	token := bearerToken(t, h.url, "matrix")
+	awaitTools(t, h, token, list)
+	return h, token
 }
 
 // compare holds what a client got against what the plan wants.
@@ -487,31 +492,4 @@ func playRemote(t *testing.T, url, token, strategy string, plan []step) {
 		results = append(results, r.call(methods[s.Op], params))
 	}
 	compare(results, plan, t)
-}
-
-// inspect runs the command line of the MCP Inspector, which makes one call a run, in both eras.
-func inspect(t *testing.T, url, token string) {
-	s := conformanceSuite(t) // for its Node: the Inspector needs a newer one than the other packages
-	launcher := filepath.Join(kit.modules, "@modelcontextprotocol", "inspector", "clients", "launcher", "build", "index.js")
-	for _, how := range [][]string{{"--transport", "http", "--protocol-era", "legacy"}, {"--transport", "http", "--protocol-era", "modern"}, {"--transport", "sse"}} {
-		for _, tc := range []struct {
-			args []string
-			want string
-		}{
-			{[]string{"--method", "tools/list"}, "py2stdio___add"},
-			{[]string{"--method", "tools/call", "--tool-name", "py1http___add", "--tool-arg", "a=20", "b=22"}, "42"},
-			{[]string{"--method", "resources/read", "--uri", "py://note"}, "a note"},
-			{[]string{"--method", "prompts/get", "--prompt-name", "py2http___greet", "--prompt-args", "name=Ada"}, "Say hello to Ada."},
-		} {
-			args := append([]string{launcher, "--cli", "--server-url", url, "--header", "Authorization: Bearer " + token, "--format", "json"}, how...)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			cmd := exec.CommandContext(ctx, s.node, append(args, tc.args...)...)
-			cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-			out, err := cmd.CombinedOutput()
-			cancel()
-			if err != nil || !strings.Contains(string(out), tc.want) {
-				t.Errorf("%v %v: %v: no %q in %.800s", how, tc.args, err, tc.want, out)
-			}
-		}
-	}
 }

@@ -32,7 +32,7 @@ async function connect() {
   return client;
 }
 
-const elicited = { action: 'accept', content: { name: 'Ada', username: 'Ada', email: 'ada@example.com' } };
+const elicited = { action: 'accept', content: { name: 'Ada', username: 'Ada', email: 'ada@example.com', interpretation: 'historical' } };
 const sampled = { model: 'm', role: 'assistant', content: { type: 'text', text: 'sampled text' } };
 
 function transport(HTTP, SSE) {
@@ -65,6 +65,15 @@ const play = {
   prompt: ({ name, arguments: args }) => client.getPrompt({ name, arguments: args }),
   complete: ({ ref, argument }) => client.complete({ ref, argument }),
   ping: () => client.ping(),
+  // A call as a task of 2025-11-25, which only SDK 1 has: all that the client hears of it, and the list of its tasks.
+  task: async ({ name, arguments: args }) => {
+    const heard = [];
+    for await (const message of client.experimental.tasks.callToolStream({ name, arguments: args }, undefined, { task: { ttl: 60_000 } })) {
+      heard.push(message);
+      if (message.type === 'error') throw message.error;
+    }
+    return { heard, tasks: await client.experimental.tasks.listTasks() };
+  },
 };
 const results = [];
 for (const { op, ...params } of steps) {

@@ -316,7 +316,7 @@ func TestExtensionsGoRoundNothing(t *testing.T) {
 	}
 }
 
-// Skills of two targets are one list, page by page, and their files lead back.
+// Skills of two targets are one list, and their files lead back.
 func TestSkills(t *testing.T) {
 	t.Parallel()
 	const offers = `{"resources":{},"extensions":{"io.modelcontextprotocol/skills":{"directoryRead":true}}}`
@@ -384,6 +384,38 @@ func TestSkills(t *testing.T) {
 	}
 	status, body = c.ask("skills/list", "", `{"cursor":"bm8Abm8",`+modernMeta+`}`)
 	wants(t, "a cursor of nobody", status, body, 200, `-32602`)
+}
+
+// A list of several targets is one page when each has one; what is no list is left out.
+func TestWalkedPages(t *testing.T) {
+	t.Parallel()
+	const offers = `{"tools":{},"resources":{},"extensions":{"io.modelcontextprotocol/skills":{}}}`
+	skill := func(name string) string { return `{"uri":"skill://` + name + `/SKILL.md","frontmatter":{"name":"` + name + `"},"resources":"dynamic"}` }
+	answers := map[string]string{
+		"a": `{"resultType":"complete","skills":[` + skill("x") + `],"ttlMs":9000,"cacheScope":"public"}`,
+		"b": `{"resultType":"input_required","inputRequests":{"q":{"method":"roots/list"}},"requestState":"s"}`,
+		"c": `{"resultType":"complete","skills":[` + skill("y") + `,` + skill("z") + `],"ttlMs":5000,"cacheScope":"public","com.example/more":1.0}`,
+		"d": `{"resultType":"complete","skills":7}`,
+	}
+	made := map[string]*target.Target{}
+	for name, answer := range answers {
+		server := echoing(t, name, offers)
+		server.Handle("skills/list", func(c *testkit.MCPCall) { c.Result(answer) })
+		made[name] = listed(t, newTarget(t, name, server.URL, nil))
+	}
+	s := start(t, config{endpoints: []Endpoint{
+		{Prefix: true, Targets: []*target.Target{made["a"], made["b"], made["c"], made["d"]}},
+		{Path: "/other/mcp", Prefix: true, Targets: []*target.Target{made["b"], made["c"]}},
+	}})
+	c := s.caller("ada-token")
+	status, body := c.ask("skills/list", "", `{`+modernMeta+`}`)
+	wants(t, "joined", status, body, 200, `"skills":[`+skill("x")+`,`+skill("y")+`,`+skill("z")+`]`, `"ttlMs":5000,"cacheScope":"private"`, `"resultType":"complete"`)
+	if strings.Contains(body, "nextCursor") {
+		t.Errorf("more pages: %s", body)
+	}
+	c.path = "/other/mcp"
+	status, body = c.ask("skills/list", "", `{`+modernMeta+`}`)
+	wants(t, "one target's own page", status, body, 200, `"skills":[`+skill("y")+`,`+skill("z")+`]`, `"com.example/more":1.0`)
 }
 
 func FuzzOpenHandle(f *testing.F) {

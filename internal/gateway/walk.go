@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"gatehouse/internal/audit"
 	"gatehouse/internal/mcp"
@@ -13,7 +15,13 @@ import (
 )
 
 // Lists of extensions are not in a catalogue, because what is in them may depend on who asks. They are read target by
-// target: each page is one target's, and the cursor says where to go on.
+// target when somebody asks, and the cursor says where to go on.
+
+// Bounds of one page.
+const (
+	maxWalkBytes = 1 << 20 // then the next target's list is another page
+	walkWait     = 10 * time.Second
+)
 
 // walked is the member of the result that holds the list, for methods that list; empty for others.
 func walked(method string) string {
@@ -71,8 +79,52 @@ func walkCursor(target, own string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(target + "\x00" + own))
 }
 
-// walkOn answers with the page of the first of the targets that gives one. One in trouble is left out.
+// joined is what several targets have in one list.
+type joined struct {
+	member string
+	items  []byte // without brackets
+	pages  int
+	sole   []byte // the only page, as it came
+	ttl    int64  // negative when nobody says one
+}
+
+func (j *joined) add(result []byte) {
+	j.pages++
+	j.sole = result
+	if raw, said := mcp.Lookup(result, "ttlMs"); said {
+		if ttl := mcp.Milliseconds(raw); j.ttl < 0 || ttl < j.ttl {
+			j.ttl = ttl
+		}
+	}
+	list, _ := mcp.Lookup(result, j.member)
+	mcp.EachElement(list, func(item []byte) {
+		if len(j.items) > 0 {
+			j.items = append(j.items, ',')
+		}
+		j.items = append(j.items, item...)
+	})
+}
+
+// result is the list under a cursor of ours. What else a target says of its page is kept when the page is of one only.
+func (j *joined) result(next string) []byte {
+	change := mcp.Change{Drop: func(key []byte) bool { return string(key) == "nextCursor" }}
+	if next != "" {
+		change.More = mcp.AppendString([]byte(`"nextCursor":`), next)
+	}
+	if j.pages == 1 {
+		return mcp.AppendMembers(nil, j.sole, change)
+	}
+	all := append(append([]byte(`{"`+j.member+`":[`), j.items...), ']')
+	if j.ttl >= 0 {
+		all = strconv.AppendInt(append(all, `,"ttlMs":`...), j.ttl, 10)
+	}
+	return mcp.AppendMembers(nil, append(all, '}'), change)
+}
+
+// walkOn answers with the lists of the targets, one after the other, until one has more pages. One in trouble is left out.
 func (rq *request) walkOn(owners []string, cursor, member string) error {
+	j := joined{member: member, ttl: -1}
+	next := ""
 	for i, name := range owners {
 		to := route{to: rq.ep.targets[name], methods: []string{rq.m.Method}}
 		if !rq.judge(to).Allow {
@@ -93,15 +145,17 @@ func (rq *request) walkOn(owners []string, cursor, member string) error {
 		if err != nil {
 			continue
 		}
-		next := ""
+		j.add(rq.public(to, rq.ownTasks(name, result)))
 		if own, _ := mcp.LookupString(result, "nextCursor"); own != "" {
 			next = walkCursor(name, own)
-		} else if i+1 < len(owners) {
-			next = walkCursor(owners[i+1], "")
+			break
 		}
-		return rq.walked(to, result, next)
+		if len(j.items) > maxWalkBytes && i+1 < len(owners) {
+			next = walkCursor(owners[i+1], "")
+			break
+		}
 	}
-	return rq.walked(route{}, []byte(`{"`+member+`":[]}`), "")
+	return rq.walked(j.result(next))
 }
 
 // page reads a page of one target.
@@ -110,6 +164,8 @@ func (rq *request) page(to route, cursor string) ([]byte, error) {
 	if !rq.modern {
 		ctx = context.WithoutCancel(ctx) // as for every call in a session
 	}
+	ctx, cancel := context.WithTimeout(ctx, walkWait)
+	defer cancel()
 	up, err := rq.upstream(ctx, to.to)
 	if err != nil {
 		return nil, err
@@ -126,23 +182,24 @@ func (rq *request) page(to route, cursor string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return up.Forward(ctx, &m, "", nil)
+	result, err := up.Forward(ctx, &m, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	if r, ok := mcp.ParseResult(result); !ok || r.Type != "" && r.Type != mcp.ResultComplete {
+		return nil, errNoPage
+	}
+	return result, nil
 }
 
-// walked answers with a page under our own cursor.
-func (rq *request) walked(to route, result []byte, next string) error {
-	change := mcp.Change{Drop: func(key []byte) bool { return string(key) == "nextCursor" }}
-	if next != "" {
-		change.More = mcp.AppendString([]byte(`"nextCursor":`), next)
-	}
-	result = mcp.AppendMembers(nil, result, change)
-	if to.to != nil {
-		result = rq.public(to, rq.ownTasks(to.to.Name(), result))
-	}
+var errNoPage = errors.New("the result is not a page of a list")
+
+// walked answers with such a list.
+func (rq *request) walked(result []byte) error {
 	if !rq.modern {
 		return rq.result(result)
 	}
-	dressed, _, said := rq.dress(to, result)
+	dressed, _, said := rq.dress(route{}, result)
 	if said != nil {
 		return rq.failure(said)
 	}
