@@ -390,7 +390,9 @@ func TestSkills(t *testing.T) {
 func TestWalkedPages(t *testing.T) {
 	t.Parallel()
 	const offers = `{"tools":{},"resources":{},"extensions":{"io.modelcontextprotocol/skills":{}}}`
-	skill := func(name string) string { return `{"uri":"skill://` + name + `/SKILL.md","frontmatter":{"name":"` + name + `"},"resources":"dynamic"}` }
+	skill := func(name string) string {
+		return `{"uri":"skill://` + name + `/SKILL.md","frontmatter":{"name":"` + name + `"},"resources":"dynamic"}`
+	}
 	answers := map[string]string{
 		"a": `{"resultType":"complete","skills":[` + skill("x") + `],"ttlMs":9000,"cacheScope":"public"}`,
 		"b": `{"resultType":"input_required","inputRequests":{"q":{"method":"roots/list"}},"requestState":"s"}`,
