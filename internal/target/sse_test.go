@@ -18,6 +18,7 @@ import (
 
 // oldServer is a hand-written server of HTTP+SSE. What it does with a message is scripted; a nil answer says nothing.
 type oldServer struct {
+	forgetful atomic.Bool // answers 404 for sessions that it does not know
 	*httptest.Server
 	endpoint string                                    // what the first event says; %s is the session's number
 	answer   func(stream io.Writer, m mcp.Message) int // returns the status of the POST
@@ -69,6 +70,13 @@ func newOldServer(t *testing.T) *oldServer {
 func event(w io.Writer, raw []byte) { _, _ = fmt.Fprintf(w, "event: message\r\ndata: %s\r\n\r\n", raw) }
 
 func (s *oldServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	known := s.streams[r.URL.Query().Get("session")] != nil
+	s.mu.Unlock()
+	if s.forgetful.Load() && r.URL.Path == "/messages" && !known {
+		http.Error(w, "session not found", http.StatusNotFound)
+		return
+	}
 	switch {
 	case r.Method == http.MethodGet && r.URL.Path == "/sse":
 		s.mu.Lock()
@@ -225,25 +233,11 @@ func TestOldServerBreaksOff(t *testing.T) {
 	s.mu.Lock()
 	clear(s.streams)
 	s.mu.Unlock()
-	s.Config.Handler = forgetful{s}
+	s.forgetful.Store(true)
 	o.Client.CloseIdleConnections() // some were dropped, which a slow machine has not noticed yet
 	if result, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("x", ""), nil); err != nil || string(result) != `{"said":"tools/call"}` {
 		t.Errorf("after the server forgot the session: %s, %v", result, err)
 	}
-}
-
-// forgetful answers 404 for sessions that it does not know.
-type forgetful struct{ s *oldServer }
-
-func (f forgetful) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.s.mu.Lock()
-	known := f.s.streams[r.URL.Query().Get("session")] != nil
-	f.s.mu.Unlock()
-	if r.URL.Path == "/messages" && !known {
-		http.Error(w, "session not found", http.StatusNotFound)
-		return
-	}
-	f.s.ServeHTTP(w, r)
 }
 
 // swap is a server whose kind changes, as one does that was upgraded behind its address.
