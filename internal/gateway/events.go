@@ -65,6 +65,10 @@ func (e *events) Notify(m *mcp.Message) {
 	if m.Method == mcp.NoteTaskStatus && !isOwnTask(e.s, e.target, m.Name) {
 		return // the target may tell everybody
 	}
+	if m.Method == mcp.NoteTask && e.s.Standing() {
+		e.g.listeners.tellTask(e.s, e.target, m, e.view().renaming(e.target))
+		return
+	}
 	m = renamed(e.renaming(), m)
 	if e.s.Standing() {
 		if m.Method == mcp.NoteResourceUpdated {

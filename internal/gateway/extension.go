@@ -182,7 +182,12 @@ func (rq *request) resolveTask(v *view) (route, bool) {
 // negotiation).
 func (rq *request) declared() *mcp.Error {
 	if extension, _ := mcp.ExtensionOf(rq.m.Method); extension == mcp.ExtensionTasks && !mcp.Declares(rq.m.Capabilities, extension) {
-		return missingCapability(mcp.ClientCapabilities{Extensions: `{"` + mcp.ExtensionTasks + `":{}}`})
+		return missingTasks()
 	}
 	return nil
+}
+
+// missingTasks says that a client must declare tasks.
+func missingTasks() *mcp.Error {
+	return missingCapability(mcp.ClientCapabilities{Extensions: `{"` + mcp.ExtensionTasks + `":{}}`})
 }

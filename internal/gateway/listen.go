@@ -28,7 +28,11 @@ func (rq *request) listen(offers mcp.Capabilities) error {
 	if said != nil {
 		return rq.failure(said)
 	}
-	if err := rq.g.o.Audit.Ready(); err != nil && len(uris) > 0 {
+	tasks, said := rq.tasksIn(wanted)
+	if said != nil {
+		return rq.failure(said)
+	}
+	if err := rq.g.o.Audit.Ready(); err != nil && len(uris)+len(tasks) > 0 {
 		return unrecordable(err)
 	}
 	if err := rq.stand(); err != nil {
@@ -46,6 +50,8 @@ func (rq *request) listen(offers mcp.Capabilities) error {
 		subscribed := rq.subscribe(subs, l, uris)
 		defer rq.unsubscribe(subs, subscribed)
 	}
+	watching := rq.watchTasks(subs, l, tasks)
+	defer rq.unwatchTasks(subs, watching)
 	rq.unpin() // a target that goes ends the stream
 	return rq.hear(l)
 }
@@ -203,6 +209,11 @@ func (rq *request) tellAll(l *listener, mark []byte, checked *time.Time) error {
 			params = mcp.AppendString(append(params, `,"uri":`...), uri)
 		}
 		params = append(params, '}')
+		if handle, isTask := strings.CutPrefix(what, taskPrefix); isTask {
+			if method, params = mcp.NoteTask, rq.taskNote(l, handle, mark); params == nil {
+				continue
+			}
+		}
 		if err := writeFlush(rq.w, mcp.AppendEvent(nil, "", mcp.AppendNotification(nil, method, params))); err != nil {
 			return err
 		}
@@ -242,6 +253,17 @@ func (l *listener) acknowledgement(mark []byte) []byte {
 		p = mcp.AppendString(p, r.name)
 	}
 	if len(l.honoured) > 0 {
+		p, comma = append(p, ']'), ","
+	}
+	for i, w := range l.tasks {
+		if i == 0 {
+			p = append(p, comma+`"taskIds":[`...)
+		} else {
+			p = append(p, ',')
+		}
+		p = mcp.AppendString(p, w.handle)
+	}
+	if len(l.tasks) > 0 {
 		p = append(p, ']')
 	}
 	return mcp.AppendNotification(nil, mcp.NoteAcknowledged, append(p, "}}"...))

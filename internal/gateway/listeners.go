@@ -28,8 +28,11 @@ type listener struct {
 
 	mu       sync.Mutex // guards what follows
 	honoured []route    // resources that targets tell about; the names are the endpoint's
-	told     []string   // what there is to say: a list, or a resource's URI; each once
-	ended    bool       // over is closed
+	tasks    []watchedTask
+	told     []string          // what there is to say: a list, a resource's URI, or a task's handle; each once
+	states   map[string][]byte // of tasks, to be told
+	taskSize int               // of all of them
+	ended    bool              // over is closed
 }
 
 // say notes something to tell. What waits already is not noted twice.
@@ -77,11 +80,13 @@ func (l *listener) names(uri string) bool {
 	return slices.ContainsFunc(l.honoured, func(r route) bool { return r.name == uri })
 }
 
-// end ends the stream when one of its resources belongs to a target that is not kept.
+// end ends the stream when one of its resources or tasks belongs to a target that is not kept.
 func (l *listener) end(kept func(*target.Target) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.ended && slices.ContainsFunc(l.honoured, func(r route) bool { return !kept(r.to) }) {
+	gone := slices.ContainsFunc(l.honoured, func(r route) bool { return !kept(r.to) }) ||
+		slices.ContainsFunc(l.tasks, func(w watchedTask) bool { return !kept(w.to) })
+	if gone && !l.ended {
 		l.ended = true
 		close(l.over)
 	}
@@ -142,8 +147,11 @@ func (ls *listeners) changed(path string, kind mcp.ListKind) {
 	})
 }
 
-// resourcePrefix tells resources from lists in listener.told.
-const resourcePrefix = " "
+// These tell resources and tasks from lists in listener.told.
+const (
+	resourcePrefix = " "
+	taskPrefix     = "\x00"
+)
 
 // updated tells the listeners of a standing session that a resource has changed.
 func (ls *listeners) updated(s *session.Session, uri string) {

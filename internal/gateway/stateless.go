@@ -87,7 +87,7 @@ func (rq *request) dress(to route, result []byte) (dressed []byte, outcome strin
 		}
 		dropped = append(dropped, "requestState", "ttlMs", "cacheScope")
 	case r.Type == mcp.ResultTask && !mcp.Declares(rq.m.Capabilities, mcp.ExtensionTasks):
-		return nil, "", missingCapability(mcp.ClientCapabilities{Extensions: `{"` + mcp.ExtensionTasks + `":{}}`})
+		return nil, "", missingTasks()
 	case r.Type == mcp.ResultTask:
 		outcome = "task"
 	case r.Type != "" && r.Type != mcp.ResultComplete && !mcp.DeclaresAny(rq.m.Capabilities):

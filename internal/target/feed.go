@@ -21,8 +21,15 @@ type feed struct {
 
 	late    atomic.Bool // nobody waits for the first attempt any more
 	again   bool        // it has been opened before
-	granted []string    // the resources that the server will tell about; to be read after first
+	tasks   bool        // it is about tasks too
+	granted []watched   // what the server will tell about; to be read after first
 	failed  error
+}
+
+// watched is a resource or a task (SEP-2663) that a server tells about.
+type watched struct {
+	task bool
+	name string
 }
 
 // feedWait is how long the lists wait for the feed, so that no change falls between them.
@@ -55,7 +62,7 @@ func (l *statelessLink) begin(ctx context.Context) {
 	if len(wanted) == 1 {
 		return
 	}
-	f := l.openFeed(ctx, append(wanted, '}'))
+	f := l.openFeed(ctx, append(wanted, '}'), false)
 	if f == nil {
 		return
 	}
@@ -70,9 +77,9 @@ func (l *statelessLink) begin(ctx context.Context) {
 }
 
 // openFeed opens a feed beside the one that is in place; nil when the link has ended.
-func (l *statelessLink) openFeed(ctx context.Context, wanted []byte) *feed {
+func (l *statelessLink) openFeed(ctx context.Context, wanted []byte, tasks bool) *feed {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	f := &feed{l: l, wanted: wanted, stop: cancel, first: make(chan struct{})}
+	f := &feed{l: l, wanted: wanted, tasks: tasks, stop: cancel, first: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended {
@@ -96,9 +103,9 @@ func (l *statelessLink) dropFeeds(but *feed) {
 	})
 }
 
-// subscribe changes the set of resources that the server tells about: it opens a feed for the new set, and ends the one
-// for the old set when that has worked. A subscription that the server does not take leaves the others as they are.
-func (l *statelessLink) subscribe(ctx context.Context, uri string, on bool) error {
+// subscribe changes the set of resources and tasks that the server tells about: it opens a feed for the new set, and ends
+// the one for the old set when that has worked. A subscription that the server does not take leaves the others as they are.
+func (l *statelessLink) subscribe(ctx context.Context, what watched, on bool) error {
 	select {
 	case l.changes <- struct{}{}:
 		defer func() { <-l.changes }()
@@ -106,19 +113,19 @@ func (l *statelessLink) subscribe(ctx context.Context, uri string, on bool) erro
 		return ctx.Err()
 	}
 	l.mu.Lock()
-	had, in := l.uris, l.feed
+	had, in := l.watched, l.feed
 	l.mu.Unlock()
-	if slices.Contains(had, uri) == on {
+	if slices.Contains(had, what) == on {
 		return nil
 	}
-	uris := slices.DeleteFunc(slices.Clone(had), func(u string) bool { return u == uri })
+	all := slices.DeleteFunc(slices.Clone(had), func(w watched) bool { return w == what })
 	if on {
-		uris = append(uris, uri)
+		all = append(all, what)
 	}
 	var next *feed
-	if len(uris) > 0 {
+	if len(all) > 0 {
 		var err error
-		if next, err = l.feedFor(ctx, uris); err != nil && on {
+		if next, err = l.feedFor(ctx, all); err != nil && on {
 			l.dropFeeds(in)
 			return err
 		}
@@ -128,22 +135,38 @@ func (l *statelessLink) subscribe(ctx context.Context, uri string, on bool) erro
 		}
 	}
 	l.mu.Lock()
-	l.uris, l.feed = uris, next
+	l.watched, l.feed = all, next
 	l.mu.Unlock()
 	l.dropFeeds(next)
 	return nil
 }
 
-// feedFor opens a feed for resources and waits until the server has taken all of them.
-func (l *statelessLink) feedFor(ctx context.Context, uris []string) (*feed, error) {
-	wanted := []byte(`{"resourceSubscriptions":[`)
-	for i, u := range uris {
-		if i > 0 {
-			wanted = append(wanted, ',')
+// feedFor opens a feed for resources and tasks and waits until the server has taken all of them.
+func (l *statelessLink) feedFor(ctx context.Context, all []watched) (*feed, error) {
+	wanted, tasks := []byte{'{'}, false
+	for _, kind := range []struct {
+		member string
+		task   bool
+	}{{`"resourceSubscriptions":[`, false}, {`"taskIds":[`, true}} {
+		some := false
+		for _, w := range all {
+			switch {
+			case w.task != kind.task:
+				continue
+			case some:
+				wanted = append(wanted, ',')
+			case len(wanted) > 1:
+				wanted = append(append(wanted, ','), kind.member...)
+			default:
+				wanted = append(wanted, kind.member...)
+			}
+			wanted, some, tasks = mcp.AppendString(wanted, w.name), true, tasks || w.task
 		}
-		wanted = mcp.AppendString(wanted, u)
+		if some {
+			wanted = append(wanted, ']')
+		}
 	}
-	f := l.openFeed(ctx, append(wanted, "]}"...))
+	f := l.openFeed(ctx, append(wanted, '}'), tasks)
 	if f == nil {
 		return nil, errClosed
 	}
@@ -155,10 +178,25 @@ func (l *statelessLink) feedFor(ctx context.Context, uris []string) (*feed, erro
 	switch {
 	case f.failed != nil:
 		return nil, f.failed
-	case slices.ContainsFunc(uris, func(u string) bool { return !slices.Contains(f.granted, u) }):
-		return nil, mcp.Errorf(mcp.CodeInvalidParams, "the server does not tell about this resource")
+	case slices.ContainsFunc(all, func(w watched) bool { return !slices.Contains(f.granted, w) }):
+		return nil, mcp.Errorf(mcp.CodeInvalidParams, "the server does not tell about this")
 	}
 	return f, nil
+}
+
+// WatchTask begins or ends that a server of the stateless era tells about a task of it.
+func (c *Conn) WatchTask(ctx context.Context, id string, on bool) error {
+	ctx, clock := c.begin(ctx)
+	defer c.finish(clock)
+	l, err := c.open(ctx)
+	if err != nil {
+		return c.t.explain(ctx, err)
+	}
+	s, ok := l.(*statelessLink)
+	if !ok {
+		return mcp.Errorf(mcp.CodeMethodNotFound, "the server tells about its tasks without being asked, or not at all")
+	}
+	return s.subscribe(ctx, watched{true, id}, on)
 }
 
 // run keeps the stream open until ctx ends or the server refuses it.
@@ -184,17 +222,42 @@ func (f *feed) missed(ctx context.Context) {
 		f.l.c.t.catalog.stale()
 		return
 	}
-	for _, uri := range f.granted {
-		params := append(mcp.AppendString([]byte(`{"uri":`), uri), '}')
-		if m, err := mcp.NewRequest(mcp.NoteResourceUpdated, params); err == nil {
-			m.Kind = mcp.KindNotification
-			f.l.c.came(ctx, nil, f.l, &m, nil)
+	for _, w := range f.granted {
+		if w.task {
+			f.l.c.goDo(func() { f.missedTask(ctx, w.name) }) // not here: this is where answers come in
+			continue
 		}
+		params := append(mcp.AppendString([]byte(`{"uri":`), w.name), '}')
+		f.tell(ctx, mcp.NoteResourceUpdated, params)
+	}
+}
+
+// missedTask asks how a task is, and tells that.
+func (f *feed) missedTask(ctx context.Context, id string) {
+	m, err := mcp.NewRequest(mcp.MethodTasksGet, append(mcp.AppendString([]byte(`{"taskId":`), id), '}'))
+	if err != nil {
+		return
+	}
+	m.PerRequest = tasksClient
+	result, err := f.l.c.Forward(ctx, &m, "", nil)
+	if err != nil {
+		return // whoever wants to know asks
+	}
+	f.tell(ctx, mcp.NoteTask, mcp.AppendMembers(nil, result, mcp.Change{Drop: func(key []byte) bool { return string(key) == "resultType" }}))
+}
+
+// tasksClient is what a request about tasks says of its client.
+var tasksClient = mcp.PerRequest{Version: []byte(`"` + mcp.Rev20260728 + `"`), Capabilities: []byte(`{"extensions":{"` + mcp.ExtensionTasks + `":{}}}`)}
+
+func (f *feed) tell(ctx context.Context, method string, params []byte) {
+	if m, err := mcp.NewRequest(method, params); err == nil {
+		m.Kind = mcp.KindNotification
+		f.l.c.came(ctx, nil, f.l, &m, nil)
 	}
 }
 
 // opened notes how the first attempt went.
-func (f *feed) opened(granted []string, err error) {
+func (f *feed) opened(granted []watched, err error) {
 	select {
 	case <-f.first:
 	default:
@@ -210,6 +273,9 @@ func (f *feed) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if f.tasks {
+		m.PerRequest = tasksClient
+	}
 	r := f.l.request(&m, "")
 	r.came = func(n *mcp.Message) {
 		if n.Method != mcp.NoteAcknowledged {
@@ -217,8 +283,14 @@ func (f *feed) listen(ctx context.Context) error {
 			return
 		}
 		list, _ := mcp.Lookup(n.Params, "notifications")
-		uris, _ := mcp.Lookup(list, "resourceSubscriptions")
-		granted, _ := mcp.Strings(bytes.Clone(uris))
+		var granted []watched
+		for member, task := range map[string]bool{"resourceSubscriptions": false, "taskIds": true} {
+			raw, _ := mcp.Lookup(list, member)
+			names, _ := mcp.Strings(bytes.Clone(raw))
+			for _, name := range names {
+				granted = append(granted, watched{task, name})
+			}
+		}
 		f.opened(granted, nil)
 		if f.again || f.late.Load() {
 			f.missed(ctx)

@@ -21,9 +21,9 @@ type statelessLink struct {
 	mu      sync.Mutex // guards what follows
 	level   []byte     // raw JSON, as set by a client of the session era
 	copied  map[string][]mcp.HeaderParam
-	uris    []string // subscribed
-	feed    *feed    // which tells about them
-	feeds   []*feed  // all that are open
+	watched []watched // resources and tasks
+	feed    *feed     // which tells about them
+	feeds   []*feed   // all that are open
 	ended   bool
 	changes chan struct{} // holds one token: whoever has it may change the subscriptions
 }
@@ -150,7 +150,7 @@ func (l *statelessLink) call(ctx context.Context, clock *clock, m *mcp.Message, 
 		if name != "" {
 			uri = name
 		}
-		return []byte("{}"), l.subscribe(ctx, uri, m.Method == mcp.MethodSubscribe)
+		return []byte("{}"), l.subscribe(ctx, watched{false, uri}, m.Method == mcp.MethodSubscribe)
 	}
 	if m.Version != nil { // the client is of this era too
 		return l.ask(ctx, clock, m, name, inflight)
