@@ -58,9 +58,9 @@ func (x *exchange) parse(head string) error {
 	default:
 		return &fault{http.StatusHTTPVersionNotSupported, "HTTP/1.1 is spoken here"}
 	}
-	header, err := parseHeader(rest)
+	header, err := ParseHeader(rest)
 	if err != nil {
-		return err
+		return badRequest("a header of the request is malformed")
 	}
 	r := http.Request{
 		Method: method, Proto: proto, ProtoMajor: 1, ProtoMinor: minor, Header: header, RequestURI: target,
@@ -79,18 +79,21 @@ func (x *exchange) parse(head string) error {
 	return nil
 }
 
-func parseHeader(rest string) (http.Header, error) {
-	if rest == "" {
+// ParseHeader reads the header lines of a request or an answer, without the empty line that ends them (RFC 9112 §5). It is
+// strict where parsers differ: lines end with CR LF, names are tokens without space before the colon, nothing is folded.
+// The error quotes the line that is malformed.
+func ParseHeader(lines string) (http.Header, error) {
+	if lines == "" {
 		return http.Header{}, nil
 	}
-	count := strings.Count(rest, "\r\n") + 1
+	count := strings.Count(lines, "\r\n") + 1
 	header, values := make(http.Header, count), make([]string, count)
 	var line string
 	for i := range count {
-		line, rest, _ = strings.Cut(rest, "\r\n")
+		line, lines, _ = strings.Cut(lines, "\r\n")
 		name, value, ok := parseLine(line)
 		if !ok {
-			return nil, badRequest("a header of the request is malformed")
+			return nil, fmt.Errorf("one of its headers is %.64q", line)
 		}
 		if had, again := header[name]; again {
 			header[name] = append(had, value)

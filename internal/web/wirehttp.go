@@ -9,12 +9,14 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
-	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"gatehouse/internal/httpd"
 )
 
 // longAgo makes reads and writes that are under way fail.
@@ -93,7 +95,7 @@ func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 	dst = append(dst, "\r\n\r\n"...)
 	at := len(dst)
 	for int64(len(dst)-at) < req.ContentLength {
-		dst = bytesGrow(dst, int(req.ContentLength)-(len(dst)-at))
+		dst = slices.Grow(dst, int(req.ContentLength)-(len(dst)-at))
 		n, err := req.Body.Read(dst[len(dst) : at+int(req.ContentLength)])
 		dst = dst[:len(dst)+n]
 		if err != nil && int64(len(dst)-at) < req.ContentLength {
@@ -101,15 +103,6 @@ func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 		}
 	}
 	return dst, nil
-}
-
-func bytesGrow(b []byte, n int) []byte {
-	if cap(b)-len(b) >= n {
-		return b
-	}
-	grown := make([]byte, len(b), len(b)+n)
-	copy(grown, b)
-	return grown
 }
 
 // readHead reads the head of the answer, behind any 1xx ones (RFC 9112 §2 to §6).
@@ -176,28 +169,8 @@ func parseHead(head string) (*http.Response, error) {
 	resp := &http.Response{
 		Status: line[9:], StatusCode: status, Proto: line[:8], ProtoMajor: 1, ProtoMinor: int(line[7] - '0'), ContentLength: -1,
 	}
-	count := strings.Count(rest, "\r\n") + 1
-	if rest == "" {
-		count = 0
-	}
-	resp.Header = make(http.Header, count)
-	values := make([]string, count)
-	for i := range count {
-		line, rest, _ = strings.Cut(rest, "\r\n")
-		name, value, ok := strings.Cut(line, ":")
-		value = strings.Trim(value, " \t")
-		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			return nil, fmt.Errorf("one of its headers is %.64q", line)
-		}
-		name = textproto.CanonicalMIMEHeaderKey(name)
-		if had, again := resp.Header[name]; again {
-			resp.Header[name] = append(had[:len(had):len(had)], value)
-			continue
-		}
-		values[i] = value
-		resp.Header[name] = values[i : i+1 : i+1]
-	}
-	return resp, nil
+	resp.Header, err = httpd.ParseHeader(rest)
+	return resp, err
 }
 
 // frame finds out how long the body is (RFC 9112 §6.3). An answer that says it twice is refused: whoever stands between
