@@ -159,7 +159,7 @@ func (c *wireConn) head() (string, error) {
 // without space before the colon, nothing is folded (RFC 9112 §5).
 func parseHead(head string) (*http.Response, error) {
 	line, rest, _ := strings.Cut(head, "\r\n")
-	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' {
+	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !httpguts.ValidHeaderFieldValue(line) {
 		return nil, fmt.Errorf("its status line is %.64q", line)
 	}
 	status, err := strconv.Atoi(line[9:12])
