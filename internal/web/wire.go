@@ -44,7 +44,6 @@ type wireHost struct {
 const (
 	maxIdle    = 2048
 	idleExpiry = 90 * time.Second
-	freshness  = 100 * time.Millisecond // a connection that was idle for longer is looked at before it is used
 )
 
 // wireConn is one connection, used by one exchange at a time.
@@ -169,7 +168,7 @@ func (w *wire) take(req *http.Request, h *wireHost) (*wireConn, error) {
 		h.idle[n-1] = nil
 		h.idle = h.idle[:n-1]
 		w.mu.Unlock()
-		if idle := time.Since(c.used); idle < freshness || idle < idleExpiry && alive(c.Conn) {
+		if time.Since(c.used) < idleExpiry && alive(c.Conn) {
 			return c, nil
 		}
 		_ = c.Close()
