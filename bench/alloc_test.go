@@ -39,6 +39,9 @@ func startInProcess(b *testing.B) *house {
 	if err != nil {
 		b.Fatal(err)
 	}
+	if h.metrics, err = freeAddress(); err != nil {
+		b.Fatal(err)
+	}
 	b.Setenv("BENCH_MASTER_KEY", masterKey[len("BENCH_MASTER_KEY="):])
 	file := filepath.Join(h.dir, "gatehouse.yaml")
 	if err := os.WriteFile(file, []byte(h.config(addr)), 0o600); err != nil {

@@ -32,6 +32,7 @@ func (s *subject) path(stateless bool) string {
 type house struct {
 	dir       string
 	binary    string
+	metrics   string // where Gatehouse serves them
 	issuer    *issuer
 	session   *stub // of the session era
 	stateless *stub
@@ -113,9 +114,11 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), nil
 }
 
+// config has everything on that costs something on the path of a call.
 func (h *house) config(addr string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `listen: %s
+metrics: {listen: "%s"}
 public_url: http://%s
 state_dir: %s
 master_key: {env: BENCH_MASTER_KEY}
@@ -126,7 +129,7 @@ authorizers:
 targets:
   session: {url: "http://%s/"}
   stateless: {url: "http://%s/"}
-`, addr, addr, filepath.Join(h.dir, "state"), h.issuer.url, audience, h.session.addr(), h.stateless.addr())
+`, addr, h.metrics, addr, filepath.Join(h.dir, "state"), h.issuer.url, audience, h.session.addr(), h.stateless.addr())
 	names := make([]string, len(h.many))
 	for i, s := range h.many {
 		names[i] = fmt.Sprintf("many%02d", i)
@@ -149,6 +152,9 @@ func (h *house) startGatehouse() (time.Duration, error) { return h.startGatehous
 func (h *house) startGatehouseWith(env ...string) (time.Duration, error) {
 	addr, err := freeAddress()
 	if err != nil {
+		return 0, err
+	}
+	if h.metrics, err = freeAddress(); err != nil {
 		return 0, err
 	}
 	file := filepath.Join(h.dir, "gatehouse.yaml")

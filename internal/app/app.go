@@ -29,6 +29,7 @@ import (
 	"gatehouse/internal/session"
 	"gatehouse/internal/signin"
 	"gatehouse/internal/target"
+	"gatehouse/internal/telemetry"
 	"gatehouse/internal/web"
 )
 
@@ -68,7 +69,8 @@ type App struct {
 	gateway   *gateway.Gateway
 	copies    *cluster.Copies // nil when this one is alone
 	targets   *targetSet
-	vectors   vectors // of the configuration in force; changed by apply only
+	metrics   *telemetry.Metrics // nil when nobody wants them
+	vectors   vectors            // of the configuration in force; changed by apply only
 	issuers   *keySets
 	health    *web.Health
 }
@@ -99,6 +101,14 @@ func (a *App) build(ctx context.Context) error {
 	if a.server, err = a.listen(ctx, c); err != nil {
 		return err
 	}
+	var scraped *metricsServer
+	if c.Metrics != nil {
+		a.metrics = telemetry.NewMetrics(a.Version)
+		if scraped, err = a.listenMetrics(ctx, c.Metrics); err != nil {
+			return err
+		}
+		a.life.closes("address of metrics", func(context.Context) error { return scraped.close() })
+	}
 	if a.state, err = OpenState(ctx, c, a.Log, a.Now); err != nil {
 		return err
 	}
@@ -106,7 +116,7 @@ func (a *App) build(ctx context.Context) error {
 	a.life.runs(ctx, "revocations", a.state.Store.WatchRevocations)
 	a.life.runs(ctx, "housekeeping", a.purge)
 
-	if a.audit, err = audit.Open(audit.Options{Dir: filepath.Join(c.StateDir, "audit"), Now: a.Now, Log: a.Log}); err != nil {
+	if a.audit, err = audit.Open(audit.Options{Dir: filepath.Join(c.StateDir, "audit"), Now: a.Now, Log: a.Log, Told: a.eventsTold()}); err != nil {
 		return err
 	}
 	a.life.runs(ctx, "audit records", a.audit.Run)
@@ -116,7 +126,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	a.life.runs(ctx, "signing keys", a.keys.Run)
 
-	a.providers = &providerSet{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
+	a.providers = &providerSet{metrics: a.metrics, client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
 	a.life.closes("identity providers", func(ctx context.Context) error { return stopAll(a.providers.adopt(ctx, nil)) })
 	if a.signin, err = signin.New(signin.Options{
 		PublicURL: c.PublicURL.URL(), Issuer: c.Issuer(), Store: a.state.Store, Keys: a.state.Keys,
@@ -155,10 +165,10 @@ func (a *App) build(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	a.targets = &targetSet{client: web.NewTargetClient(web.ClientOptions{}), near: web.NewClient(web.FenceAdmin, web.ClientOptions{}), far: web.NewClient(web.FencePublic, web.ClientOptions{}), log: a.Log, now: a.Now, version: a.Version, closing: make(chan struct{}),
+	a.targets = &targetSet{metrics: a.metrics, client: web.NewTargetClient(web.ClientOptions{Dialed: a.metrics.Connected}), near: web.NewClient(web.FenceAdmin, web.ClientOptions{}), far: web.NewClient(web.FencePublic, web.ClientOptions{}), log: a.Log, now: a.Now, version: a.Version, closing: make(chan struct{}),
 		scratch: sandbox.NewScratch(""), places: target.NewPlaces(c.Limits.Processes, c.Limits.ProcessesPerPerson)}
 	a.life.closes("targets", a.targets.stopAll)
-	a.issuers = &keySets{client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
+	a.issuers = &keySets{metrics: a.metrics, client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
 	a.life.closes("keys of issuers", func(ctx context.Context) error { return stopAll(a.issuers.adopt(ctx, nil)) })
 	a.life.runs(ctx, "sessions", a.sessions.Run)
 	if a.gateway, err = gateway.New(gateway.Options{
@@ -177,6 +187,11 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.mark.Store(&mark)
+	if scraped != nil {
+		a.metrics.Configured(true, nil, a.Now())
+		a.metrics.Watch(a.sources())
+		a.life.runs(ctx, "metrics", scraped.Run)
+	}
 	return nil
 }
 

@@ -11,11 +11,13 @@ import (
 	"gatehouse/internal/config"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
+	"gatehouse/internal/telemetry"
 )
 
 // keySets keeps what is known about other issuers. Like targets it survives a reload, so that an issuer that is away at
 // that moment does not lock anybody out.
 type keySets struct {
+	metrics *telemetry.Metrics
 	client  *http.Client
 	log     *slog.Logger
 	now     func() time.Time
@@ -92,6 +94,7 @@ func (s *keySets) keysFor(next, old *issuers, name string, o jose.RemoteOptions)
 		return nil
 	}
 	o.Client, o.Now, o.Log = s.client, s.now, s.log
+	o.Told = s.metrics.Keys(o.DiscoveryURL + o.JWKSURL)
 	keys, err := jose.NewRemoteKeys(o)
 	if err != nil {
 		return err

@@ -12,11 +12,13 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/oauthclient"
 	"gatehouse/internal/signin"
+	"gatehouse/internal/telemetry"
 )
 
 // providerSet keeps the identity providers at which people sign in. One whose settings are unchanged survives a reload,
 // with what it knows of the other side.
 type providerSet struct {
+	metrics *telemetry.Metrics
 	client  *http.Client
 	log     *slog.Logger
 	now     func() time.Time
@@ -39,6 +41,7 @@ func (s *providerSet) plan(c *config.Config) (map[string]*provider, error) {
 		}
 		options := o.Client(c.PublicURL)
 		options.Client, options.Now, options.Log = s.client, s.now, s.log
+		options.KeysTold = s.metrics.Keys(options.DiscoveryURL)
 		p, err := oauthclient.New(options)
 		if err != nil {
 			return nil, err

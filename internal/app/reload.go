@@ -163,6 +163,7 @@ func (a *App) reload(ctx context.Context) {
 	if err == nil {
 		err = errors.Join(a.server.ReloadTLS(), a.audit.Record(ctx, audit.Event{Kind: audit.KindReload}))
 	}
+	a.metrics.Configured(false, err, a.Now())
 	if err != nil {
 		a.Log.Error("configuration not reloaded; the one in force stays", "file", a.File, "error", err)
 		return
@@ -185,6 +186,7 @@ func fixed(old, next *config.Config) error {
 	unchanged(old.Database.Reveal() == next.Database.Reveal(), "database")
 	unchanged((old.TLS == nil) == (next.TLS == nil) && (old.TLS == nil || *old.TLS == *next.TLS), "tls")
 	unchanged(reflect.DeepEqual(old.Copies, next.Copies), "copies")
+	unchanged(reflect.DeepEqual(old.Metrics, next.Metrics), "metrics")
 	unchanged(reflect.DeepEqual(old.MasterKeys, next.MasterKeys), "master_key")
 	unchanged(old.SignIn.Passkeys == next.SignIn.Passkeys, "sign_in.passkeys")
 	unchanged(old.SignIn.Session == next.SignIn.Session, "sign_in.session")

@@ -103,7 +103,7 @@ func (a *App) front(s *site, mux http.Handler) http.Handler {
 		web.WithRequestID,
 		web.WithClientIP(proxies),
 		certificates,
-		web.Record(a.Log, a.Now),
+		web.Record(a.Log, a.Now, a.requestsTold()),
 		web.Recover(a.Log),
 		doctor.Answer(doctor.AnswerOptions{Keys: a.state.Keys, Now: time.Now, Version: a.Version, Config: func() string { return *a.mark.Load() }}),
 		web.SecurityHeaders(public.Scheme == "https"),

@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/config"
 	"gatehouse/internal/sandbox"
 	"gatehouse/internal/target"
+	"gatehouse/internal/telemetry"
 	"gatehouse/internal/upauth"
 )
 
@@ -26,6 +27,7 @@ type running struct {
 // targetSet makes targets from the configuration. A target whose settings are unchanged survives a reload, with its
 // connections and processes.
 type targetSet struct {
+	metrics *telemetry.Metrics
 	client  *http.Client
 	near    *http.Client // for authorization servers that the administrator named
 	far     *http.Client // for what targets name
@@ -74,6 +76,7 @@ func (s *targetSet) options(c config.Target, hidden []string, maxMessage int) (t
 		Name: c.Name, Demo: c.Demo, Client: s.client, Log: s.log, Now: s.now, Version: s.version,
 		Timeout: c.Timeout, MaxMessage: maxMessage, MaxCalls: c.Calls,
 	}
+	countTarget(s.metrics, &o)
 	switch {
 	case c.URL != "":
 		o.HTTP = &target.HTTPOptions{URL: c.URL, Headers: c.Headers}

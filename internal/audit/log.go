@@ -33,6 +33,7 @@ type Options struct {
 	Gather    time.Duration // how long events are gathered for one fsync; 0 means 5 ms
 	Now       func() time.Time
 	Log       *slog.Logger
+	Told      func(Event) // gets each event that was taken; may be nil
 }
 
 // keptBuffer is the size above which a buffer is left to the garbage collector.
@@ -46,6 +47,7 @@ type Log struct {
 	segment *segment // used by Run alone
 	wake    chan struct{}
 	dropped atomic.Uint64
+	refused atomic.Uint64
 
 	mu      sync.Mutex // guards all below
 	pending []byte     // whole lines that wait for the disk
@@ -76,9 +78,14 @@ func (l *Log) Record(_ context.Context, e Event) error {
 		e.Time = l.options.Now()
 	}
 	err := l.queue(&e)
-	if err != nil && l.options.Mode == BestEffort {
+	switch {
+	case err == nil && l.options.Told != nil:
+		l.options.Told(e)
+	case err != nil && l.options.Mode == BestEffort:
 		l.dropped.Add(1)
 		return nil
+	case err != nil:
+		l.refused.Add(1)
 	}
 	return err
 }
@@ -105,6 +112,16 @@ func (l *Log) Dropped() uint64 {
 		return 0
 	}
 	return l.dropped.Load()
+}
+
+// Refused returns how many events Strict could not take.
+func (l *Log) Refused() uint64 { return l.refused.Load() }
+
+// Waiting returns how many bytes of events wait for the disk.
+func (l *Log) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.pending)
 }
 
 // Fault returns why events cannot reach the disk at the moment, or nil.

@@ -68,6 +68,15 @@ func New(o Options) (*Authenticator, error) {
 	return &Authenticator{revocations: o.Revocations, now: o.Now, log: o.Log, cache: newCache(o.CacheSize), nonces: o.Nonces, seen: dpop.NewSeen(o.Proofs)}, nil
 }
 
+// CacheCounts say how the memory of accepted tokens is doing.
+type CacheCounts struct {
+	Hits, Misses uint64
+	Tokens       int
+}
+
+// Cached returns the counts of this moment.
+func (a *Authenticator) Cached() CacheCounts { return a.cache.counts() }
+
 // Authenticate returns who stands behind the request. The principal is shared with other requests and must not be
 // changed. The error is always a *Refusal; its full text is noted in the request's log record. A proof of possession that
 // came with the request is used up by this; and the body may have been read and put back.

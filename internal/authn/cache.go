@@ -3,6 +3,7 @@ package authn
 import (
 	"crypto/sha256"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +29,8 @@ type cacheShard struct {
 	ring  []slot
 	hand  int
 	size  int
+
+	hits, misses atomic.Uint64
 }
 
 type slot struct {
@@ -52,8 +55,10 @@ func (c *cache) get(d digest) *verified {
 	defer s.mu.RUnlock()
 	i, ok := s.index[d]
 	if !ok {
+		s.misses.Add(1)
 		return nil
 	}
+	s.hits.Add(1)
 	v := s.ring[i].token
 	if !v.used.Load() {
 		v.used.Store(true)
@@ -89,4 +94,17 @@ func (s *cacheShard) room(now time.Time) int {
 			return i
 		}
 	}
+}
+
+// counts returns how often a token was there or not, and how many are.
+func (c *cache) counts() CacheCounts {
+	var n CacheCounts
+	for i := range c.shards {
+		s := &c.shards[i]
+		n.Hits, n.Misses = n.Hits+s.hits.Load(), n.Misses+s.misses.Load()
+		s.mu.RLock()
+		n.Tokens += len(s.index)
+		s.mu.RUnlock()
+	}
+	return n
 }

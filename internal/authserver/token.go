@@ -92,6 +92,8 @@ func eventMethod(grant string) string {
 		return "jwt-bearer"
 	case GrantClientCredentials:
 		return GrantClientCredentials
+	case GrantDevice:
+		return methodDevice
 	}
 	return ""
 }

@@ -107,6 +107,6 @@ func (c *Copies) take(w http.ResponseWriter, r *http.Request) error {
 		Header: e.Header, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)), RemoteAddr: r.RemoteAddr, Pattern: e.Endpoint,
 	}).WithContext(own.Context())
 	serve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.o.Serve(w, r, &e.Principal, e.Endpoint) })
-	web.Chain(serve, web.Record(c.o.Log, time.Now), web.Recover(c.o.Log)).ServeHTTP(w, own)
+	web.Chain(serve, web.Record(c.o.Log, time.Now, nil), web.Recover(c.o.Log)).ServeHTTP(w, own)
 	return nil
 }

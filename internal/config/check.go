@@ -19,6 +19,7 @@ func check(c *Config, r *report) {
 	k.server()
 	k.database()
 	k.copies()
+	k.metrics()
 	k.masterKeys()
 	k.bounds()
 	k.registration()

@@ -37,6 +37,7 @@ type Config struct {
 	Database       secret.Text    `yaml:"database,plain" doc:"SQLite file, or postgres:// address. Without it: gatehouse.db in state_dir."`
 	MasterKeys     []secret.Text  `yaml:"master_key,single,noinline" doc:"32 random bytes in base64 or hex, by file or environment variable. All other keys derive from it. A list rotates: newest first, older ones still open what they sealed."`
 	Copies         *Copies        `yaml:"copies" doc:"How several copies of Gatehouse reach each other. They share database, master_key and public_url. Without it a copy is alone: sessions of others are unknown to it."`
+	Metrics        *Metrics       `yaml:"metrics" doc:"Serves metrics for Prometheus at /metrics, on an address of its own. Without it there are none."`
 	Log            Log            `yaml:"log" doc:"What the log looks like."`
 	Limits         Limits         `yaml:"limits" doc:"Bounds on what one client may ask for."`
 	MaxStale       time.Duration  `yaml:"max_stale" doc:"How long verified tokens keep working while the database cannot be reached."`
@@ -75,6 +76,12 @@ type TLS struct {
 type Copies struct {
 	Listen  string      `yaml:"listen,required" doc:"Address and port for other copies only. They speak TLS with keys that derive from master_key."`
 	Address secret.Text `yaml:"address,plain" doc:"Host and port at which other copies reach this one; by {env: NAME} where each copy has another. Without it: listen, which must then name an address."`
+}
+
+// Metrics says where metrics are served.
+type Metrics struct {
+	Listen string      `yaml:"listen" doc:"Address and port for those who scrape. Plain http."`
+	Token  secret.Text `yaml:"token" doc:"Bearer token that they have to send. Without it, whoever reaches listen may read."`
 }
 
 // Log says how to log.

@@ -45,6 +45,8 @@ func setDefaults(v any) {
 		}
 		c.DPoP = DPoP{Nonce: NonceTokenEndpoint}
 		c.Registration = Registration{Dynamic: true, DeviceCode: true, RatePerMinute: 30, Documents: ClientDocuments{Enabled: true}}
+	case *Metrics:
+		c.Listen = "127.0.0.1:9464"
 	case *Client:
 		c.GrantTypes = []string{GrantCode, GrantRefresh}
 		c.AuthMethod = AuthNone

@@ -110,6 +110,26 @@ func TestCommands(t *testing.T) {
 	same(t, "defaults", []any{files.Sandbox, files.Idle, c.Targets[1].Idle, c.Targets[1].Limits.OpenFiles}, []any{"required", 2 * time.Minute, 10 * time.Minute, 4096})
 }
 
+// TestMetrics: off, unless they are asked for; on this machine, unless an address is given; and whoever opens them to
+// others without a token is warned.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/metrics.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/good/metrics.golden", Format(c.Warnings))
+	off, err := parseFile(t, "testdata/good/minimal.yaml")
+	if err != nil || off.Metrics != nil {
+		t.Errorf("%v, %v", off.Metrics, err)
+	}
+	full, err := parseFile(t, "testdata/good/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "full", []string{full.Metrics.Listen, full.Metrics.Token.Reveal()}, []string{"127.0.0.1:9464", "a-secret-from-env"})
+}
+
 // TestToolSearch: how tools are found.
 func TestToolSearch(t *testing.T) {
 	t.Parallel()

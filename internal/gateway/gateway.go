@@ -123,6 +123,7 @@ type Gateway struct {
 	serverInfo []byte // who we are, raw JSON
 	listeners  listeners
 	lines      lines
+	streams    atomic.Int64 // that clients keep open
 	current    atomic.Pointer[served]
 	wake       chan struct{} // tells Run that something was left over; holds one
 	reindex    chan struct{} // tells Index that a list has changed; holds one
@@ -145,6 +146,12 @@ func New(o Options) (*Gateway, error) {
 	g.current.Store(newServed(nil))
 	return g, nil
 }
+
+// Calls returns how many calls are under way.
+func (g *Gateway) Calls() int { return g.calls.count() }
+
+// Streams returns how many streams clients keep open.
+func (g *Gateway) Streams() int { return int(g.streams.Load()) }
 
 // Swap puts another snapshot in place. Requests under way end on the snapshot that they began on; sessions stay. Once
 // Run has closed unused, no request works on what was replaced, and targets that are in no snapshot can be stopped.

@@ -56,6 +56,12 @@ func (f *inflight) leave(who identity.PersonKey) {
 	}
 }
 
+func (f *inflight) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.total
+}
+
 // takePlace takes a place among the calls in flight, for a call that can be recorded. Leave gives it back.
 func (rq *request) takePlace() (leave func(), err error) {
 	if err := rq.g.o.Audit.Ready(); err != nil {

@@ -119,6 +119,8 @@ func (rq *request) openLine() error {
 func (rq *request) speak(l *line) error {
 	from := rq.s.Standalone().Read()
 	defer from.Close()
+	rq.g.streams.Add(1)
+	defer rq.g.streams.Add(-1)
 	checked := rq.g.o.Now()
 	beat := time.NewTicker(rq.g.o.Heartbeat)
 	defer beat.Stop()

@@ -160,6 +160,8 @@ var errStreamEnd = errors.New("the stream ends")
 
 // hear acknowledges and then writes what there is to tell.
 func (rq *request) hear(l *listener) error {
+	rq.g.streams.Add(1)
+	defer rq.g.streams.Add(-1)
 	checked := rq.g.o.Now()
 	beginEvents(rq.w)
 	mark := append([]byte(`"_meta":{"`+mcp.MetaSubscription+`":`), rq.m.ID...)

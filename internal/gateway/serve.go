@@ -151,6 +151,9 @@ func (rq *request) record(e audit.Event) error {
 	e.RequestID, e.Address = web.RequestID(rq.r.Context()), web.ClientIP(rq.r)
 	e.Person, e.Client, e.Grant, e.Scopes = rq.who.Key, identity.ClientID(rq.who.Client.Short()), rq.who.Grant, rq.who.Scopes
 	e.Endpoint = rq.ep.Path
+	if e.Decision == audit.Deny {
+		web.NoteText(rq.r.Context(), "reason", e.Reason) // replaced, when the client gets another one
+	}
 	err := rq.g.o.Audit.Record(rq.r.Context(), e)
 	switch {
 	case err != nil:

@@ -213,7 +213,7 @@ func start(t *testing.T, c config) *setup {
 	for _, path := range []string{"/mcp", "/other/mcp"} {
 		mux.Handle(path, s.gateway.Handler(path))
 	}
-	s.server = httptest.NewServer(web.Chain(mux, web.WithRequestID, web.Record(log, time.Now), web.LimitBody(1<<20, 10*time.Second)))
+	s.server = httptest.NewServer(web.Chain(mux, web.WithRequestID, web.Record(log, time.Now, nil), web.LimitBody(1<<20, 10*time.Second)))
 	s.run.start(t, s.table.Run)
 	s.run.start(t, s.gateway.Run)
 	s.run.start(t, s.gateway.Index)

@@ -44,6 +44,8 @@ func (rq *request) get() error {
 // stops, or the person may no longer listen.
 func (rq *request) follow(from *session.Reader) error {
 	defer from.Close()
+	rq.g.streams.Add(1)
+	defer rq.g.streams.Add(-1)
 	checked := rq.g.o.Now()
 	beginEvents(rq.w)
 	var first []byte

@@ -39,6 +39,7 @@ type RemoteOptions struct {
 	Client *http.Client // redirects to another host are refused, whatever it allows
 	Now    func() time.Time
 	Log    *slog.Logger
+	Told   func(error) // how each fetch went; may be nil
 }
 
 func (o RemoteOptions) validate() ([]identity.Issuer, error) {
@@ -296,6 +297,9 @@ func (k *RemoteKeys) fly(ctx context.Context, f *flight) {
 		k.flight, k.lastErr, k.due = nil, err, k.o.Now().Add(keep)
 		k.mu.Unlock()
 		close(f.done)
+		if k.o.Told != nil {
+			k.o.Told(err)
+		}
 	}()
 	var set *remoteSet
 	if set, keep, err = k.fetchSet(ctx); err != nil {

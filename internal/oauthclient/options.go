@@ -46,6 +46,8 @@ type Options struct {
 	Client *http.Client // stays behind a fence for URLs of the administrator; redirects are never followed
 	Now    func() time.Time
 	Log    *slog.Logger
+
+	KeysTold func(error) // how each fetch of the keys went; may be nil
 }
 
 // ClientKey signs client assertions (private_key_jwt, RFC 7523 §2.2).

@@ -48,7 +48,7 @@ func New(o Options) (*Provider, error) {
 	if p.template != "" {
 		issuer = p.template
 	}
-	p.keys, err = jose.NewRemoteKeys(jose.RemoteOptions{DiscoveryURL: o.DiscoveryURL, Issuer: issuer, Client: &client, Now: o.Now, Log: o.Log})
+	p.keys, err = jose.NewRemoteKeys(jose.RemoteOptions{DiscoveryURL: o.DiscoveryURL, Issuer: issuer, Client: &client, Now: o.Now, Log: o.Log, Told: o.KeysTold})
 	if err != nil {
 		return nil, fmt.Errorf("identity provider %q: %w", o.Name, err)
 	}

@@ -96,7 +96,7 @@ func (t *Target) Connect(ctx context.Context, caller Caller, events Events) (*Co
 	ctx, clock := startClock(ctx, t.opt.connectTimeout(), t.opt.connectTimeout())
 	defer clock.stop()
 	if _, err := c.open(ctx); err != nil {
-		return nil, t.explain(ctx, err)
+		return nil, t.told(t.explain(ctx, err))
 	}
 	return c, nil
 }
@@ -144,6 +144,7 @@ func (c *Conn) open(ctx context.Context) (link, error) {
 	if l, err = c.t.dial.dial(ctx, c); err != nil {
 		return nil, err
 	}
+	c.t.opt.Opened()
 	c.restore(ctx, l)
 	c.mu.Lock()
 	if !c.closed {
@@ -261,7 +262,7 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 			if attempt == 0 && c.t.opt.HTTP != nil && c.again(ctx, m, name, err) {
 				continue
 			}
-			return nil, err
+			return nil, c.t.told(err)
 		}
 		result, err := c.over(ctx, clock, l, m, name, inflight)
 		if errors.Is(err, errSessionGone) {
@@ -279,7 +280,7 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 			if ok && (trouble.Kind == Down || trouble.Kind == Timeout) {
 				c.t.catalog.stale() // so that its health is known soon
 			}
-			return nil, err
+			return nil, c.t.told(err)
 		}
 		c.note(m, name)
 		return result, nil

@@ -26,6 +26,9 @@ type closure struct {
 	probed chan struct{} // closed when the next probe has ended
 }
 
+// Shut reports whether calls are refused because the target cannot be reached.
+func (t *Target) Shut() bool { return t.catalog.gate.shut.Load() != nil }
+
 // gateWait is how long a call waits for a probe before it is refused: together with the pause between two probes, less
 // than a person notices.
 const gateWait = 700 * time.Millisecond

@@ -38,6 +38,9 @@ type Options struct {
 	Now     func() time.Time
 	Version string // of Gatehouse, for clientInfo
 
+	Opened   func()            // told of each upstream session that was opened; may be nil
+	Troubled func(TroubleKind) // told of each request that got no proper answer, unless the caller gave up; may be nil
+
 	Timeout     time.Duration // for one call, started anew by each progress notification; default 60 s
 	MaxTimeout  time.Duration // for one call, progress or not; default 15 min, or Timeout when that is longer
 	MaxCalls    int           // calls at the same time; more wait for their turn. Default: no bound
@@ -182,6 +185,12 @@ func (o *Options) setDefaults() {
 	}
 	if o.Version == "" {
 		o.Version = "dev"
+	}
+	if o.Opened == nil {
+		o.Opened = func() {}
+	}
+	if o.Troubled == nil {
+		o.Troubled = func(TroubleKind) {}
 	}
 	o.Timeout = cmp.Or(o.Timeout, time.Minute)
 	o.MaxTimeout = cmp.Or(o.MaxTimeout, max(15*time.Minute, o.Timeout))

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -41,6 +42,19 @@ func (t *Trouble) Error() string {
 
 // Unwrap returns the cause.
 func (t *Trouble) Unwrap() error { return t.Cause }
+
+// TroubleKinds returns the kinds of trouble that a target can have by itself.
+func TroubleKinds() []TroubleKind {
+	return []TroubleKind{Down, Timeout, CredentialRefused, Rubbish, TooLarge}
+}
+
+// told tells of trouble at the end of a request. What was refused at the gate never became one.
+func (t *Target) told(err error) error {
+	if trouble, ok := errors.AsType[*Trouble](err); ok && !trouble.refused && trouble.Kind != Canceled {
+		t.opt.Troubled(trouble.Kind)
+	}
+	return err
+}
 
 func (t *Target) trouble(kind TroubleKind, cause error) *Trouble {
 	messages := map[TroubleKind]string{

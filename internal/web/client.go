@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -17,6 +18,7 @@ type ClientOptions struct {
 	Timeout  time.Duration  // for the whole exchange; 0 means 5 s behind FencePublic, 10 s behind FenceAdmin
 	RootCAs  *x509.CertPool // nil means the system's
 	Resolver *net.Resolver  // nil means the system's
+	Dialed   func()         // told of each connection that was opened; may be nil
 }
 
 const (
@@ -54,10 +56,26 @@ func NewTargetClient(o ClientOptions) *http.Client {
 	return &http.Client{Transport: newWire(FenceAdmin, t), CheckRedirect: FenceAdmin.checkRedirect, Timeout: o.Timeout}
 }
 
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// dial tells of each connection that a dialer opens.
+func (o ClientOptions) dial(dial dialFunc) dialFunc {
+	if o.Dialed == nil {
+		return dial
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err == nil {
+			o.Dialed()
+		}
+		return c, err
+	}
+}
+
 func newTransport(fence Fence, o ClientOptions) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: o.Resolver, Control: fence.control}
 	t := &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            o.dial(dialer.DialContext),
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
 		TLSHandshakeTimeout:    dialTimeout,
 		ForceAttemptHTTP2:      true,

@@ -133,7 +133,7 @@ func TestChecklist53_ForwardingHeadersFromOutsideCountForNothing(t *testing.T) {
 	var logged bytes.Buffer
 	var id, ip string
 	h := Chain(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { id, ip = RequestID(r.Context()), ClientIP(r).String() }),
-		WithRequestID, WithClientIP(Proxies{}), Record(logTo(&logged), fixedNow), HostCheck([]string{"tools.acme.example"}))
+		WithRequestID, WithClientIP(Proxies{}), Record(logTo(&logged), fixedNow, nil), HostCheck([]string{"tools.acme.example"}))
 	r := httptest.NewRequest("GET", "https://tools.acme.example/", nil)
 	r.RemoteAddr = "127.0.0.1:999"
 	for name, value := range map[string]string{
@@ -348,7 +348,7 @@ func TestErrorsAreMapped(t *testing.T) {
 		"too many": {TooMany(1500 * time.Millisecond), 429, `"error":"too_many_requests"`, "2"},
 	} {
 		var logged bytes.Buffer
-		h := Chain(HandlerFunc(func(http.ResponseWriter, *http.Request) error { return tc.err }), WithRequestID, Record(logTo(&logged), fixedNow))
+		h := Chain(HandlerFunc(func(http.ResponseWriter, *http.Request) error { return tc.err }), WithRequestID, Record(logTo(&logged), fixedNow, nil))
 		w := do(h, httptest.NewRequest("GET", "/", nil))
 		if w.Code != tc.status || !strings.Contains(w.Body.String(), tc.body) || w.Header().Get("Retry-After") != tc.retry {
 			t.Errorf("%s: %d %s %v", name, w.Code, w.Body, w.Header())
@@ -384,7 +384,7 @@ func TestRecordIsOneLineWithWhatWasNoted(t *testing.T) {
 		Note(r.Context(), "person", "ada")
 		_, _ = io.WriteString(w, "hello")
 	}))
-	h := Chain(mux, WithRequestID, WithClientIP(Proxies{}), Record(logTo(&logged), fixedNow), Recover(logTo(&logged)))
+	h := Chain(mux, WithRequestID, WithClientIP(Proxies{}), Record(logTo(&logged), fixedNow, nil), Recover(logTo(&logged)))
 	do(h, httptest.NewRequest("GET", "/things/7?code=secret", nil))
 	want := `level=INFO msg=request method=GET route="GET /things/{id}" status=200 duration_ms=0 bytes=5 client_ip=192.0.2.1 person=ada` + "\n"
 	if logged.String() != want {
@@ -412,7 +412,7 @@ func TestPanics(t *testing.T) {
 			t.Parallel()
 			var logged lockedBuffer
 			log := slog.New(slog.NewTextHandler(&logged, nil))
-			s := httptest.NewServer(Chain(tc.handler, WithRequestID, Record(log, time.Now), Recover(log)))
+			s := httptest.NewServer(Chain(tc.handler, WithRequestID, Record(log, time.Now, nil), Recover(log)))
 			defer s.Close()
 			resp, err := s.Client().Get(s.URL)
 			if err == nil {
@@ -448,7 +448,7 @@ func TestStreamingPassesTheMiddleware(t *testing.T) {
 		}
 	})
 	log := slog.New(slog.DiscardHandler)
-	s := httptest.NewServer(Chain(h, WithRequestID, Record(log, time.Now), Recover(log), SecurityHeaders(false), LimitBody(10, time.Second)))
+	s := httptest.NewServer(Chain(h, WithRequestID, Record(log, time.Now, nil), Recover(log), SecurityHeaders(false), LimitBody(10, time.Second)))
 	defer s.Close()
 	resp, err := s.Client().Get(s.URL)
 	if err != nil {
@@ -540,7 +540,7 @@ func TestHealth(t *testing.T) {
 	mux.HandleFunc("GET /livez", health.Livez)
 	mux.HandleFunc("GET /readyz", health.Readyz)
 	mux.HandleFunc("GET /healthz", health.Healthz)
-	h := Chain(mux, WithRequestID, Record(logTo(&logged), fixedNow))
+	h := Chain(mux, WithRequestID, Record(logTo(&logged), fixedNow, nil))
 	get := func(path, peer, forwarded string) (int, string) {
 		r := httptest.NewRequest("GET", path, nil)
 		r.RemoteAddr = peer

@@ -8,8 +8,8 @@ import (
 )
 
 // Record writes one log record per request when it ends, with everything that was noted on the way. For a stream that
-// is when the stream ends. The query is left out: it may carry codes.
-func Record(log *slog.Logger, now func() time.Time) Middleware {
+// is when the stream ends. The query is left out: it may carry codes. The same facts go to told, unless that is nil.
+func Record(log *slog.Logger, now func() time.Time, told func(Ended)) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			rec, start := recorderFor(w, r), now()
@@ -18,7 +18,7 @@ func Record(log *slog.Logger, now func() time.Time) Middleware {
 				if !done { // a panic passes through, http.ErrAbortHandler for example
 					Note(r.Context(), "aborted", true)
 				}
-				writeRecord(log, r, rec, now().Sub(start))
+				writeRecord(log, r, rec, now().Sub(start), told)
 			}()
 			next.ServeHTTP(rec, r)
 			done = true
@@ -36,7 +36,15 @@ func recorderFor(w http.ResponseWriter, r *http.Request) *recorder {
 	return &f.rec
 }
 
-func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, took time.Duration) {
+// Ended is what is known about a request that has ended.
+type Ended struct {
+	Method, Route string
+	Status        int
+	Took          time.Duration
+	Notes         []slog.Attr // what was noted on the way; of the receiver only while it is told
+}
+
+func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, took time.Duration, told func(Ended)) {
 	status := rec.status
 	if status == 0 {
 		status = http.StatusOK
@@ -48,6 +56,9 @@ func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, took time.Dur
 	if f != nil {
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		if told != nil {
+			told(Ended{r.Method, r.Pattern, status, took, f.notes})
+		}
 		if f.quiet || f.recorded && status < 400 {
 			level = slog.LevelDebug
 		}

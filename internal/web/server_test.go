@@ -309,7 +309,7 @@ func TestBodyDeadlineDoesNotCutTheAnswer(t *testing.T) {
 
 func TestClientThatDoesNotReadFreesTheHandler(t *testing.T) {
 	var left chan time.Duration // made in the bubble
-	h := Record(discard(), time.Now)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	h := Record(discard(), time.Now, nil)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		start := time.Now()
 		var err error
 		for err == nil {

@@ -1,0 +1,140 @@
+package telemetry
+
+import (
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// labels are the values of a metric's labels, in order; those that it does not have stay empty.
+type labels [4]string
+
+// maxSeries bounds the series of one metric. Labels have few values as it is; this holds when something has been
+// overlooked.
+const maxSeries = 5000
+
+// series are the counters or histograms of one metric, by their labels. To find one costs a look into a map that never
+// changes, and no lock.
+type series[C any] struct {
+	with func(values ...string) (C, error)
+	n    int // labels of the metric
+	made atomic.Pointer[map[labels]C]
+
+	mu sync.Mutex // held while made is replaced
+}
+
+func newSeries[C any](n int, with func(values ...string) (C, error)) *series[C] {
+	s := &series[C]{with: with, n: n}
+	s.made.Store(&map[labels]C{})
+	return s
+}
+
+func (s *series[C]) of(l labels) C {
+	if c, ok := (*s.made.Load())[l]; ok {
+		return c
+	}
+	return s.add(l)
+}
+
+// add makes what of does not find. Where there is no room for more, or a value is no text, it is counted under "other".
+func (s *series[C]) add(l labels) C {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	made := *s.made.Load()
+	if c, ok := made[l]; ok {
+		return c
+	}
+	values := l[:s.n]
+	if len(made) >= maxSeries {
+		values = strings.Split(strings.Repeat(" other", s.n)[1:], " ")
+		c, _ := s.with(values...)
+		return c
+	}
+	c, err := s.with(values...)
+	if err != nil {
+		for i, v := range values {
+			values[i] = strings.ToValidUTF8(v, "?")
+		}
+		c, _ = s.with(values...)
+	}
+	next := maps.Clone(made)
+	next[l] = c
+	s.made.Store(&next)
+	return c
+}
+
+type (
+	counters   = series[prometheus.Counter]
+	histograms = series[prometheus.Observer]
+)
+
+// counter defines a metric that counts.
+func (m *Metrics) counter(name, help string, names ...string) *counters {
+	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, names)
+	m.registry.MustRegister(vec)
+	s := newSeries(len(names), vec.GetMetricWithLabelValues)
+	if len(names) == 0 {
+		s.of(labels{})
+	}
+	return s
+}
+
+// histogram defines a metric of durations.
+func (m *Metrics) histogram(name, help string, names ...string) *histograms {
+	vec := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: []float64{
+		0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
+	}}, names)
+	m.registry.MustRegister(vec)
+	return newSeries(len(names), vec.GetMetricWithLabelValues)
+}
+
+// gauge defines a metric that is asked for when somebody looks.
+func (m *Metrics) gauge(name, help string, value func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+}
+
+// total is gauge for what only grows.
+func (m *Metrics) total(name, help string, value func() float64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
+}
+
+// perTarget is a gauge for each target that there is at the moment.
+type perTarget struct {
+	targets func() []TargetState
+	gauges  []targetGauge
+}
+
+type targetGauge struct {
+	desc  *prometheus.Desc
+	value func(TargetState) float64
+}
+
+func (p *perTarget) gauge(name, help string, value func(TargetState) float64) {
+	p.gauges = append(p.gauges, targetGauge{prometheus.NewDesc(name, help, []string{"target"}, nil), value})
+}
+
+// Describe implements prometheus.Collector.
+func (p *perTarget) Describe(to chan<- *prometheus.Desc) {
+	for _, g := range p.gauges {
+		to <- g.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (p *perTarget) Collect(to chan<- prometheus.Metric) {
+	for _, t := range p.targets() {
+		for _, g := range p.gauges {
+			to <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(t), t.Name)
+		}
+	}
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
