@@ -25,6 +25,7 @@ const (
 	dialTimeout       = 5 * time.Second
 	maxResponseHeader = 64 << 10
 	maxRedirects      = 5
+	resumable         = 256 // servers whose TLS session a new connection resumes; Go checks their certificate again all the same
 )
 
 // NewClient returns a client for short requests that stays behind the fence.
@@ -53,6 +54,7 @@ func NewTargetClient(o ClientOptions) *http.Client {
 	t := newTransport(FenceAdmin, o)
 	t.MaxIdleConns = 0 // no limit over all targets
 	t.MaxIdleConnsPerHost = maxIdle
+	t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(resumable)
 	return &http.Client{Transport: newWire(FenceAdmin, t), CheckRedirect: FenceAdmin.checkRedirect, Timeout: o.Timeout}
 }
 

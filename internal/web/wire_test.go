@@ -377,6 +377,30 @@ func TestWireOverTLS(t *testing.T) {
 	}
 }
 
+func TestWireResumesSessions(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		fmt.Fprint(w, r.TLS.DidResume)
+	}))
+	defer s.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(s.Certificate())
+	c := NewTargetClient(ClientOptions{RootCAs: pool})
+	defer c.CloseIdleConnections()
+	for _, want := range []string{"false", "true", "true"} {
+		resp, err := c.Transport.RoundTrip(postTo(t, s.URL, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || string(b) != want {
+			t.Errorf("resumed: %s, want %s, %v", b, want, err)
+		}
+	}
+}
+
 func TestWireStaysBehindTheFence(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"http://169.254.169.254/latest", "http://[fd00:ec2::254]/", "http://[::ffff:169.254.169.254]/", "http://100.100.100.200/"} {
