@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ type connection struct {
 	in   *bufio.Reader
 	body []byte
 	out  []byte
+	h2   *h2 // nil for HTTP/1.1
 }
 
 // reply is one HTTP answer. Its body is valid until the next one.
@@ -38,12 +40,39 @@ func dial(addr string) (*connection, error) {
 	return &connection{addr: addr, conn: conn, in: bufio.NewReaderSize(conn, 64<<10)}, nil
 }
 
+// dial connects as this subject is spoken to.
+func (s *subject) dial() (*connection, error) {
+	c, err := dial(s.addr)
+	if err != nil || s.tls == nil {
+		return c, err
+	}
+	secure := tls.Client(c.conn, s.tls)
+	c.conn = secure
+	if err := secure.Handshake(); err != nil {
+		c.close()
+		return nil, fmt.Errorf("TLS with %s: %w", s.addr, err)
+	}
+	s.handshakes.Add(1)
+	if secure.ConnectionState().DidResume {
+		s.resumed.Add(1)
+	}
+	if secure.ConnectionState().NegotiatedProtocol == "h2" {
+		c.h2, err = newH2(secure)
+	} else {
+		c.in = bufio.NewReaderSize(secure, 64<<10)
+	}
+	return c, err
+}
+
 func (c *connection) close() { _ = c.conn.Close() }
 
 // do sends one request and reads its answer. Each, unless nil, gets the data of events as they come.
 func (c *connection) do(request []byte, each func(data []byte)) (reply, error) {
 	if err := c.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return reply{}, err
+	}
+	if c.h2 != nil {
+		return c.h2.do(request)
 	}
 	if _, err := c.conn.Write(request); err != nil {
 		return reply{}, fmt.Errorf("send a request: %w", err)

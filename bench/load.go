@@ -16,6 +16,7 @@ type load struct {
 	connections int
 	calls       int
 	bad         func(n int64) string // every second call carries this token, and has to be refused
+	fresh       bool                 // each call has a connection of its own
 	every       time.Duration        // constant rate: each connection begins a call so often; 0 means closed loop
 }
 
@@ -68,7 +69,7 @@ func (l load) run() (*outcome, error) {
 }
 
 func (l load) work(next *atomic.Int64) (times, delays []time.Duration, err error) {
-	c, err := dial(l.to.addr)
+	c, err := l.to.dial()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -104,9 +105,9 @@ func (l load) work(next *atomic.Int64) (times, delays []time.Duration, err error
 			return times, delays, err
 		}
 		due = due.Add(l.every)
-		if r.closing {
+		if r.closing || l.fresh {
 			c.close()
-			if c, err = dial(l.to.addr); err != nil {
+			if c, err = l.to.dial(); err != nil {
 				return times, delays, err
 			}
 		}

@@ -41,7 +41,7 @@ func runCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&quick, "quick", false, "under a minute, with wider spread")
 	cmd.Flags().IntVar(&p.rounds, "rounds", p.rounds, "how often each is measured")
 	cmd.Flags().StringVar(&p.binary, "binary", "", "measure this program instead of building one")
-	cmd.Flags().StringVar(&p.only, "only", "", "one kind of call only: "+kindNames())
+	cmd.Flags().StringVar(&p.only, "only", "", "one kind of call only: "+kindNames()+", "+secureKindNames()+", or tls-all for all with TLS")
 	return cmd
 }
 
@@ -114,6 +114,11 @@ func (p plan) run() error {
 	fmt.Println()
 	printTable(table)
 	fmt.Printf("\nstart to first answer: %d ms of CPU; idle: %.1f MiB; binary: %.1f MiB\n", startCPU.Milliseconds(), mib(idle), mib(info.Size()))
+	if kinds := wantedSecure(p.only); len(kinds) > 0 {
+		if err := p.printSecure(h, kinds); err != nil {
+			return err
+		}
+	}
 	if p.only == "" {
 		if err := p.others(h); err != nil {
 			return fmt.Errorf("%w\n%s", err, tail(h.gatehouse.process.log.String()))

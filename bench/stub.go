@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -25,26 +26,34 @@ const (
 type stub struct {
 	listener  net.Listener
 	stateless bool
+	once      bool          // each connection ends with its first answer
 	tools     int           // how many a list has, beside those that are called
 	gap       time.Duration // between progress events
 
 	connections atomic.Int64 // accepted so far
+	resumed     atomic.Int64 // of them, those that resumed a TLS session
 	calls       atomic.Int64 // tools/call so far
 
 	text, rows []byte // the large results, with room for a nonce at both ends
 
 	mu   sync.Mutex // guards open
 	open map[net.Conn]bool
+
+	tls *tls.Config // nil for plain HTTP
 }
 
 func startStub(stateless bool, tools int) (*stub, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("start the MCP server: %w", err)
+	s := &stub{stateless: stateless, tools: tools}
+	return s, s.start()
+}
+
+func (s *stub) start() (err error) {
+	if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return fmt.Errorf("start the MCP server: %w", err)
 	}
-	s := &stub{listener: l, stateless: stateless, tools: tools, gap: 5 * time.Millisecond, text: prose(largeText), rows: rows(largeText), open: map[net.Conn]bool{}}
-	go s.accept(l)
-	return s, nil
+	s.gap, s.text, s.rows, s.open = 5*time.Millisecond, prose(largeText), rows(largeText), map[net.Conn]bool{}
+	go s.accept(s.listener)
+	return nil
 }
 
 func (s *stub) addr() string { return s.listener.Addr().String() }
@@ -68,7 +77,11 @@ func (s *stub) accept(l net.Listener) {
 				delete(s.open, conn)
 				s.mu.Unlock()
 			}()
-			s.serve(conn)
+			if s.tls != nil {
+				s.serveTLS(conn)
+			} else {
+				s.serve(conn)
+			}
 		}()
 	}
 }
@@ -98,7 +111,10 @@ func (s *stub) serve(conn net.Conn) {
 		} else {
 			out = s.answer(out[:0], body)
 		}
-		if _, err := conn.Write(out); err != nil {
+		if s.once {
+			out = bytes.Replace(out, []byte("\r\n"), []byte("\r\nConnection: close\r\n"), 1)
+		}
+		if _, err := conn.Write(out); err != nil || s.once {
 			return
 		}
 	}

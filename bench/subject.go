@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,6 +21,9 @@ type subject struct {
 	prefix  string   // of tool names
 	process *process // nil for the MCP server itself
 	paths   [2]string
+	tls     *tls.Config // nil for plain HTTP; it says which HTTP is spoken
+
+	handshakes, resumed *atomic.Int64 // with TLS: how many there were, and how many of them resumed a session
 }
 
 func (s *subject) path(stateless bool) string {
@@ -226,7 +231,7 @@ func (h *house) people(n int) []person {
 
 // begin opens a session.
 func (p *person) begin(s *subject) error {
-	c, err := dial(s.addr)
+	c, err := s.dial()
 	if err != nil {
 		return err
 	}
@@ -255,7 +260,7 @@ func (p *person) beginOn(c *connection, s *subject) error {
 
 // beginAll opens a session for each.
 func beginAll(s *subject, people []person) error {
-	c, err := dial(s.addr)
+	c, err := s.dial()
 	if err != nil {
 		return err
 	}
