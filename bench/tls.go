@@ -21,8 +21,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
 // secureKind is one line of the table of TLS and HTTP/2.
@@ -277,11 +275,36 @@ func (s *stub) serveTLS(conn net.Conn) {
 		s.resumed.Add(1)
 	}
 	if state.NegotiatedProtocol == "h2" {
-		(&http2.Server{MaxConcurrentStreams: 250}).ServeConn(secure, &http2.ServeConnOpts{Handler: http.HandlerFunc(s.serveHTTP2)})
+		one := &oneConnection{secure, make(chan struct{})}
+		server := &http.Server{Handler: http.HandlerFunc(s.serveHTTP2), ReadHeaderTimeout: 10 * time.Second}
+		server.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				close(one.done)
+			}
+		}
+		_ = server.Serve(one)
 		return
 	}
 	s.serve(secure)
 }
+
+// oneConnection is a listener with one connection. It ends with it.
+type oneConnection struct {
+	net.Conn
+	done chan struct{}
+}
+
+func (o *oneConnection) Accept() (net.Conn, error) {
+	if c := o.Conn; c != nil {
+		o.Conn = nil
+		return c, nil
+	}
+	<-o.done
+	return nil, net.ErrClosed
+}
+
+func (o *oneConnection) Close() error   { return nil }
+func (o *oneConnection) Addr() net.Addr { return &net.TCPAddr{} }
 
 // serveHTTP2 answers over HTTP/2 what is answered over HTTP/1.1.
 func (s *stub) serveHTTP2(w http.ResponseWriter, r *http.Request) {
