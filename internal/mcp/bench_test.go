@@ -26,7 +26,7 @@ func sampleRows(size int) []byte {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	text100 := []byte(`{"jsonrpc":"2.0","id":12,"result":{"content":[{"type":"text","text":"` + strings.Repeat("words and words ", 6400) + `"}]}}`)
+	text100 := []byte(`{"jsonrpc":"2.0","id":12,"result":{"content":[{"type":"text","text":"` + strings.Repeat(`Some words, \"quoted\", and more of them up to the end of the line.\n`, 1400) + `"}]}}`)
 	for name, in := range map[string][]byte{
 		"1KB-text":   sample1KB(),
 		"1KB-rows":   sampleRows(1000),

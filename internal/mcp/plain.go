@@ -65,12 +65,10 @@ func plainString(buf []byte, i int) int {
 			if i+1 == len(buf) {
 				return 0
 			}
-			switch buf[i+1] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-				i += 2
-			default:
+			if !oneLetter(buf[i+1]) {
 				return 0
 			}
+			i += 2
 		case c < utf8.RuneSelf: // a control character
 			return 0
 		default:

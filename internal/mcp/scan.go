@@ -283,25 +283,46 @@ const (
 )
 
 // special has the high bit of each byte set that is a quote, a backslash, a control character or not ASCII; bytes above
-// the first such one may be wrong. Flipping the second bit swaps the quote with the space, so that one comparison finds
-// it together with the control characters.
+// the first that is not ASCII may be wrong. Flipping the second bit swaps the quote with the space, so that one
+// comparison finds it together with the control characters.
 func special(x uint64) uint64 {
 	y, b := x^(eachLow*0x02), x^(eachLow*'\\')
-	return ((y-eachLow*0x21)&^y | (b-eachLow)&^b | x) & eachHigh
+	return (^((y + eachLow*0x5f) & (b + eachLow*0x7f)) | x) & eachHigh
+}
+
+// ordinary moves over the inside of a string, eight bytes at a time, while there are only ASCII characters and escapes
+// of one letter. It returns where something else begins, the closing quote for one, or where less than eight bytes are
+// left; an escape across two of its steps may end it, too.
+func ordinary(buf []byte, i int) (at int, escaped bool) {
+	for ; i+8 <= len(buf); i += 8 {
+		x := binary.LittleEndian.Uint64(buf[i:])
+		for hit := special(x); hit != 0; {
+			n := bits.TrailingZeros64(hit) &^ 7
+			if n == 56 || byte(x>>n) != '\\' || !oneLetter(byte(x>>(n+8))) {
+				return i + n/8, escaped
+			}
+			escaped = true
+			hit &^= 0xffff << n
+		}
+	}
+	return i, escaped
+}
+
+// oneLetter tells what may stand behind a backslash, but for the u.
+func oneLetter(c byte) bool {
+	const low, high = 1<<'"' | 1<<'/', 1<<('\\'-64) | 1<<('b'-64) | 1<<('f'-64) | 1<<('n'-64) | 1<<('r'-64) | 1<<('t'-64)
+	if c < 64 {
+		return low>>c&1 != 0
+	}
+	return c < 128 && high>>(c-64)&1 != 0
 }
 
 // str checks a string and moves past it; s.pos is at the opening quote.
 func (s *scanner) str(lone bool) (escaped, ok bool) {
 	buf, i := s.buf, s.pos+1
 	for {
-		// Eight bytes at a time while nothing ends the string or has to be looked at.
-		for i+8 <= len(buf) {
-			if hit := special(binary.LittleEndian.Uint64(buf[i:])); hit != 0 {
-				i += bits.TrailingZeros64(hit) / 8
-				break
-			}
-			i += 8
-		}
+		at, some := ordinary(buf, i)
+		i, escaped = at, escaped || some
 		if i >= len(buf) {
 			s.pos = i
 			return escaped, s.fail("a string does not end")
@@ -339,12 +360,11 @@ func (s *scanner) escape(lone bool) bool {
 	if len(rest) < 2 {
 		return s.fail("a string does not end")
 	}
-	switch rest[1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+	if oneLetter(rest[1]) {
 		s.pos += 2
 		return true
-	case 'u':
-	default:
+	}
+	if rest[1] != 'u' {
 		return s.fail("an unknown escape")
 	}
 	r, ok := hex4(rest[2:])
