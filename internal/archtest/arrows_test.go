@@ -11,7 +11,7 @@ import (
 // level returns the level of a package in the table of ARCHITECTURE.md: imports point to lower levels only.
 func level(pkg string) (int, bool) {
 	for n, names := range [][]string{
-		0: {"identity", "secret", "seal", "mcp", "vendor", "httpd", "loopback"},
+		0: {"identity", "secret", "seal", "mcp", "vendor", "httpd", "loopback", "callctx"},
 		1: {"policy", "router", "jose", "audit", "store", "web", "page", "telemetry", "clientconfig", "clientdoc", "oauthclient", "dpop", "sandbox", "toolsearch", "embedding"},
 		2: {"authn", "authserver", "signin", "target", "upauth", "session", "cluster", "config"},
 		3: {"gateway", "portal", "doctor"},
@@ -28,7 +28,8 @@ func level(pkg string) (int, bool) {
 // sideways are the arrows within a level that have a reason.
 func sideways(from, to string) bool {
 	return from == "oauthclient" && to == "jose" || // one reader of tokens and one cache of keys, also for those of our own sign-in
-		from == "dpop" && to == "jose" // the same reader, for proofs
+		from == "dpop" && to == "jose" || // the same reader, for proofs
+		from == "httpd" && to == "callctx" // the contexts of its requests
 }
 
 func TestImportArrows(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/callctx"
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/session"
@@ -176,8 +177,10 @@ func (rq *request) forward(to route) string {
 	if rq.modern {
 		return rq.forwardModern(to)
 	}
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(rq.r.Context()))
-	defer cancel(nil)
+	ctx := &callctx.Context{}
+	ctx.BeginDetached(rq.r.Context())
+	defer ctx.Cancel(nil)
+	cancel := ctx.Cancel
 	if err := rq.s.Begin(rq.m.ID, cancel); err != nil {
 		_ = rq.failure(mcp.Errorf(mcp.CodeInvalidRequest, "%v", err))
 		return "refused"
@@ -185,12 +188,13 @@ func (rq *request) forward(to route) string {
 	defer rq.s.Finish(rq.m.ID)
 	a := rq.begin(cancel)
 	defer a.close()
+	ctx.Keep(answerKey{}, a)
 
 	up, err := rq.upstream(ctx, to.to)
 	if err != nil {
 		return trouble(ctx, rq, a, to.to.Name(), err, false)
 	}
-	result, err := up.Forward(context.WithValue(ctx, answerKey{}, a), &rq.m, to.name, rq.notes(to, a.notify, a.send))
+	result, err := up.Forward(ctx, &rq.m, to.name, rq.notes(to, a.notify, a.send))
 	if err != nil {
 		return trouble(ctx, rq, a, to.to.Name(), err, true)
 	}
@@ -204,6 +208,7 @@ func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upst
 	return s.Upstream(ctx, t, func(ctx context.Context) (session.Upstream, error) {
 		e := &events{g: rq.g, s: s, target: t.Name()}
 		client := s.Client()
+		ctx = context.WithValue(ctx, answerKey{}, nil) // the connection outlasts the call
 		conn, err := t.Connect(ctx, target.Caller{
 			Principal: rq.who, ClientInfo: client.ClientInfo, Capabilities: client.Capabilities, Revision: client.Revision,
 		}, e)

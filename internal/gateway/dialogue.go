@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"gatehouse/internal/callctx"
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/session"
 )
@@ -20,6 +21,7 @@ import (
 //
 // It belongs to the HTTP request of the moment, or to the session table while it is parked.
 type dialogue struct {
+	ctx  callctx.Context  // of the call
 	s    *session.Session // standing
 	to   route
 	stop context.CancelCauseFunc
@@ -96,7 +98,10 @@ func (d *dialogue) forward(ctx context.Context, up session.Upstream, m *mcp.Mess
 		c.own.enter(d)
 		defer c.own.leave(d)
 	}
-	d.result, d.err = up.Forward(context.WithValue(ctx, answerKey{}, d), m, d.to.name, notes)
+	d.ctx.Begin(ctx)
+	defer d.ctx.Cancel(nil)
+	d.ctx.Keep(answerKey{}, d)
+	d.result, d.err = up.Forward(&d.ctx, m, d.to.name, notes)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.out == nil && len(d.result) > maxHeldResult { // its target did not wait for the answer to its own question

@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -12,6 +11,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"gatehouse/internal/callctx"
 )
 
 // Sizes of what a connection holds.
@@ -38,10 +39,10 @@ type conn struct {
 
 	mu       sync.Mutex // guards what follows
 	state    connState
-	began    time.Time          // of the request under way
-	cancel   context.CancelFunc // ends the request under way; nil once its handler has returned
-	watched  chan struct{}      // closed when the watcher has ended; nil when there is none
-	readable bool               // the request's body has been read to its end, so that nobody else reads
+	began    time.Time        // of the request under way
+	request  *callctx.Context // of the one under way; nil once its handler has returned
+	watched  chan struct{}    // closed when the watcher has ended; nil when there is none
+	readable bool             // the request's body has been read to its end, so that nobody else reads
 }
 
 type connState uint8
@@ -211,7 +212,7 @@ func (c *conn) begin(x *exchange) bool {
 	if c.state == stateClosed {
 		return false
 	}
-	c.state, c.began, c.cancel, c.readable = stateActive, x.began, x.cancel, x.body.state == bodyDone
+	c.state, c.began, c.request, c.readable = stateActive, x.began, &x.ctx, x.body.state == bodyDone
 	return true
 }
 
@@ -232,14 +233,14 @@ func (c *conn) end() {
 	c.mu.Lock()
 	watched := c.watched
 	c.watched, c.readable = nil, false
-	cancel := c.cancel
-	c.cancel = nil
+	request := c.request
+	c.request = nil
 	c.mu.Unlock()
 	if watched != nil {
 		_ = c.nc.SetReadDeadline(longAgo)
 		<-watched
 	}
-	cancel()
+	request.Cancel(nil)
 }
 
 // rest makes the connection one that may be closed at any time, and gives up its buffers.
@@ -272,8 +273,8 @@ func (c *conn) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state = stateClosed
-	if c.cancel != nil {
-		c.cancel()
+	if c.request != nil {
+		c.request.Cancel(nil)
 	}
 	_ = c.nc.Close()
 }
@@ -282,7 +283,7 @@ func (c *conn) cut() {
 // returned that is not so: the server itself reads, what the handler left and then the next request.
 func (c *conn) bodyRead() {
 	c.mu.Lock()
-	c.readable = c.cancel != nil
+	c.readable = c.request != nil
 	c.mu.Unlock()
 }
 
@@ -296,11 +297,11 @@ func (c *conn) tick() {
 	done := make(chan struct{})
 	c.watched = done
 	_ = c.nc.SetReadDeadline(time.Time{})
-	go c.lookout(done, c.cancel)
+	go c.lookout(done, c.request)
 }
 
 // lookout cancels the request when the client goes away. A client that sends its next request early is there.
-func (c *conn) lookout(done chan struct{}, cancel context.CancelFunc) {
+func (c *conn) lookout(done chan struct{}, request *callctx.Context) {
 	defer close(done)
 	if c.r < c.w {
 		return
@@ -313,6 +314,6 @@ func (c *conn) lookout(done chan struct{}, cancel context.CancelFunc) {
 		c.buf, c.r, c.w = append(make([]byte, 0, firstBuffer), b[0])[:firstBuffer], 0, 1
 	case errors.Is(err, os.ErrDeadlineExceeded):
 	default:
-		cancel()
+		request.Cancel(nil)
 	}
 }

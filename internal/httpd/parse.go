@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httputil"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"gatehouse/internal/callctx"
 )
 
 // fault is what is wrong with a request that does not reach the handler.
@@ -35,7 +36,7 @@ type exchange struct {
 	c        *conn
 	began    time.Time
 	request  *http.Request
-	cancel   context.CancelFunc
+	ctx      callctx.Context
 	url      url.URL
 	body     body
 	response response
@@ -72,9 +73,8 @@ func (x *exchange) parse(head string) error {
 	if err := x.frame(&r); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(x.c.s.o.Context)
-	x.cancel = cancel
-	x.request = r.WithContext(ctx)
+	x.ctx.Begin(x.c.s.o.Context)
+	x.request = r.WithContext(&x.ctx)
 	x.response.begin(x)
 	return nil
 }

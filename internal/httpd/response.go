@@ -286,7 +286,7 @@ func (w *response) writeAll(first []byte, more ...[]byte) {
 		_, w.err = parts.WriteTo(c.nc)
 	}
 	if w.err != nil {
-		w.x.cancel()
+		w.x.ctx.Cancel(nil)
 	}
 }
 

@@ -489,7 +489,7 @@ func FuzzRequest(f *testing.F) {
 		if x.parse(head) != nil {
 			return
 		}
-		defer x.cancel()
+		defer x.ctx.Cancel(nil)
 		ours := x.request
 		theirs, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))
 		if err != nil {

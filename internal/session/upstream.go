@@ -24,6 +24,15 @@ type upstream struct {
 	quit  bool // whoever opened it gave up, which says nothing about the target
 }
 
+func (u *upstream) opened() bool {
+	select {
+	case <-u.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // Upstream returns the upstream session that key names, opening it on first use; callers that meet share one opening.
 // A key stands for one target of one configuration. A failed opening is not remembered.
 func (s *Session) Upstream(ctx context.Context, key any, open func(context.Context) (Upstream, error)) (Upstream, error) {
@@ -40,10 +49,12 @@ func (s *Session) Upstream(ctx context.Context, key any, open func(context.Conte
 			close(u.ready)
 			return u.conn, u.err
 		}
-		select {
-		case <-u.ready:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		if !u.opened() {
+			select {
+			case <-u.ready:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
 		}
 		if !u.quit {
 			return u.conn, u.err

@@ -5,29 +5,34 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"gatehouse/internal/callctx"
 )
 
 // errTimeout is the cause when a call's clock runs out.
 var errTimeout = errors.New("no answer in time")
 
-// clock ends a call's context when nothing has been heard for a while, and in any case at the cap (2025-11-25
-// basic/lifecycle, timeouts). A nil clock does nothing.
+// clock is a call's context, which ends when nothing has been heard for a while, and in any case at the cap (2025-11-25
+// basic/lifecycle, timeouts). To a nil clock, nothing can be said.
 type clock struct {
-	cancel context.CancelCauseFunc
-	quiet  time.Duration
-	cap    time.Time
-	timer  *time.Timer
+	callctx.Context
+	quiet time.Duration
+	cap   time.Time
+	timer *time.Timer
 
 	mu   sync.Mutex // guards held
 	held int        // requests of the server that wait for a person
 }
 
+// startClock returns a clock as the context that it is, too.
 func startClock(ctx context.Context, quiet, limit time.Duration) (context.Context, *clock) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	c := &clock{cancel: cancel, quiet: quiet, cap: time.Now().Add(limit)}
-	c.timer = time.AfterFunc(quiet, func() { cancel(errTimeout) })
-	return ctx, c
+	c := &clock{quiet: quiet, cap: time.Now().Add(limit)}
+	c.Begin(ctx)
+	c.timer = time.AfterFunc(quiet, c.ranOut)
+	return c, c
 }
+
+func (c *clock) ranOut() { c.Cancel(errTimeout) }
 
 // restart is called when the upstream shows progress.
 func (c *clock) restart() {
@@ -72,5 +77,5 @@ func (c *clock) set() {
 
 func (c *clock) stop() {
 	c.timer.Stop()
-	c.cancel(nil)
+	c.Cancel(nil)
 }

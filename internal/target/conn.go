@@ -29,6 +29,7 @@ type link interface {
 
 // request is one call on its way.
 type request struct {
+	room   [20]byte // for id
 	id     []byte
 	body   []byte
 	header http.Header          // of a server of the stateless era
@@ -39,12 +40,19 @@ type request struct {
 // sessionRequest builds a request to a server of the session era. What a client of the stateless era says about itself
 // stays behind, because such a server might take the request for one of that era.
 func sessionRequest(n int64, m *mcp.Message, name string) *request {
-	id := strconv.AppendInt(nil, n, 10)
-	e := mcp.Edit{Name: name, ProgressToken: id}
+	r := newRequest(n)
+	e := mcp.Edit{Name: name, ProgressToken: r.id}
 	if m.Version != nil {
-		e.Meta = m.AppendMeta(nil, id, nil)
+		e.Meta = m.AppendMeta(nil, r.id, nil)
 	}
-	return &request{id: id, body: m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+96), id, e)}
+	r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+96), r.id, e)
+	return r
+}
+
+func newRequest(n int64) *request {
+	r := &request{}
+	r.id = strconv.AppendInt(r.room[:0], n, 10)
+	return r
 }
 
 // errSessionGone means that the upstream session has ended and the request was certainly not executed.
@@ -202,7 +210,7 @@ func (c *Conn) Close() {
 	l := c.link
 	c.link, c.closed = nil, true
 	for clock := range c.calls {
-		clock.cancel(errClosed)
+		clock.Cancel(errClosed)
 	}
 	for _, cancel := range c.asked {
 		cancel()
@@ -250,7 +258,7 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 	ctx, clock := c.begin(ctx)
 	defer c.finish(clock)
 	if c.caller.Principal != nil {
-		if err := c.t.turns.take(ctx, c.caller.Principal.Key.String()); err != nil {
+		if err := c.t.turns.take(ctx, c.caller.Principal.Key); err != nil {
 			return nil, notSent(c.t.explain(ctx, fmt.Errorf("wait for a turn: %w", err)))
 		}
 		defer c.t.turns.give()

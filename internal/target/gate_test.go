@@ -289,7 +289,7 @@ func TestTurnsGoRound(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurns(1)
-		if err := turns.take(t.Context(), "ada"); err != nil {
+		if err := turns.take(t.Context(), person("ada").Key); err != nil {
 			t.Fatal(err)
 		}
 		var mu sync.Mutex
@@ -302,7 +302,7 @@ func TestTurnsGoRound(t *testing.T) {
 				ctx = impatient
 			}
 			work.Go(func() {
-				if err := turns.take(ctx, who[:3]); err != nil {
+				if err := turns.take(ctx, person(who[:3]).Key); err != nil {
 					return
 				}
 				mu.Lock()

@@ -233,7 +233,6 @@ func (l *httpLink) exchange(ctx context.Context, r *request) (mcp.Message, error
 	}
 	switch mediaType(resp) {
 	case "application/json":
-		defer drain(resp)
 		return l.readJSON(resp, r)
 	case "text/event-stream":
 		return l.readStream(ctx, resp, r)
@@ -318,6 +317,7 @@ func (r *refusal) Error() string { return r.cause.Error() }
 func (r *refusal) Unwrap() error { return r.cause }
 
 func (l *httpLink) readJSON(resp *http.Response, r *request) (mcp.Message, error) {
+	defer resp.Body.Close()
 	limit := l.d.t.opt.MaxMessage
 	if resp.ContentLength > int64(limit) {
 		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of %d bytes", resp.ContentLength))

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"sync"
 
 	"gatehouse/internal/mcp"
@@ -41,16 +40,16 @@ type carrier interface {
 // computed from what is sent.
 func (l *statelessLink) request(m *mcp.Message, name string) *request {
 	n, header := l.via.head()
-	id := strconv.AppendInt(nil, n, 10)
-	meta := m.AppendMeta(make([]byte, 0, len(m.Meta)+256), id, l.perRequest(m))
+	r := newRequest(n)
+	r.header = header
+	meta := m.AppendMeta(make([]byte, 0, len(m.Meta)+256), r.id, l.perRequest(m))
 	if name == "" {
 		name = m.Name
 	}
-	r := &request{id: id, header: header}
 	if header != nil {
 		l.copy(header, m, name)
 	}
-	r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+len(meta)+96), id, mcp.Edit{Name: name, Meta: meta})
+	r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+len(meta)+96), r.id, mcp.Edit{Name: name, Meta: meta})
 	return r
 }
 

@@ -72,7 +72,6 @@ func (h *httpCarrier) exchange(ctx context.Context, r *request) (mcp.Message, er
 func (h *httpCarrier) read(ctx context.Context, resp *http.Response, r *request) (mcp.Message, error) {
 	switch mediaType(resp) {
 	case "application/json":
-		defer drain(resp)
 		return h.reader.readJSON(resp, r)
 	case "text/event-stream":
 		own := *r

@@ -3,6 +3,8 @@ package target
 import (
 	"context"
 	"sync"
+
+	"gatehouse/internal/identity"
 )
 
 // turns bounds the calls to a target at the same time. Those that wait get their turn by person: each person's first
@@ -10,8 +12,8 @@ import (
 type turns struct {
 	mu      sync.Mutex // guards what follows
 	free    int
-	waiting map[string][]chan struct{} // by person, in the order in which they came; closed when it is their turn
-	order   []string                   // persons who wait, in the order of their turns
+	waiting map[identity.PersonKey][]chan struct{} // by person, in the order in which they came; closed when it is their turn
+	order   []identity.PersonKey                   // persons who wait, in the order of their turns
 }
 
 // newTurns returns nil, which bounds nothing, for 0.
@@ -19,11 +21,11 @@ func newTurns(most int) *turns {
 	if most == 0 {
 		return nil
 	}
-	return &turns{free: most, waiting: map[string][]chan struct{}{}}
+	return &turns{free: most, waiting: map[identity.PersonKey][]chan struct{}{}}
 }
 
 // take waits for a turn; the caller gives it back.
-func (t *turns) take(ctx context.Context, person string) error {
+func (t *turns) take(ctx context.Context, person identity.PersonKey) error {
 	if t == nil {
 		return nil
 	}
@@ -84,7 +86,7 @@ func (t *turns) next() {
 }
 
 // forget takes one who gave up out of the queue. It needs the lock.
-func (t *turns) forget(person string, turn chan struct{}) {
+func (t *turns) forget(person identity.PersonKey, turn chan struct{}) {
 	queue := t.waiting[person]
 	for i, one := range queue {
 		if one == turn {

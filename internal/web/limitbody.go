@@ -22,8 +22,8 @@ func LimitBody(max int64, within time.Duration) Middleware {
 			}
 			if r.Body != nil && r.Body != http.NoBody {
 				b := boundedFor(r)
-				*b = boundedBody{ReadCloser: r.Body, control: recorderOf(w).control, max: max, left: max}
-				_ = b.control.SetReadDeadline(time.Now().Add(within)) // writers that know no deadlines go without
+				*b = boundedBody{ReadCloser: r.Body, deadlines: recorderOf(w).deadlines, max: max, left: max}
+				b.limit(time.Now().Add(within))
 				r.Body = b
 			}
 			next.ServeHTTP(w, r)
@@ -41,10 +41,17 @@ func boundedFor(r *http.Request) *boundedBody {
 
 type boundedBody struct {
 	io.ReadCloser
-	control *http.ResponseController
-	max     int64
-	left    int64
-	over    bool
+	deadlines deadliner
+	max       int64
+	left      int64
+	over      bool
+}
+
+// limit sets until when the body may arrive. Writers that know no deadlines go without.
+func (b *boundedBody) limit(until time.Time) {
+	if b.deadlines != nil {
+		_ = b.deadlines.SetReadDeadline(until)
+	}
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
@@ -63,7 +70,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
-		_ = b.control.SetReadDeadline(time.Time{})
+		b.limit(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = &Error{Status: http.StatusRequestTimeout, Code: "request_timeout", Message: "the request body took too long to arrive", Cause: err}
 	}

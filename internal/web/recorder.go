@@ -12,9 +12,15 @@ const stallTimeout = 30 * time.Second
 // so that http.ResponseController works through it, and Flush, so that streaming does.
 type recorder struct {
 	http.ResponseWriter
-	control *http.ResponseController
-	status  int // 0 until the header is written
-	bytes   int64
+	deadlines deadliner // nil when the writer below knows none
+	status    int       // 0 until the header is written
+	bytes     int64
+}
+
+// deadliner is a writer that knows deadlines, as that of a connection does.
+type deadliner interface {
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
 }
 
 // recorderOf returns the recorder that w already is or wraps, or a new one around w.
@@ -35,7 +41,11 @@ func recorderOf(w http.ResponseWriter) *recorder {
 
 // around makes r record what goes to w.
 func (r *recorder) around(w http.ResponseWriter) {
-	r.ResponseWriter, r.control = w, http.NewResponseController(w)
+	r.ResponseWriter = w
+	r.deadlines, _ = w.(deadliner)
+	if _, wraps := w.(interface{ Unwrap() http.ResponseWriter }); r.deadlines == nil && wraps {
+		r.deadlines = http.NewResponseController(w)
+	}
 }
 
 func (r *recorder) started() bool { return r.status != 0 }
@@ -88,7 +98,7 @@ func (r *recorder) WriteParts(parts ...[]byte) (int, error) {
 func (r *recorder) FlushError() error {
 	r.ok()
 	defer r.lift(r.guard())
-	return r.control.Flush()
+	return http.NewResponseController(r.ResponseWriter).Flush()
 }
 
 // Flush implements http.Flusher.
@@ -106,11 +116,11 @@ func (r *recorder) ok() {
 
 // guard sets the write deadline, and reports whether there is one to lift. Writers that know no deadlines go without.
 func (r *recorder) guard() bool {
-	return r.control.SetWriteDeadline(time.Now().Add(stallTimeout)) == nil
+	return r.deadlines != nil && r.deadlines.SetWriteDeadline(time.Now().Add(stallTimeout)) == nil
 }
 
 func (r *recorder) lift(guarded bool) {
 	if guarded {
-		_ = r.control.SetWriteDeadline(time.Time{})
+		_ = r.deadlines.SetWriteDeadline(time.Time{})
 	}
 }

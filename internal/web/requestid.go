@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
+
+	"gatehouse/internal/callctx"
 )
 
 const requestIDHeader = "X-Request-Id"
@@ -17,7 +19,10 @@ func WithRequestID(next http.Handler) http.Handler {
 		f.notes = f.room[:0]
 		f.header[0] = f.id
 		w.Header()[requestIDHeader] = f.header[:]
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), factsKey{}, f)))
+		if c, ok := r.Context().(*callctx.Context); !ok || !c.Keep(factsKey{}, f) {
+			r = r.WithContext(context.WithValue(r.Context(), factsKey{}, f))
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"gatehouse/internal/callctx"
 )
 
 // wire is an http.RoundTripper for calls to targets. It speaks HTTP/1.1 over connections that it keeps, on the caller's
@@ -49,10 +51,11 @@ const (
 // wireConn is one connection, used by one exchange at a time.
 type wireConn struct {
 	net.Conn
-	in   *bufio.Reader
-	out  []byte // the request being written
-	used time.Time
-	old  bool // has carried an exchange before
+	in    *bufio.Reader
+	out   []byte // the request being written
+	used  time.Time
+	old   bool // has carried an exchange before
+	probe *probe
 }
 
 // newWire makes one that shares the settings of a standard transport, which does what it does not.
@@ -168,7 +171,7 @@ func (w *wire) take(req *http.Request, h *wireHost) (*wireConn, error) {
 		h.idle[n-1] = nil
 		h.idle = h.idle[:n-1]
 		w.mu.Unlock()
-		if time.Since(c.used) < idleExpiry && alive(c.Conn) {
+		if time.Since(c.used) < idleExpiry && c.probe.alive() {
 			return c, nil
 		}
 		_ = c.Close()
@@ -203,7 +206,33 @@ func (w *wire) connect(req *http.Request, h *wireHost) (*wireConn, error) {
 		}
 		conn = secure
 	}
-	return &wireConn{Conn: conn, in: bufio.NewReaderSize(conn, 4<<10)}, nil
+	return &wireConn{Conn: conn, in: bufio.NewReaderSize(conn, 4<<10), probe: newProbe(conn)}, nil
+}
+
+// Ended implements callctx.Watcher: it makes reads and writes that are under way fail.
+func (c *wireConn) Ended() { _ = c.SetDeadline(longAgo) }
+
+// watch ends an exchange when the context of its request ends.
+type watch struct {
+	c   *wireConn
+	ctx callctx.Watchable // nil when the context is another kind
+	end func() bool
+}
+
+func (c *wireConn) watch(ctx context.Context) watch {
+	if w, ok := ctx.(callctx.Watchable); ok {
+		w.Watch(c)
+		return watch{c: c, ctx: w}
+	}
+	return watch{c: c, end: context.AfterFunc(ctx, c.Ended)}
+}
+
+// stop ends watching, and reports whether the connection is untouched.
+func (w watch) stop() bool {
+	if w.ctx != nil {
+		return w.ctx.Unwatch(w.c)
+	}
+	return w.end()
 }
 
 func hostPort(scheme, host string) string {
@@ -283,10 +312,10 @@ type wireBody struct {
 	w         *wire
 	h         *wireHost
 	c         *wireConn
-	ctx       context.Context // of the request, only to say why a read failed
-	stop      func() bool     // ends watching the context
-	chunks    io.Reader       // nil when the length is known, or runs to the end of the connection
-	left      int64           // -1: until the connection ends
+	ctx       context.Context // of the request
+	watch     watch
+	chunks    io.Reader // nil when the length is known, or runs to the end of the connection
+	left      int64     // -1: until the connection ends
 	keepAlive bool
 	state     atomic.Uint32 // bodyOpen, or how it ended
 }
@@ -364,7 +393,7 @@ func (b *wireBody) finish(err error) {
 	if !b.state.CompareAndSwap(bodyOpen, how) {
 		return
 	}
-	if untouched := b.stop(); err == nil && untouched && b.keepAlive && b.c.in.Buffered() == 0 {
+	if untouched := b.watch.stop(); err == nil && untouched && b.keepAlive && b.c.in.Buffered() == 0 {
 		b.w.keep(b.h, b.c)
 		return
 	}

@@ -3,7 +3,6 @@ package web
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,10 +27,10 @@ func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http
 		return nil, false, err
 	}
 	ctx := req.Context()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(longAgo) })
+	watching := c.watch(ctx)
 	defer func() {
 		if err != nil {
-			stop()
+			watching.stop()
 		}
 	}()
 	n, err := c.Write(c.out)
@@ -45,7 +44,7 @@ func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http
 	if unread != nil {
 		return nil, true, errors.Join(err, unread)
 	}
-	body := &wireBody{w: w, h: h, c: c, ctx: ctx, stop: stop, left: -1}
+	body := &wireBody{w: w, h: h, c: c, ctx: ctx, watch: watching, left: -1}
 	if err := body.frame(resp); err != nil {
 		return nil, true, fmt.Errorf("read the answer: %w", err)
 	}
