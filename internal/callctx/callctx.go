@@ -83,7 +83,7 @@ func (c *Context) Cancel(cause error) {
 // Ended implements Watcher: the parent has ended.
 func (c *Context) Ended() {
 	err := c.parent.Err()
-	if cause := context.Cause(c.parent); cause != err {
+	if cause := context.Cause(c.parent); cause != err { //nolint:errorlint // the same, not one of its kind
 		err = &ended{err, cause}
 	}
 	c.end(err)
