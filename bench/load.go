@@ -17,7 +17,6 @@ type load struct {
 	calls       int
 	bad         func(n int64) string // every second call carries this token, and has to be refused
 	fresh       bool                 // each call has a connection of its own
-	every       time.Duration        // constant rate: each connection begins a call so often; 0 means closed loop
 }
 
 // outcome is what a load saw. Times are only of calls that were accepted.
@@ -75,17 +74,12 @@ func (l load) work(next *atomic.Int64) (times, delays []time.Duration, err error
 	}
 	defer func() { c.close() }()
 	times = make([]time.Duration, 0, l.calls/l.connections+1)
-	due := time.Now()
 	for {
 		n := next.Add(1) - 1
 		if n >= int64(l.calls) {
 			return times, delays, nil
 		}
-		if l.every > 0 { // a call that begins late counts from when it was due
-			time.Sleep(time.Until(due))
-		} else {
-			due = time.Now()
-		}
+		began := time.Now()
 		p, refused := &l.people[n%int64(len(l.people))], false
 		if l.bad != nil && n%2 == 1 {
 			p, refused = &person{token: l.bad(n), session: p.session}, true
@@ -99,12 +93,11 @@ func (l load) work(next *atomic.Int64) (times, delays []time.Duration, err error
 			err = fmt.Errorf("a bad token was answered with status %d", r.status)
 		case !refused:
 			err = l.call.check(r, id)
-			times = append(times, time.Since(due))
+			times = append(times, time.Since(began))
 		}
 		if err != nil {
 			return times, delays, err
 		}
-		due = due.Add(l.every)
 		if r.closing || l.fresh {
 			c.close()
 			if c, err = l.to.dial(); err != nil {
