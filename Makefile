@@ -7,7 +7,7 @@ VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo
 LDFLAGS      := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick bench-counts soak docker clean
+.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick bench-rate bench-peers bench-counts soak docker clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,13 @@ bench: ## measure CPU time, connections and memory beside nginx (ten minutes; ne
 
 bench-quick: ## the same in under a minute
 	$(GO) run ./bench run --quick
+
+bench-rate: ## latencies at a constant rate, beside nginx (under a minute)
+	$(GO) run ./bench rate
+
+bench-peers: ## install other gateways and proxies, and measure them beside Gatehouse and nginx (two minutes once installed)
+	-$(GO) run ./bench install-peers
+	$(GO) run ./bench run --peers
 
 bench-counts: ## compare what benchmarks allocate with bench/baseline.txt
 	$(GO) run ./bench counts

@@ -8,9 +8,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -63,18 +65,41 @@ func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 // token signs an access token for a person. An empty kid is the issuer's own.
 func (i *issuer) token(subject, kid string) string {
+	return i.tokenWith(subject, kid, nil)
+}
+
+// tokenWith signs a token with other claims than usual.
+func (i *issuer) tokenWith(subject, kid string, other map[string]any) string {
 	if kid == "" {
 		kid = i.kid
 	}
 	header, _ := json.Marshal(map[string]any{"alg": "RS256", "typ": "at+jwt", "kid": kid})
 	now := time.Now()
-	claims, _ := json.Marshal(map[string]any{"iss": i.url, "aud": []string{audience}, "sub": subject, "client_id": "bench", "scope": "mcp:tools",
-		"groups": []string{"engineering", "sre"}, "iat": now.Unix(), "exp": now.Add(4 * time.Hour).Unix(), "jti": encode([]byte(subject))})
-	signed := encode(header) + "." + encode(claims)
+	claims := map[string]any{"iss": i.url, "aud": []string{audience}, "sub": subject, "client_id": "bench", "scope": "mcp:tools",
+		"groups": []string{"engineering", "sre"}, "iat": now.Unix(), "exp": now.Add(4 * time.Hour).Unix(), "jti": encode([]byte(subject))}
+	maps.Copy(claims, other)
+	payload, _ := json.Marshal(claims)
+	signed := encode(header) + "." + encode(payload)
 	digest := sha256.Sum256([]byte(signed))
 	signature, err := rsa.SignPKCS1v15(rand.Reader, i.key, crypto.SHA256, digest[:])
 	if err != nil {
 		panic(err) // a key that was just made signs
 	}
 	return signed + "." + encode(signature)
+}
+
+// badTokens are tokens that nobody may get in with, by what is wrong with them.
+func (i *issuer) badTokens() map[string]string {
+	good := i.token("mallory", "")
+	changed := strings.LastIndexByte(good, '.') + 20
+	flip := byte('A')
+	if good[changed] == flip {
+		flip = 'B'
+	}
+	return map[string]string{
+		"a wrong signature": good[:changed] + string(flip) + good[changed+1:],
+		"another issuer":    i.tokenWith("mallory", "", map[string]any{"iss": "http://127.0.0.1:1"}),
+		"another audience":  i.tokenWith("mallory", "", map[string]any{"aud": []string{"https://other.example"}}),
+		"an expiry gone by": i.tokenWith("mallory", "", map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
+	}
 }

@@ -19,6 +19,7 @@ type plan struct {
 	only   string
 	binary string
 	held   int // sessions and streams
+	peers  bool
 }
 
 func runCommand() *cobra.Command {
@@ -35,11 +36,15 @@ func runCommand() *cobra.Command {
 			if quick {
 				p.rounds, p.calls, p.people, p.held = 3, 4000, 200, 1000
 			}
+			if p.peers {
+				return p.runPeers()
+			}
 			return p.run()
 		},
 	}
 	cmd.Flags().BoolVar(&quick, "quick", false, "under a minute, with wider spread")
 	cmd.Flags().IntVar(&p.rounds, "rounds", p.rounds, "how often each is measured")
+	cmd.Flags().BoolVar(&p.peers, "peers", false, "one kind of call, beside the other programs that install-peers has installed, and nothing else")
 	cmd.Flags().StringVar(&p.binary, "binary", "", "measure this program instead of building one")
 	cmd.Flags().StringVar(&p.only, "only", "", "one kind of call only: "+kindNames()+", "+secureKindNames()+", or tls-all for all with TLS")
 	return cmd

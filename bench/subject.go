@@ -229,6 +229,9 @@ func (h *house) people(n int) []person {
 	return out
 }
 
+// hello is the first message of a session.
+const hello = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}`
+
 // begin opens a session.
 func (p *person) begin(s *subject) error {
 	c, err := s.dial()
@@ -241,8 +244,7 @@ func (p *person) begin(s *subject) error {
 
 func (p *person) beginOn(c *connection, s *subject) error {
 	p.session = ""
-	first := `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}`
-	r, err := c.do(append(p.head(nil, s, call{}, len(first)), first...), nil)
+	r, err := c.do(append(p.head(nil, s, call{}, len(hello)), hello...), nil)
 	if err != nil {
 		return err
 	}
