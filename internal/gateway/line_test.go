@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -298,6 +299,13 @@ func TestLineThatIsNotRead(t *testing.T) {
 	upstream.Tool("long", `{"type":"object","description":"`+strings.Repeat("x", 1<<19)+`"}`, func(*testkit.MCPCall) {})
 	s := start(t, config{endpoints: []Endpoint{{Prefix: true, Targets: []*target.Target{running(t, newTarget(t, "files", upstream.URL, nil))}}}})
 	c := s.caller("ada-token")
+	c.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil { // else the kernel takes tens of megabytes for a client that reads nothing
+			err = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+		}
+		return conn, err
+	}
 	st := c.openLine()
 	const list = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
 	c.say(list)
@@ -336,7 +344,7 @@ func TestLineThatIsNotRead(t *testing.T) {
 	}
 	select {
 	case <-unused:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("what a reload replaces waits for a client that reads nothing")
 	}
 }

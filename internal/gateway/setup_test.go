@@ -424,7 +424,7 @@ func newEventReader(r io.Reader) *eventReader { return mcp.NewSSEReader(r, 1<<20
 // eventually waits for something that happens on another goroutine.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+	for deadline := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("did not happen: %s", what)
 		}

@@ -85,6 +85,7 @@ func TestCallIsResumed(t *testing.T) {
 	t.Parallel()
 	upstream := testkit.NewMCPServer(t)
 	release := make(chan struct{})
+	const orphan = 2 * time.Second // the client has to come back sooner, on a slow machine too
 	upstream.Tool("wait", `{"type":"object"}`, func(c *testkit.MCPCall) {
 		c.Stream()
 		progress(c, 1)
@@ -93,7 +94,7 @@ func TestCallIsResumed(t *testing.T) {
 		c.Result(`{"content":[]}`)
 	})
 	s := start(t, config{
-		options:   Options{Orphan: 50 * time.Millisecond},
+		options:   Options{Orphan: orphan},
 		endpoints: []Endpoint{{Prefix: true, Targets: []*target.Target{running(t, newTarget(t, "files", upstream.URL, nil))}}},
 	})
 	c := s.caller("ada-token").initialize(`{}`)
@@ -110,7 +111,7 @@ func TestCallIsResumed(t *testing.T) {
 	if _, data := back.next(); !strings.Contains(data, `"progress":1`) {
 		t.Errorf("replayed %s", data)
 	}
-	<-time.After(120 * time.Millisecond) // longer than a vanished client is waited for
+	<-time.After(orphan + orphan/2) // longer than a vanished client is waited for
 	close(release)
 	seen, data := back.next()
 	if !strings.Contains(data, `"progress":2`) {

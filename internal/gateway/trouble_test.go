@@ -55,7 +55,7 @@ func TestHangingTarget(t *testing.T) {
 	_, files := rawTarget(t, "files")
 	hanging := testkit.NewMCPServer(t)
 	hanging.Handle("initialize", func(c *testkit.MCPCall) { <-c.R.Context().Done() })
-	stuck := running(t, newTarget(t, "stuck", hanging.URL, func(o *target.Options) { o.Timeout = 300 * time.Millisecond }))
+	stuck := running(t, newTarget(t, "stuck", hanging.URL, func(o *target.Options) { o.Timeout = time.Second }))
 	s := start(t, config{
 		options:   Options{CatalogWait: 20 * time.Millisecond},
 		endpoints: []Endpoint{{Prefix: true, Targets: []*target.Target{stuck, files}}},
@@ -74,7 +74,7 @@ func TestTimeoutSaysThatTheCallMayHaveHappened(t *testing.T) {
 	t.Parallel()
 	upstream := testkit.NewMCPServer(t)
 	upstream.Tool("wait", `{"type":"object"}`, func(c *testkit.MCPCall) { <-c.R.Context().Done() })
-	slow := running(t, newTarget(t, "files", upstream.URL, func(o *target.Options) { o.Timeout = 100 * time.Millisecond }))
+	slow := running(t, newTarget(t, "files", upstream.URL, func(o *target.Options) { o.Timeout = 3 * time.Second }))
 	s := start(t, config{endpoints: []Endpoint{{Prefix: true, Targets: []*target.Target{slow}}}})
 	c := s.caller("ada-token").initialize(`{}`)
 	_, body := c.post(callTool("1", "wait"))
