@@ -227,7 +227,7 @@ func TestAProcessThatDiesMidCall(t *testing.T) {
 	before := time.Now()
 	_, err := callTool(t, conn, "die")
 	wants(t, err, Down)
-	if d := time.Since(before); d > 5*time.Second {
+	if d := time.Since(before); d > tg.opt.Timeout/2 {
 		t.Errorf("the call failed after %s", d)
 	}
 	if again := mustTool(t, conn, "pid"); again == pid {

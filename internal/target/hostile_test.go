@@ -70,9 +70,9 @@ func TestHostileAnswers(t *testing.T) {
 			s.Tool("hostile", `{}`, tc.script)
 			o := rawOptions(s)
 			o.MaxMessage = 100_000
-			o.Timeout = 5 * time.Second
+			o.Timeout = time.Minute
 			if tc.kind == Timeout {
-				o.Timeout = 200 * time.Millisecond
+				o.Timeout = 2 * time.Second // enough for what is not silent
 			}
 			conn := connected(t, started(t, o), Caller{}, nil)
 			result, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("hostile", ""), nil)

@@ -246,7 +246,7 @@ func TestTheCapEndsACallThatShowsProgress(t *testing.T) {
 		}
 	})
 	o := rawOptions(s)
-	o.Timeout, o.MaxTimeout = 5*time.Second, 300*time.Millisecond
+	o.Timeout, o.MaxTimeout = time.Minute, 300*time.Millisecond
 	conn := connected(t, started(t, o), Caller{}, nil)
 	_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("endless", `,"_meta":{"progressToken":1}`), nil)
 	wants(t, err, Timeout)

@@ -135,7 +135,7 @@ func TestAProcessKilledMidCall(t *testing.T) {
 	kill(t, pid)
 	err := receive(t, ended, "the call")
 	wants(t, err, Down)
-	if d := time.Since(before); d > 2*time.Second { // of which one is how a program under the race detector ends
+	if d := time.Since(before); d > tg.opt.Timeout/2 {
 		t.Errorf("it took %s", d)
 	}
 	if err == nil || !strings.Contains(err.Error(), "signal: killed") {

@@ -90,6 +90,7 @@ func playRaw(play string) {
 func rawDiscover(play string, m *mcp.Message) {
 	switch play {
 	case "deaf": // it takes nothing before initialize
+		fmt.Fprintln(os.Stderr, "expected initialize")
 	case "touchy":
 		fmt.Fprintln(os.Stderr, "expected initialize")
 		os.Exit(1)
@@ -269,7 +270,7 @@ func receive[T any](t *testing.T, ch <-chan T, what string) T {
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("timed out: %s", what)
 		panic("unreachable")
 	}

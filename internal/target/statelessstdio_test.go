@@ -122,21 +122,17 @@ func TestProcessesThatTakeNoQuestion(t *testing.T) {
 			t.Parallel()
 			log := newLogBuffer()
 			o := Options{Command: commandOptions(play), Log: logTo(log)}
-			o.Command.StartTimeout = 3 * time.Second // a third of it is for the question
+			o.Command.StartTimeout = 9 * time.Second // a third of it is for the question
 			tg := started(t, o)
 			eventually(t, "its catalogue", func() bool {
 				c, err := tg.Catalog(t.Context())
 				return err == nil && len(c.Tools) == 1 && c.Revision == mcp.Rev20250618
 			})
-			began := time.Now()
 			conn := connected(t, tg, Caller{Principal: person("ada"), Revision: mcp.Latest}, nil)
 			if mustTool(t, conn, "pid") == "" {
 				t.Error("no pid")
 			}
-			if took := time.Since(began); play == "deaf" && took > time.Second {
-				t.Errorf("the question was asked again: %s", took)
-			}
-			if n := strings.Count(log.String(), "expected initialize"); play == "touchy" && n != 1 {
+			if n := strings.Count(log.String(), "expected initialize"); n != 1 {
 				t.Errorf("the question was asked %d times", n)
 			}
 		})
@@ -160,7 +156,7 @@ func TestProcessThatDiesAtOnce(t *testing.T) {
 // eventually waits for something that another process does.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+	for deadline := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("did not happen: %s", what)
 		}
