@@ -30,7 +30,7 @@ func quiet(t *testing.T) doctor.Setup {
 		PublicURL: "http://localhost:1", Listen: "127.0.0.1:1", BeforeStart: true,
 		Endpoints: []doctor.Endpoint{{Path: "/mcp", Own: true}},
 		State:     doctor.State{Dir: dir, Audit: filepath.Join(dir, "audit"), Database: secret.New(filepath.Join(dir, "gatehouse.db"))},
-		Client:    web.NewClient(web.FenceAdmin, web.ClientOptions{}), Timeout: 2 * time.Second,
+		Client:    web.NewClient(web.FenceAdmin, web.ClientOptions{}), Timeout: time.Minute,
 	}
 }
 
@@ -158,6 +158,9 @@ func TestTargets(t *testing.T) {
 			if tc.target.Name = "it"; tc.target.Client == nil {
 				tc.target.Client = web.NewTargetClient(web.ClientOptions{})
 			}
+			if tc.code == doctor.NoAnswerInTime {
+				s.Timeout = 2 * time.Second
+			}
 			s.Targets = []target.Options{tc.target}
 			wants(t, run(t, s), doctor.Fail, tc.code, tc.fix)
 		})
@@ -174,7 +177,7 @@ func TestTargets(t *testing.T) {
 func TestSilentCommand(t *testing.T) {
 	t.Parallel()
 	s := quiet(t)
-	s.Timeout = 200 * time.Millisecond
+	s.Timeout = time.Second // there is enough to look at besides
 	s.Targets = []target.Options{{Name: "it", Command: &target.CommandOptions{Args: []string{"sh", "-c", "while read line; do :; done"}}}}
 	wants(t, run(t, s), doctor.Fail, doctor.CommandSilent, "npx")
 }
