@@ -57,10 +57,10 @@ func countRequest(m *telemetry.Metrics, e web.Ended) {
 	}
 	outcome := "ok"
 	switch {
-	case unauthorized:
-		outcome = "unauthorized"
 	case e.Status >= 500:
 		outcome = "failed"
+	case unauthorized:
+		outcome = "unauthorized"
 	case e.Status >= 400:
 		outcome = "refused"
 	case failed:
@@ -184,8 +184,9 @@ func scrapers(c *config.Metrics) web.Middleware {
 				http.Error(w, "this host name is not served here", http.StatusMisdirectedRequest)
 				return
 			}
-			token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-			if given := sha256.Sum256([]byte(token)); !c.Token.IsZero() && subtle.ConstantTimeCompare(given[:], want[:]) != 1 {
+			scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+			given := sha256.Sum256([]byte(token))
+			if !c.Token.IsZero() && (!strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(given[:], want[:]) != 1) {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 				http.Error(w, "the token of metrics.token is needed", http.StatusUnauthorized)
 				return

@@ -14,7 +14,7 @@ type labels [4]string
 
 // maxSeries bounds the series of one metric. Labels have few values as it is; this holds when something has been
 // overlooked.
-const maxSeries = 5000
+const maxSeries = 2000
 
 // series are the counters or histograms of one metric, by their labels. To find one costs a look into a map that never
 // changes, and no lock.
