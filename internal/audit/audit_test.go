@@ -107,7 +107,7 @@ func TestRecordsReachTheFile(t *testing.T) {
 func TestNilLogKeepsNothing(t *testing.T) {
 	t.Parallel()
 	var l *Log
-	if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil || l.Dropped() != 0 || l.Fault() != nil {
+	if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil || l.Dropped()+l.Refused() != 0 || l.Waiting() != 0 || l.Fault() != nil {
 		t.Error(err)
 	}
 	if err := run(t, l)(); err != nil {
@@ -348,14 +348,17 @@ func fullDiskScenario(t *testing.T, mode Mode) {
 
 func TestBufferIsBounded(t *testing.T) {
 	t.Parallel()
-	l := open(t, Options{Dir: t.TempDir(), MaxBuffer: 1000}) // Run is not started: the slowest of disks
 	var err error
-	n := 0
+	n, told := 0, 0
+	l := open(t, Options{Dir: t.TempDir(), MaxBuffer: 1000, Told: func(Event) { told++ }}) // Run is not started: the slowest of disks
 	for ; err == nil && n < 100; n++ {
 		err = l.Record(t.Context(), Event{Kind: KindCall})
 	}
 	if !errors.Is(err, ErrUnavailable) || n > 20 {
 		t.Errorf("after %d events: %v", n, err)
+	}
+	if told != n-1 || l.Refused() != 1 || l.Waiting() == 0 || l.Waiting() > 1000 {
+		t.Errorf("of %d events %d were told, %d refused; %d bytes wait", n, told, l.Refused(), l.Waiting())
 	}
 }
 

@@ -115,10 +115,18 @@ func (l *Log) Dropped() uint64 {
 }
 
 // Refused returns how many events Strict could not take.
-func (l *Log) Refused() uint64 { return l.refused.Load() }
+func (l *Log) Refused() uint64 {
+	if l == nil {
+		return 0
+	}
+	return l.refused.Load()
+}
 
 // Waiting returns how many bytes of events wait for the disk.
 func (l *Log) Waiting() int {
+	if l == nil {
+		return 0
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.pending)

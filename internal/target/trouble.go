@@ -48,9 +48,10 @@ func TroubleKinds() []TroubleKind {
 	return []TroubleKind{Down, Timeout, CredentialRefused, Rubbish, TooLarge}
 }
 
-// told tells of trouble at the end of a request. What was refused at the gate never became one.
+// told tells of trouble at the end of a request. What was refused at the gate never became one, and what we ended
+// ourselves is not the target's.
 func (t *Target) told(err error) error {
-	if trouble, ok := errors.AsType[*Trouble](err); ok && !trouble.refused && trouble.Kind != Canceled {
+	if trouble, ok := errors.AsType[*Trouble](err); ok && !trouble.refused && trouble.Kind != Canceled && !errors.Is(err, errClosed) {
 		t.opt.Troubled(trouble.Kind)
 	}
 	return err
