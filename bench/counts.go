@@ -47,7 +47,7 @@ var benchmarks = [][]string{
 	{"./internal/router", "2000x", "."},
 	{"./internal/policy", "2000x", "."},
 	{"./internal/authn", "2000x", "."},
-	{"./bench", "3000x", "Call"},
+	{"./bench", "3000x", "Call|List"},
 }
 
 func counts(update bool) error {

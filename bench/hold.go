@@ -132,39 +132,3 @@ func (h *house) fetchesForForgedKeys(n int) (int64, error) {
 	}
 	return h.issuer.fetches.Load() - before, nil
 }
-
-// list is what a list of many tools costs.
-type list struct {
-	bytes int
-	cpu   time.Duration
-}
-
-// measureList reads the first page of the tools of all targets.
-func (h *house) measureList(n int) (list, error) {
-	s := *h.gatehouse
-	s.paths = [2]string{"/many", "/many"}
-	p := person{token: h.issuer.token("reader", "")}
-	if err := p.begin(&s); err != nil {
-		return list{}, err
-	}
-	c, err := dial(s.addr)
-	if err != nil {
-		return list{}, err
-	}
-	defer c.close()
-	body := `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
-	request := append(p.head(nil, &s, call{}, len(body)), body...)
-	var out list
-	for i := range n + 20 {
-		if i == 20 {
-			out.cpu = -s.process.cpu()
-		}
-		r, err := c.do(request, nil)
-		if err != nil || r.status != 200 {
-			return list{}, fmt.Errorf("tools/list: status %d, %w", r.status, err)
-		}
-		out.bytes = len(r.body)
-	}
-	out.cpu = (out.cpu + s.process.cpu()) / time.Duration(n)
-	return out, nil
-}

@@ -46,7 +46,7 @@ func runCommand() *cobra.Command {
 	cmd.Flags().IntVar(&p.rounds, "rounds", p.rounds, "how often each is measured")
 	cmd.Flags().BoolVar(&p.peers, "peers", false, "one kind of call, beside the other programs that install-peers has installed, and nothing else")
 	cmd.Flags().StringVar(&p.binary, "binary", "", "measure this program instead of building one")
-	cmd.Flags().StringVar(&p.only, "only", "", "one kind of call only: "+kindNames()+", "+secureKindNames()+", or tls-all for all with TLS")
+	cmd.Flags().StringVar(&p.only, "only", "", "one part only: "+kindNames()+", "+secureKindNames()+", tls-all for all with TLS, lists")
 	return cmd
 }
 
@@ -124,6 +124,11 @@ func (p plan) run() error {
 			return err
 		}
 	}
+	if p.only == "" || p.only == "lists" {
+		if err := h.printLists(p.rounds); err != nil {
+			return fmt.Errorf("%w\n%s", err, tail(h.gatehouse.process.log.String()))
+		}
+	}
 	if p.only == "" {
 		if err := p.others(h); err != nil {
 			return fmt.Errorf("%w\n%s", err, tail(h.gatehouse.process.log.String()))
@@ -159,11 +164,6 @@ func (p plan) others(h *house) error {
 		return err
 	}
 	fmt.Printf("\nfetches of the key set for 500 tokens of unknown keys: %d\n", fetches)
-	l, err := h.measureList(300)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("tools/list, first page of %d tools: %d KiB, %.0f us of CPU\n", manyTargets*toolsEach, l.bytes>>10, micro(l.cpu))
 	say("holding %d sessions and streams", p.held)
 	m, err := h.measureMemory(p.held)
 	if err != nil {

@@ -13,8 +13,8 @@ const (
 	pendingTTL = time.Second // while some target has not been reached for the first time
 )
 
-// ttl is how long a client may keep what the view shows: no longer than any of the targets says.
-func (v *view) ttl() time.Duration {
+// leastTTL is how long a client may keep what the view shows: no longer than any of the targets says.
+func (v *view) leastTTL() time.Duration {
 	ttl := listTTL
 	if v.pending {
 		ttl = pendingTTL
@@ -31,13 +31,13 @@ func (v *view) ttl() time.Duration {
 func (g *Gateway) appendDiscovered(dst []byte, id mcp.ID, v *view) []byte {
 	r := appendRevisions([]byte(`{"supportedVersions":`))
 	r = append(r, `,"capabilities":`...)
-	r = v.offers().AppendJSON(r, mcp.Rev20260728)
+	r = v.offers.AppendJSON(r, mcp.Rev20260728)
 	if text := v.instructions(); text != "" {
 		r = append(r, `,"instructions":`...)
 		r = mcp.AppendString(r, text)
 	}
 	r = append(r, ',')
-	r = append(g.appendCacheable(r, v.ttl()), '}')
+	r = append(g.appendCacheable(r, v.ttl), '}')
 	return mcp.AppendResult(dst, id, r)
 }
 

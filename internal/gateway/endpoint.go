@@ -23,8 +23,9 @@ type endpoint struct {
 	changes atomic.Uint64 // counts what targets told; a view that is older than it is stale
 	stops   []func()
 
-	mu     sync.Mutex // guards what follows
-	view   *view
+	view atomic.Pointer[view]
+
+	mu     sync.Mutex                // guards what follows, and putting another view in place
 	warned map[router.Collision]bool // names that meet, as far as they were logged
 }
 
@@ -35,9 +36,11 @@ type view struct {
 	table   *router.Table
 	known   map[string]*target.Catalog  // by target; absent while unknown
 	offered map[string]mcp.Capabilities // the same, by target
-	lists   map[mcp.ListKind][]entry
+	lists   map[mcp.ListKind]*list
 	copied  map[entryKey][]mcp.HeaderParam // of tools whose arguments are copied into headers
 	search  *Search
+	offers  mcp.Capabilities // of all targets together
+	ttl     time.Duration    // how long a client may keep what the view shows
 }
 
 // entry is one item as the endpoint shows it.
@@ -46,10 +49,16 @@ type entry struct {
 	name   string // the target's own
 	alias  string // see router.Owner
 
-	unlisted bool // it can be called, but tools/list does not show it
-
 	item  mcp.Item
-	older mcp.Item // as clients of the session era see it
+	older *mcp.Item // as clients of the session era see it, where that is something else
+}
+
+// as returns the item as clients of an era see it.
+func (e *entry) as(modern bool) mcp.Item {
+	if e.older != nil && !modern {
+		return *e.older
+	}
+	return e.item
 }
 
 type entryKey struct {
@@ -91,11 +100,7 @@ func (e *endpoint) unwatch() {
 }
 
 // latest returns the newest view without waiting, nil when there is none yet.
-func (e *endpoint) latest() *view {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.view
-}
+func (e *endpoint) latest() *view { return e.view.Load() }
 
 // fresh returns a view that is not stale. While targets are still being reached it waits for them, but not long.
 func (e *endpoint) fresh(ctx context.Context, wait time.Duration) *view {
@@ -109,8 +114,8 @@ func (e *endpoint) fresh(ctx context.Context, wait time.Duration) *view {
 	v.at = at
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.view == nil || v.at >= e.view.at {
-		e.view = v
+	if old := e.latest(); old == nil || v.at >= old.at {
+		e.view.Store(v)
 	}
 	e.warn(v)
 	return v
@@ -156,7 +161,7 @@ func (e *endpoint) look(ctx context.Context) *view {
 	v := &view{
 		known:   make(map[string]*target.Catalog, len(catalogs)),
 		offered: make(map[string]mcp.Capabilities, len(catalogs)),
-		lists:   make(map[mcp.ListKind][]entry, 4),
+		lists:   map[mcp.ListKind]*list{mcp.Tools: {}, mcp.Prompts: {}, mcp.Resources: {}, mcp.Templates: {}},
 		copied:  make(map[entryKey][]mcp.HeaderParam),
 	}
 	routed := make([]router.Target, len(catalogs))
@@ -181,6 +186,10 @@ func (e *endpoint) look(ctx context.Context) *view {
 		v.add(mcp.Templates, r.Name, r.Templates)
 	}
 	v.addOwn(e.Search)
+	for kind, l := range v.lists {
+		l.write(kind)
+	}
+	v.offers, v.ttl = v.merge(), v.leastTTL()
 	return v
 }
 
@@ -211,11 +220,10 @@ func (v *view) add(kind mcp.ListKind, from string, items []mcp.Item) {
 			owner, _ := v.table.Resolve(mcp.MethodPromptsGet, public)
 			e.alias = owner.Alias
 		}
-		e.older = e.item
-		if kind == mcp.Tools {
-			e.older = e.item.InSessions()
+		if older := e.item.InSessions(); kind == mcp.Tools && len(older.Raw) != len(e.item.Raw) {
+			e.older = &older
 		}
-		v.lists[kind] = append(v.lists[kind], e)
+		v.lists[kind].entries = append(v.lists[kind].entries, e)
 	}
 }
 
@@ -227,8 +235,8 @@ func (v *view) renaming(from string) mcp.Renaming {
 	return mcp.Renaming{URI: func(uri string) string { return v.table.PublicURI(from, uri) }}
 }
 
-// offers merges the capabilities of all targets. While one of them is unknown, everything may yet be offered.
-func (v *view) offers() mcp.Capabilities {
+// merge joins the capabilities of all targets. While one of them is unknown, everything may yet be offered.
+func (v *view) merge() mcp.Capabilities {
 	c := mcp.Capabilities{Tools: true, Prompts: true, Resources: true, Completions: true, Logging: true, Subscribe: true}
 	if len(v.known) == len(v.table.Targets()) {
 		c = mcp.Capabilities{}

@@ -87,7 +87,7 @@ func (e *endpoint) reindex(ctx context.Context, wait time.Duration) (again time.
 
 // sameTools reports whether two views have the same tools.
 func sameTools(a, b *view) bool {
-	one, two := a.lists[mcp.Tools], b.lists[mcp.Tools]
+	one, two := a.lists[mcp.Tools].entries, b.lists[mcp.Tools].entries
 	if len(one) != len(two) {
 		return false
 	}
@@ -102,7 +102,7 @@ func sameTools(a, b *view) bool {
 func newFound(v *view) *found {
 	x := &found{view: v}
 	var tools []toolsearch.Tool
-	for _, e := range v.lists[mcp.Tools] {
+	for _, e := range v.lists[mcp.Tools].entries {
 		if e.target == "" {
 			continue // our own
 		}

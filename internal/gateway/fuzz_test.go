@@ -8,27 +8,30 @@ import (
 )
 
 func FuzzCursor(f *testing.F) {
-	v := &view{lists: map[mcp.ListKind][]entry{mcp.Tools: make([]entry, 3), mcp.Prompts: make([]entry, 3)}}
-	for i, name := range []string{"a", "b c", ""} {
-		v.lists[mcp.Tools][i].item.Name, v.lists[mcp.Prompts][i].item.Name = name, name
+	tools, prompts := &list{}, &list{}
+	for _, name := range []string{"a", "b c", ""} {
+		e := entry{item: mcp.Item{Name: name}}
+		tools.entries, prompts.entries = append(tools.entries, e), append(prompts.entries, e)
 	}
+	tools.write(mcp.Tools)
+	prompts.write(mcp.Prompts)
 	for i := range 5 {
-		f.Add(`{"cursor":"`+v.cursor(mcp.Tools, i-1)+`"}`, i-1)
+		f.Add(`{"cursor":"`+tools.cursor(i-1)+`"}`, i-1)
 	}
-	f.Add(`{"cursor":"`+v.cursor(mcp.Prompts, 1)+`"}`, 1)
+	f.Add(`{"cursor":"`+prompts.cursor(1)+`"}`, 1)
 	f.Add(`{"cursor":""}`, 0)
 	f.Add(`{"cursor":{}}`, 0)
 	f.Add(``, 0)
 	f.Fuzz(func(t *testing.T, params string, i int) {
-		from, err := v.begin([]byte(params), mcp.Tools)
+		from, err := tools.begin([]byte(params))
 		if from < 0 || from > 3 || err != nil && from != 0 {
 			t.Errorf("%s: page begins at %d, %v", params, from, err)
 		}
-		from, err = v.begin([]byte(`{"cursor":"`+v.cursor(mcp.Tools, i)+`"}`), mcp.Tools)
+		from, err = tools.begin([]byte(`{"cursor":"` + tools.cursor(i) + `"}`))
 		if inside := i >= 0 && i <= 3; inside != (err == nil) || inside && from != i {
 			t.Errorf("a cursor to %d leads to %d, %v", i, from, err)
 		}
-		if _, err := v.begin([]byte(`{"cursor":"`+v.cursor(mcp.Tools, i)+`"}`), mcp.Prompts); err == nil {
+		if _, err := prompts.begin([]byte(`{"cursor":"` + tools.cursor(i) + `"}`)); err == nil {
 			t.Error("a cursor fits another list")
 		}
 	})

@@ -68,7 +68,7 @@ func (g *Gateway) appendInitialized(dst []byte, revision mcp.Revision, v *view) 
 	dst = append(dst, `{"protocolVersion":`...)
 	dst = mcp.AppendString(dst, string(revision))
 	dst = append(dst, `,"capabilities":`...)
-	dst = v.offers().AppendJSON(dst, revision)
+	dst = v.offers.AppendJSON(dst, revision)
 	dst = append(dst, `,"serverInfo":`...)
 	dst = append(dst, g.serverInfo...)
 	if text := v.instructions(); text != "" {

@@ -5,90 +5,126 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"net/http"
+	"slices"
 
 	"gatehouse/internal/mcp"
 )
 
-// list answers one of the four list methods: the items of all targets in the endpoint's order, without those that the
-// policy hides from this person. A missing scope hides nothing, because the client can step up.
+// list is what an endpoint shows of one kind, written once for everybody when the view is made: no person's rights go into
+// it, and a page is a part of the written bytes. Whether somebody sees them the policy is asked each time.
+type list struct {
+	entries []entry
+	hidden  int // of entries, at their end: they can be called, but the list does not show them
+	digest  []byte
+	now     written
+	older   written // for clients of the session era
+}
+
+// written are items one behind the other, each with a comma behind it.
+type written struct {
+	text []byte
+	at   []int // where each begins in text; and one more, the end
+}
+
+func (l *list) shown() []entry { return l.entries[:len(l.entries)-l.hidden] }
+
+// write ends the making of a list.
+func (l *list) write(kind mcp.ListKind) {
+	l.digest = digest(kind, l.entries)
+	shown := l.shown()
+	l.now = newWritten(shown, true)
+	for i := range shown { // what they were copied from need not be kept
+		shown[i].item.Raw = l.now.items(i, i+1)
+	}
+	l.older = l.now
+	if slices.ContainsFunc(shown, func(e entry) bool { return e.older != nil }) {
+		l.older = newWritten(shown, false)
+	}
+}
+
+func newWritten(entries []entry, modern bool) written {
+	size := 0
+	for i := range entries {
+		size += len(entries[i].as(modern).Raw) + 1
+	}
+	w := written{make([]byte, 0, size), make([]int, 1, len(entries)+1)}
+	for i := range entries {
+		w.text = append(append(w.text, entries[i].as(modern).Raw...), ',')
+		w.at = append(w.at, len(w.text))
+	}
+	return w
+}
+
+// items returns some of them, as they stand in an array. They alias the text.
+func (w *written) items(from, to int) []byte {
+	if from == to {
+		return nil
+	}
+	end := w.at[to] - 1
+	return w.text[w.at[from]:end:end]
+}
+
+// list answers one of the four list methods: the items of all targets in the endpoint's order, for whoever the policy
+// shows them to.
 func (rq *request) list(kind mcp.ListKind) error {
 	v := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait)
 	for _, t := range rq.ep.Targets {
 		t.Touch()
 	}
-	entries := v.lists[kind]
-	from, err := v.begin(rq.m.Params, kind)
+	l := v.lists[kind]
+	from, err := l.begin(rq.m.Params)
 	if err != nil {
 		return rq.failure(err)
 	}
-	page := make([]mcp.Item, 0, min(len(entries)-from, rq.g.o.PageSize))
-	next := ""
-	for i := from; i < len(entries); i++ {
-		if entries[i].unlisted || !rq.shows(kind, &entries[i]) {
-			continue
-		}
-		if len(page) == rq.g.o.PageSize {
-			next = v.cursor(kind, i)
-			break
-		}
-		if rq.modern {
-			page = append(page, entries[i].item)
-		} else {
-			page = append(page, entries[i].older)
-		}
+	to := from
+	if rq.sees() {
+		to = min(from+rq.g.o.PageSize, len(l.shown()))
+	}
+	items := l.older.items(from, to)
+	if rq.modern {
+		items = l.now.items(from, to)
+	}
+	buf := rq.g.bodies.get()
+	defer rq.g.bodies.put(buf)
+	*buf = append(append(append(mcp.AppendResultHead(*buf, rq.m.ID), `{"`...), kind...), `":[`...)
+	before := len(*buf)
+	*buf = append(*buf, ']')
+	if from < to && to < len(l.shown()) {
+		*buf = mcp.AppendString(append(*buf, `,"nextCursor":`...), l.cursor(to))
 	}
 	if rq.modern {
-		return rq.respond(func(dst []byte) []byte {
-			list := append(mcp.AppendList(nil, kind, page, next), ',')
-			list[len(list)-2] = ','
-			return mcp.AppendResult(dst, rq.m.ID, append(rq.g.appendCacheable(list[:len(list)-1], v.ttl()), '}'))
-		})
+		*buf = rq.g.appendCacheable(append(*buf, ','), v.ttl)
 	}
-	return rq.respond(func(dst []byte) []byte { return appendListResult(dst, rq.m.ID, kind, page, next) })
-}
-
-// appendListResult writes the response around the list, so that a long list is written once.
-func appendListResult(dst []byte, id mcp.ID, kind mcp.ListKind, page []mcp.Item, next string) []byte {
-	return mcp.AppendResult(dst, id, mcp.AppendList(nil, kind, page, next))
-}
-
-func (rq *request) shows(kind mcp.ListKind, e *entry) bool {
-	d := rq.decide(useOf(kind), e.target, e.name, e.alias)
-	return d.Allow || d.MissingScopes != nil
-}
-
-// useOf is the method by which an item of a list is used.
-func useOf(kind mcp.ListKind) string {
-	switch kind {
-	case mcp.Tools:
-		return mcp.MethodToolsCall
-	case mcp.Prompts:
-		return mcp.MethodPromptsGet
+	*buf = append(*buf, "}}"...)
+	head, tail := (*buf)[:before], (*buf)[before:]
+	if rq.to == nil && rq.accept.json {
+		return rq.writeParts(http.StatusOK, head, items, tail)
 	}
-	return mcp.MethodResourcesRead
+	return rq.respond(func(dst []byte) []byte { return append(append(append(dst, head...), items...), tail...) })
 }
 
 // A cursor says where in a list the next page begins, and in which list: the digest is one of its names. When they have
 // changed since, pages would not fit together, and the client has to begin anew. It holds on every copy of Gatehouse.
-func (v *view) cursor(kind mcp.ListKind, next int) string {
-	b := append([]byte(nil), v.digest(kind)...)
+func (l *list) cursor(next int) string {
+	b := append([]byte(nil), l.digest...)
 	return base64.RawURLEncoding.EncodeToString(binary.AppendUvarint(b, uint64(next)))
 }
 
 const digestSize = 8
 
-func (v *view) digest(kind mcp.ListKind) []byte {
+func digest(kind mcp.ListKind, entries []entry) []byte {
 	h := sha256.New()
 	h.Write([]byte(kind))
-	for i := range v.lists[kind] {
+	for i := range entries {
 		h.Write([]byte{0})
-		h.Write([]byte(v.lists[kind][i].item.Name))
+		h.Write([]byte(entries[i].item.Name))
 	}
 	return h.Sum(nil)[:digestSize]
 }
 
 // begin returns the index at which the page begins that params ask for.
-func (v *view) begin(params []byte, kind mcp.ListKind) (int, *mcp.Error) {
+func (l *list) begin(params []byte) (int, *mcp.Error) {
 	raw, ok := mcp.Lookup(params, "cursor")
 	if !ok || string(raw) == "null" {
 		return 0, nil
@@ -104,9 +140,9 @@ func (v *view) begin(params []byte, kind mcp.ListKind) (int, *mcp.Error) {
 	}
 	next, n := binary.Uvarint(plain[digestSize:])
 	switch {
-	case n != len(plain)-digestSize || next > uint64(len(v.lists[kind])):
+	case n != len(plain)-digestSize || next > uint64(len(l.shown())):
 		return 0, bad
-	case !bytes.Equal(plain[:digestSize], v.digest(kind)):
+	case !bytes.Equal(plain[:digestSize], l.digest):
 		return 0, mcp.Errorf(mcp.CodeInvalidParams, "Invalid cursor: the list has changed since; begin with its first page")
 	}
 	return int(next), nil

@@ -197,7 +197,7 @@ func (rq *request) dispatchModern() error {
 	if err := rq.admit(rq.m.Method); err != nil {
 		return err
 	}
-	offers := v.offers()
+	offers := v.offers
 	offered, kind := true, mcp.ListKind("")
 	switch rq.m.Method {
 	case mcp.MethodDiscover:

@@ -100,16 +100,7 @@ func newPlayer(t *testing.T, text string) *player {
 		c.options.PageSize = 2
 	}
 	if strings.Contains(text, "@guests only") {
-		guests, err := identity.NewRule(identity.ClaimRule{
-			Claim: "groups", Type: identity.TypeStringArray, Operator: identity.OpContains, Values: []string{"guests"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := policy.New(policy.Options{Access: policy.Access{Rule: guests}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.endpoints[0].Policy = p
+		c.endpoints[0].Policy = groupOnly(t, "guests")
 	}
 	s := start(t, c)
 	s.auth.known["eve-former-token"] = principal("eve", "mcp:tools") // no longer a guest

@@ -85,23 +85,28 @@ func (v *view) addOwn(s *Search) {
 	if s == nil {
 		return
 	}
-	tools := v.lists[mcp.Tools]
-	own := make([]entry, 0, len(tools)+4)
+	l := v.lists[mcp.Tools]
+	shown := make([]entry, 0, len(l.entries)+4)
+	var rest []entry
 	for _, name := range s.ownTools() {
 		items, _, err := mcp.SplitList(append(append([]byte(`{"tools":[`), s.definition(name)...), "]}"...), mcp.Tools)
 		if err != nil {
 			continue // never: the definitions are ours
 		}
-		e := entry{name: name, item: items[0], older: items[0]}
+		e := entry{name: name, item: items[0]}
 		if name == agentCoreTool {
 			e.name = searchTool // to the policy it is the same
 		}
-		own = append(own, e)
+		shown = append(shown, e)
 	}
-	for i := range tools {
-		tools[i].unlisted = s.Only && !slices.Contains(s.Pinned, tools[i].item.Name)
+	for _, e := range l.entries {
+		if s.Only && !slices.Contains(s.Pinned, e.item.Name) {
+			rest = append(rest, e)
+		} else {
+			shown = append(shown, e)
+		}
 	}
-	v.lists[mcp.Tools] = append(own, tools...)
+	l.entries, l.hidden = slices.Concat(shown, rest), len(rest)
 	v.search = s
 }
 
@@ -158,20 +163,16 @@ func (rq *request) found() (result []byte, outcome string) {
 	if x == nil {
 		return rq.toolError("The tools have not been looked at yet. Try again in a moment."), "not ready"
 	}
+	sees := rq.sees()
 	query := toolsearch.Query{Text: q, Limit: limit, Allow: func(tool int) bool {
-		e := &x.entries[tool]
-		return (server == "" || e.target == server) && rq.shows(mcp.Tools, e)
+		return sees && (server == "" || x.entries[tool].target == server)
 	}}
 	if v := rq.ep.Search.Vectors; v != nil && x.vectors {
 		query.Vector, _ = v.Query(rq.r.Context(), q) // without it the search goes by words; the embedder has logged why
 	}
 	var items []mcp.Item
 	for _, tool := range x.index.Search(query) {
-		if rq.modern {
-			items = append(items, x.entries[tool].item)
-		} else {
-			items = append(items, x.entries[tool].older)
-		}
+		items = append(items, x.entries[tool].as(rq.modern))
 	}
 	found := mcp.AppendList(nil, mcp.Tools, items, "")
 	out := append([]byte(`{"content":[{"type":"text","text":`), mcp.AppendString(nil, string(found))...)

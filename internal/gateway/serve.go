@@ -119,12 +119,15 @@ func (rq *request) unpin() {
 	}
 }
 
-// decide is the only place that asks the policy.
+// decide is the only place that asks the policy about a call.
 func (rq *request) decide(method, target, name, alias string) policy.Decision {
 	return rq.ep.Policy.Decide(&policy.Question{
 		Principal: rq.who, Endpoint: rq.ep.Path, Target: target, Method: method, Name: name, Alias: alias,
 	})
 }
+
+// sees asks the policy whether the principal is shown what the endpoint has.
+func (rq *request) sees() bool { return rq.ep.Policy.Sees(rq.who) }
 
 // admit asks whether the principal may use the endpoint for a method that Gatehouse answers itself. When not, it has
 // answered, and returns errAnswered or the error to answer with.

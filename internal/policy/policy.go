@@ -119,20 +119,32 @@ func (a Access) validate() error {
 
 // Decide answers q.
 func (p *Policy) Decide(q *Question) Decision {
-	switch {
-	case p == nil:
-		return Decision{Reason: ReasonNoPolicy}
-	case q.Principal == nil || q.Principal.Key.Issuer == "" || q.Principal.Key.Subject == "":
-		return Decision{Reason: ReasonNobody}
-	case q.Principal.Service && !p.access.admitsService(q.Principal):
-		return Decision{Reason: ReasonService}
-	case !p.access.allows(q.Principal):
-		return Decision{Reason: ReasonAccessRule}
+	if reason := p.refuses(q.Principal); reason != "" {
+		return Decision{Reason: reason}
 	}
 	if needed := p.needed(q); !q.Principal.Scopes.HasAll(needed) {
 		return Decision{Reason: ReasonMissingScopes, MissingScopes: needed}
 	}
 	return Decision{Allow: true, Reason: ReasonAllowed}
+}
+
+// Sees reports whether lists show a principal what is there. Whoever is let in sees all of it: a missing scope hides
+// nothing, because the client can step up.
+func (p *Policy) Sees(who *identity.Principal) bool { return p.refuses(who) == "" }
+
+// refuses says why a principal is not let in at all, whatever is asked for; empty when it is.
+func (p *Policy) refuses(who *identity.Principal) (reason string) {
+	switch {
+	case p == nil:
+		return ReasonNoPolicy
+	case who == nil || who.Key.Issuer == "" || who.Key.Subject == "":
+		return ReasonNobody
+	case who.Service && !p.access.admitsService(who):
+		return ReasonService
+	case !p.access.allows(who):
+		return ReasonAccessRule
+	}
+	return ""
 }
 
 // needed collects the scopes of every requirement that covers the call, under either of its names. Without overlap it

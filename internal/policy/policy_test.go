@@ -91,6 +91,10 @@ func TestDecide(t *testing.T) {
 			if len(d.MissingScopes) != len(tc.missing) || !tc.missing.HasAll(d.MissingScopes) {
 				t.Errorf("missing scopes %v, want %v", d.MissingScopes, tc.missing)
 			}
+			// Lists are written once for all who see them. That holds as long as nothing but the principal decides.
+			if want := d.Allow || d.MissingScopes != nil; p.Sees(tc.q.Principal) != want {
+				t.Errorf("sees what is there: %t, want %t", !want, want)
+			}
 		})
 	}
 }
@@ -101,6 +105,9 @@ func TestNoPolicyMeansNoAccess(t *testing.T) {
 	for name, p := range map[string]*Policy{"nil": nil, "zero": {}} {
 		if d := p.Decide(q); d.Allow || d.MissingScopes != nil {
 			t.Errorf("%s policy: %+v", name, d)
+		}
+		if p.Sees(q.Principal) {
+			t.Errorf("%s policy: somebody sees what is there", name)
 		}
 	}
 }
