@@ -42,11 +42,29 @@ func startInProcess(b *testing.B) *house {
 	if h.metrics, err = freeAddress(); err != nil {
 		b.Fatal(err)
 	}
-	b.Setenv("BENCH_MASTER_KEY", masterKey[len("BENCH_MASTER_KEY="):])
 	file := filepath.Join(h.dir, "gatehouse.yaml")
 	if err := os.WriteFile(file, []byte(h.config(addr)), 0o600); err != nil {
 		b.Fatal(err)
 	}
+	b.Cleanup(func() {
+		for _, s := range append(h.many, h.session, h.stateless) {
+			s.close()
+		}
+		h.issuer.close()
+	})
+	runInProcess(b, file)
+	h.gatehouse = &subject{name: "gatehouse", addr: addr, paths: [2]string{"/mcp", "/modern"}}
+	one := person{token: h.issuer.token("first", "")}
+	if err := h.gatehouse.ready(&one); err != nil {
+		b.Fatal(err)
+	}
+	return h
+}
+
+// runInProcess runs a Gatehouse of a configuration file until the benchmark ends.
+func runInProcess(b *testing.B, file string) {
+	b.Helper()
+	b.Setenv("BENCH_MASTER_KEY", masterKey[len("BENCH_MASTER_KEY="):])
 	c, err := config.Load(file)
 	if err != nil {
 		b.Fatal(err)
@@ -64,17 +82,7 @@ func startInProcess(b *testing.B) *house {
 		if err := <-ended; err != nil {
 			b.Error(err)
 		}
-		for _, s := range append(h.many, h.session, h.stateless) {
-			s.close()
-		}
-		h.issuer.close()
 	})
-	h.gatehouse = &subject{name: "gatehouse", addr: addr, paths: [2]string{"/mcp", "/modern"}}
-	one := person{token: h.issuer.token("first", "")}
-	if err := h.gatehouse.ready(&one); err != nil {
-		b.Fatal(err)
-	}
-	return h
 }
 
 // quiet takes log records, which have to be written to be counted.

@@ -36,7 +36,7 @@ func (h *house) measureList(rounds, n int, stateless bool) (listed, error) {
 	}
 	requests := make([][]byte, len(people))
 	for i := range people {
-		requests[i] = people[i].listRequest(&s, stateless)
+		requests[i] = people[i].listRequest(&s, "null", stateless)
 	}
 	var out listed
 	_, answer, err := readLists(&s, requests, 2*len(requests))
@@ -69,22 +69,24 @@ func (h *house) measureList(rounds, n int, stateless bool) (listed, error) {
 	return out, nil
 }
 
-// listRequest asks for the first page of the tools.
-func (p *person) listRequest(s *subject, stateless bool) []byte {
-	body := `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
-	if !stateless {
-		return append(p.head(nil, s, call{}, len(body)), body...)
+// listRequest asks for a page of the tools; the cursor is JSON, null for the first page.
+func (p *person) listRequest(s *subject, cursor string, stateless bool) []byte {
+	params, more := `{"cursor":`+cursor+`}`, ""
+	if stateless {
+		params = `{"cursor":` + cursor + `,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",` +
+			`"io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"}}}`
+		more = "Mcp-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/list\r\n"
+	} else if p.session != "" {
+		more = "Mcp-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: " + p.session + "\r\n"
 	}
-	body = `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",` +
-		`"io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"}}}}`
+	body := `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":` + params + `}`
 	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"+
-		"Accept: application/json, text/event-stream\r\nMcp-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/list\r\nContent-Length: %d\r\n\r\n%s",
-		s.path(true), s.addr, p.token, len(body), body)
+		"Accept: application/json, text/event-stream\r\n%sContent-Length: %d\r\n\r\n%s", s.path(stateless), s.addr, p.token, more, len(body), body)
 }
 
 // readLists sends the requests in turn, n in all, and returns what one of them costs and how long the answer is.
 func readLists(s *subject, requests [][]byte, n int) (cpu time.Duration, bytes int, err error) {
-	c, err := dial(s.addr)
+	c, err := s.dial()
 	if err != nil {
 		return 0, 0, err
 	}

@@ -16,12 +16,12 @@ func BenchmarkList(b *testing.B) {
 			if err := p.begin(&s); err != nil {
 				b.Fatal(err)
 			}
-			c, err := dial(s.addr)
+			c, err := s.dial()
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer c.close()
-			request := p.listRequest(&s, era == "stateless")
+			request := p.listRequest(&s, "null", era == "stateless")
 			once := func() {
 				if r, err := c.do(request, nil); err != nil || r.status != 200 || len(r.body) < 100<<10 {
 					b.Fatal(err, r.status, len(r.body))

@@ -46,7 +46,7 @@ func runCommand() *cobra.Command {
 	cmd.Flags().IntVar(&p.rounds, "rounds", p.rounds, "how often each is measured")
 	cmd.Flags().BoolVar(&p.peers, "peers", false, "one kind of call, beside the other programs that install-peers has installed, and nothing else")
 	cmd.Flags().StringVar(&p.binary, "binary", "", "measure this program instead of building one")
-	cmd.Flags().StringVar(&p.only, "only", "", "one part only: "+kindNames()+", "+secureKindNames()+", tls-all for all with TLS, lists")
+	cmd.Flags().StringVar(&p.only, "only", "", "one part only: "+kindNames()+", "+secureKindNames()+", tls-all for all with TLS, lists, growth")
 	return cmd
 }
 
@@ -127,6 +127,13 @@ func (p plan) run() error {
 	if p.only == "" || p.only == "lists" {
 		if err := h.printLists(p.rounds); err != nil {
 			return fmt.Errorf("%w\n%s", err, tail(h.gatehouse.process.log.String()))
+		}
+	}
+	if p.only == "" || p.only == "growth" {
+		for _, stateless := range []bool{false, true} {
+			if err := h.printGrowth(p, stateless); err != nil {
+				return err
+			}
 		}
 	}
 	if p.only == "" {

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"runtime"
+	"testing"
+)
+
+// BenchmarkGrowth is one call through the whole program at each size. What it allocates must not depend on the size; see
+// counts.go.
+func BenchmarkGrowth(b *testing.B) {
+	for _, stateless := range []bool{false, true} {
+		era := "session"
+		if stateless {
+			era = "stateless"
+		}
+		b.Run(era, func(b *testing.B) {
+			for _, s := range sizes {
+				b.Run(s.name, func(b *testing.B) { callAtSize(b, s, stateless) })
+			}
+		})
+	}
+}
+
+func callAtSize(b *testing.B, s size, stateless bool) {
+	from, err := startIssuer()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer from.close()
+	g, err := newGrown(s, stateless, b.TempDir(), from)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer g.close()
+	file, err := g.config()
+	if err != nil {
+		b.Fatal(err)
+	}
+	runInProcess(b, file)
+	if err := g.fill(); err != nil {
+		b.Fatal(err)
+	}
+	c, err := g.dial()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.close()
+	var requests [][]byte
+	for i := range g.people {
+		requests = append(requests, g.calls.append(nil, &g.subject, &g.people[i], 1))
+	}
+	next := 0
+	once := func() {
+		r, err := c.do(requests[next%len(requests)], nil)
+		if err != nil || r.status != 200 {
+			b.Fatal(err, r.status)
+		}
+		if next++; next <= len(requests) && g.calls.check(r, 1) != nil {
+			b.Fatalf("%.300s", r.body)
+		}
+	}
+	for range 100 {
+		once()
+	}
+	runtime.GC()
+	b.ReportAllocs()
+	for b.Loop() {
+		once()
+	}
+}
