@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,6 +27,39 @@ var sizes = []size{
 	{"sessions", 1, 10, 100_000, 1},
 	{"authorizers", 1, 10, 10, 20},
 	{"all", 100, 10_000, 100_000, 20},
+}
+
+// How much more a call may allocate when there is much of everything than when there is little. Allocations are the same in
+// every run; bytes waver with the pools that the garbage collector empties.
+const (
+	moreAllocations = 1.03
+	moreBytes       = 1.10
+	wavering        = 512 // bytes
+)
+
+// grows takes the counts of BenchmarkGrowth out of the others, and reports those that are larger than at the small size.
+func grows(now map[string]count) error {
+	found := 0
+	var bad []error
+	for _, name := range sortedKeys(now) {
+		era, of, _ := strings.Cut(strings.TrimPrefix(name, "./bench BenchmarkGrowth/"), "/")
+		small, there := now["./bench BenchmarkGrowth/"+era+"/small"]
+		if !there || of == "small" {
+			continue
+		}
+		is := now[name]
+		delete(now, name)
+		found++
+		fmt.Printf("growth, %s era, from small to %s: %.0f to %.0f B/op, %.0f to %.0f allocs/op\n", era, of, small.bytes, is.bytes, small.allocs, is.allocs)
+		if is.allocs > small.allocs*moreAllocations || is.bytes > small.bytes*moreBytes+wavering {
+			bad = append(bad, fmt.Errorf("a call of the %s era allocates more when there is more; to see of what, run: go test -run '^$' -bench Growth/%s -benchtime 6000x ./bench", era, era))
+		}
+	}
+	maps.DeleteFunc(now, func(name string, _ count) bool { return strings.Contains(name, "BenchmarkGrowth/") })
+	if found != 2 {
+		bad = append(bad, fmt.Errorf("growth was measured %d times, not for both eras", found))
+	}
+	return errors.Join(bad...)
 }
 
 // calledTools is how many tools a stub has at least.
