@@ -74,9 +74,12 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 	if err != nil {
 		return job{}, err
 	}
+	reason := event.Reason
 	return job{drop: leave, run: func() error {
 		defer leave()
-		event.Decision = audit.Allow
+		event := audit.Event{
+			Kind: audit.KindCall, Method: rq.m.Method, Target: to.to.Name(), Name: to.about(), Decision: audit.Allow, Reason: reason,
+		}
 		event.Outcome = rq.forward(to)
 		event.Duration = rq.g.o.Now().Sub(began)
 		web.NoteText(rq.r.Context(), "outcome", event.Outcome)
@@ -198,7 +201,7 @@ func (rq *request) forward(to route) string {
 	if err != nil {
 		return trouble(ctx, rq, a, to.to.Name(), err, true)
 	}
-	a.result(rq.public(to, result))
+	a.result(rq.public(to, result).Raw)
 	return "ok"
 }
 

@@ -28,7 +28,7 @@ type dialogue struct {
 	told chan struct{} // holds one: there is a question
 	done chan struct{} // closed when the target has answered; then result and err are set
 
-	result []byte
+	result mcp.Result
 	err    error
 
 	mu      sync.Mutex // guards what follows
@@ -104,8 +104,8 @@ func (d *dialogue) forward(ctx context.Context, up session.Upstream, m *mcp.Mess
 	d.result, d.err = up.Forward(&d.ctx, m, d.to.name, notes)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.out == nil && len(d.result) > maxHeldResult { // its target did not wait for the answer to its own question
-		d.result, d.err = nil, mcp.Errorf(codeLost, "The answer came before it was asked for again, and was too large to be held. The call was executed.")
+	if d.out == nil && len(d.result.Raw) > maxHeldResult { // its target did not wait for the answer to its own question
+		d.result, d.err = mcp.Result{}, mcp.Errorf(codeLost, "The answer came before it was asked for again, and was too large to be held. The call was executed.")
 	}
 }
 
@@ -186,7 +186,7 @@ func (rq *request) conclude(a *reply, d *dialogue) string {
 		}
 		return rq.modernTrouble(rq.r.Context(), a, d.to, d.err, true)
 	}
-	if needed := d.missed(); needed != (mcp.ClientCapabilities{}) && mcp.IsToolError(d.result) {
+	if needed := d.missed(); needed != (mcp.ClientCapabilities{}) && mcp.IsToolError(d.result.Raw) {
 		a.error(missingCapability(needed))
 		return "error"
 	}
@@ -195,7 +195,7 @@ func (rq *request) conclude(a *reply, d *dialogue) string {
 		a.error(said)
 		return "error"
 	}
-	a.result(dressed)
+	a.result(dressed...)
 	return outcome
 }
 

@@ -239,9 +239,18 @@ func (rq *request) faultWith(status int, e *mcp.Error) error {
 // writeJSON answers with a JSON-RPC message and returns errAnswered.
 func (rq *request) writeJSON(status int, write func(dst []byte) []byte) error {
 	buf := rq.g.bodies.get()
-	defer rq.g.bodies.put(buf)
+	defer rq.giveBack(buf)
 	*buf = write(*buf)
 	return rq.writeParts(status, *buf)
+}
+
+// giveBack returns the buffer of an answer that was written. Over HTTP/2 it is left to the garbage collector: when the
+// client resets its stream, Write returns while the server may still read from there, and what is in the buffer next is
+// somebody else's.
+func (rq *request) giveBack(buf *[]byte) {
+	if rq.r.ProtoMajor == 1 {
+		rq.g.bodies.put(buf)
+	}
 }
 
 // Values of headers, shared by all answers.
@@ -253,12 +262,24 @@ var (
 // wholeResult is the size up to which a response is put together before it is written; larger results are not copied.
 const wholeResult = 8 << 10
 
-// writeResult answers with a result.
-func (rq *request) writeResult(result []byte) error {
-	if len(result) <= wholeResult {
-		return rq.writeJSON(http.StatusOK, func(dst []byte) []byte { return mcp.AppendResult(dst, rq.m.ID, result) })
+// writeResult answers with a result, which may be in pieces.
+func (rq *request) writeResult(result ...[]byte) error {
+	buf := rq.g.bodies.get()
+	defer rq.giveBack(buf)
+	*buf = mcp.AppendResultHead(*buf, rq.m.ID)
+	total := 0
+	for _, piece := range result {
+		total += len(piece)
 	}
-	return rq.writeParts(http.StatusOK, mcp.AppendResultHead(nil, rq.m.ID), result, []byte{'}'})
+	if total > wholeResult {
+		parts := append(append(append(make([][]byte, 0, len(result)+2), *buf), result...), []byte{'}'})
+		return rq.writeParts(http.StatusOK, parts...)
+	}
+	for _, piece := range result {
+		*buf = append(*buf, piece...)
+	}
+	*buf = append(*buf, '}')
+	return rq.writeParts(http.StatusOK, *buf)
 }
 
 func (rq *request) writeParts(status int, parts ...[]byte) error {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -67,25 +66,25 @@ func (rq *request) modernTrouble(ctx context.Context, a *reply, to route, err er
 	return trouble(ctx, rq, a, to.to.Name(), err, sent)
 }
 
-// dress gives a target's result what the stateless era asks of every result, and returns the outcome for the record.
-func (rq *request) dress(to route, result []byte) (dressed []byte, outcome string, said *mcp.Error) {
-	r, ok := mcp.ParseResult(result)
-	if !ok {
+// dress gives a target's result what the stateless era asks of every result, in pieces, and returns the outcome for the
+// record.
+func (rq *request) dress(to route, r mcp.Result) (dressed [][]byte, outcome string, said *mcp.Error) {
+	if !r.Valid {
 		return nil, "", mcp.Errorf(codeTrouble, "The server %q gave a result that is not valid MCP.", to.to.Name())
 	}
-	more := r.AppendResultMeta([]byte(`"_meta":`), rq.g.serverInfo)
+	more := r.AppendResultMeta(append(make([]byte, 0, len(r.Meta)+len(rq.g.serverInfo)+128), `"_meta":`...), rq.g.serverInfo)
 	if r.Type == "" {
 		more = append(more, `,"resultType":"`+mcp.ResultComplete+`"`...)
 	}
 	outcome = "ok"
-	dropped := []string{"_meta"}
+	dropped := mcp.PartMeta
 	switch {
 	case r.Type == mcp.ResultInputRequired:
 		outcome = "input required"
 		if more, said = rq.appendInputRequired(more, to, &r); said != nil {
 			return nil, "", said
 		}
-		dropped = append(dropped, "requestState", "ttlMs", "cacheScope")
+		dropped |= mcp.PartRequestState | mcp.PartCaching
 	case r.Type == mcp.ResultTask && !mcp.Declares(rq.m.Capabilities, mcp.ExtensionTasks):
 		return nil, "", missingTasks()
 	case r.Type == mcp.ResultTask:
@@ -94,13 +93,9 @@ func (rq *request) dress(to route, result []byte) (dressed []byte, outcome strin
 		return nil, "", mcp.Errorf(codeTrouble, "The server %q gave a result of a kind that this client does not know.", to.to.Name())
 	case cacheable(rq.m.Method):
 		more = appendCacheHints(append(more, ','), mcp.Milliseconds(r.TTL))
-		dropped = append(dropped, "ttlMs", "cacheScope")
+		dropped |= mcp.PartCaching
 	}
-	drop := func(key []byte) bool { return slices.Contains(dropped, string(key)) }
-	if r.Meta == nil && r.TTL == nil && r.CacheScope == nil && r.RequestState == nil {
-		drop = nil // as nearly always: the result need not be read again
-	}
-	return r.Append(make([]byte, 0, len(result)+len(more)+16), mcp.Change{Drop: drop, More: more}), outcome, nil
+	return r.Without(dropped, more), outcome, nil
 }
 
 // cacheable tells the methods whose results say how long they may be kept, of those that targets answer.
@@ -214,15 +209,16 @@ func (a *reply) tick() {
 	a.timer.Reset(a.rq.g.o.Heartbeat)
 }
 
-func (a *reply) result(result []byte) {
+// result answers with a result, which may be in pieces.
+func (a *reply) result(result ...[]byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.done = true
 	if !a.events && a.rq.accept.json {
-		_ = a.rq.writeResult(result)
+		_ = a.rq.writeResult(result...)
 		return
 	}
-	a.event(mcp.AppendResult(nil, a.rq.m.ID, result))
+	a.event(mcp.AppendResult(nil, a.rq.m.ID, result...))
 }
 
 func (a *reply) error(e *mcp.Error) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -145,7 +146,7 @@ func (rq *request) walkOn(owners []string, cursor, member string) error {
 		if err != nil {
 			continue
 		}
-		j.add(rq.public(to, rq.ownTasks(name, result)))
+		j.add(rq.public(to, mcp.ParseResult(rq.ownTasks(name, result))).Raw)
 		if own, _ := mcp.LookupString(result, "nextCursor"); own != "" {
 			next = walkCursor(name, own)
 			break
@@ -186,10 +187,10 @@ func (rq *request) page(to route, cursor string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r, ok := mcp.ParseResult(result); !ok || r.Type != "" && r.Type != mcp.ResultComplete {
+	if !result.Valid || result.Type != "" && result.Type != mcp.ResultComplete {
 		return nil, errNoPage
 	}
-	return result, nil
+	return result.Raw, nil
 }
 
 var errNoPage = errors.New("the result is not a page of a list")
@@ -199,9 +200,9 @@ func (rq *request) walked(result []byte) error {
 	if !rq.modern {
 		return rq.result(result)
 	}
-	dressed, _, said := rq.dress(route{}, result)
+	dressed, _, said := rq.dress(route{}, mcp.ParseResult(result))
 	if said != nil {
 		return rq.failure(said)
 	}
-	return rq.result(dressed)
+	return rq.result(bytes.Join(dressed, nil))
 }

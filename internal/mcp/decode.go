@@ -33,7 +33,7 @@ type Message struct {
 	Method string
 	Raw    []byte // the whole message
 
-	Params, Result, Error []byte // raw JSON, nil when absent
+	Params, Result, Error []byte // raw JSON, nil when absent; Outcome has more about Result
 
 	Name          string // decoded params.name, params.uri, params.taskId, or the name or uri of params.ref, whichever the method has
 	By            string // the member that Name is, for methods that the protocol itself does not have: taskId, uri or name
@@ -46,7 +46,8 @@ type Message struct {
 
 	PerRequest // what a client of the stateless era says with each request
 
-	at places
+	at      places
+	members resultPlaces
 }
 
 // PerRequest is what a client of the stateless era says with each request, in params._meta (2026-07-28 basic,
@@ -222,7 +223,10 @@ func (d *decoder) envelope(m *Message) error {
 			ok = d.params(&p)
 			p.whole.end = d.s.pos
 		case "result":
-			result, ok = d.raw(1)
+			d.s.space()
+			result.start = d.s.pos
+			ok = d.result(&m.members, result.start, 1)
+			result.end = d.s.pos
 		case "error":
 			errorAt, ok = d.raw(1)
 		default:

@@ -2,6 +2,8 @@ package mcp
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"strconv"
 )
 
@@ -13,6 +15,7 @@ const (
 
 // Result is a result whose members of the stateless era were found; all are raw JSON, nil when absent.
 type Result struct {
+	Valid         bool // it is an object, and its type, if it has one, a text
 	Raw           []byte
 	Type          string // empty when absent, as in older revisions
 	Meta          []byte
@@ -21,31 +24,147 @@ type Result struct {
 	RequestState  []byte
 	InputRequests []byte
 	Structured    []byte
+
+	at resultPlaces
 }
 
-// ParseResult finds the members of a result that has been checked before. A result that is no object is refused.
-func ParseResult(raw []byte) (Result, bool) {
-	r := Result{Raw: raw}
-	valid := true
-	ok := EachMember(raw, func(key, _, value []byte) {
-		switch string(key) {
-		case "resultType":
-			r.Type, valid = DecodeString(value)
-		case "_meta":
-			r.Meta = value
-		case "ttlMs":
-			r.TTL = value
-		case "cacheScope":
-			r.CacheScope = value
-		case "requestState":
-			r.RequestState = value
-		case "inputRequests":
-			r.InputRequests = value
-		case "structuredContent":
-			r.Structured = value
+// member is where a member of a result stands: its key begins at key, its value at value.
+type member struct{ key, value, end int32 }
+
+// resultPlaces says where the members stand; valid is false for what is no object, or has a resultType that is no text.
+type resultPlaces struct {
+	valid                                                                bool
+	kind, meta, ttl, cacheScope, requestState, inputRequests, structured member
+}
+
+// place returns where a member is to be noted, nil for those that do not matter to a gateway.
+func (p *resultPlaces) place(key []byte) *member {
+	switch string(key) {
+	case "resultType":
+		return &p.kind
+	case "_meta":
+		return &p.meta
+	case "ttlMs":
+		return &p.ttl
+	case "cacheScope":
+		return &p.cacheScope
+	case "requestState":
+		return &p.requestState
+	case "inputRequests":
+		return &p.inputRequests
+	case "structuredContent":
+		return &p.structured
+	}
+	return nil
+}
+
+// result checks a result, which begins at base, and notes where its members stand. One that is no object is checked only.
+func (d *decoder) result(p *resultPlaces, base, depth int) bool {
+	if d.s.peek() != '{' {
+		return d.s.value(depth)
+	}
+	o, ok := d.s.object(depth)
+	for ok && d.s.next(&o) {
+		at := p.place(o.key)
+		key := d.s.keyAt
+		d.s.space()
+		value := d.s.pos
+		if ok = d.s.value(depth + 1); ok && at != nil {
+			*at = member{int32(key - base), int32(value - base), int32(d.s.pos - base)}
 		}
-	})
-	return r, ok && valid
+	}
+	p.valid = true
+	return ok && d.s.fault == ""
+}
+
+// Outcome returns the message's result with its members.
+func (m *Message) Outcome() Result { return newResult(m.Result, m.members) }
+
+func newResult(raw []byte, at resultPlaces) Result {
+	of := func(m member) []byte {
+		if m.end == 0 {
+			return nil
+		}
+		return raw[m.value:m.end]
+	}
+	r := Result{
+		Valid: at.valid, Raw: raw, at: at, Meta: of(at.meta), TTL: of(at.ttl), CacheScope: of(at.cacheScope), RequestState: of(at.requestState),
+		InputRequests: of(at.inputRequests), Structured: of(at.structured),
+	}
+	if kind := of(at.kind); r.Valid && kind != nil {
+		r.Type, r.Valid = DecodeString(kind)
+	}
+	return r
+}
+
+// ParseResult finds the members of a result that is not at hand as a message's.
+func ParseResult(raw []byte) Result {
+	var (
+		d  decoder
+		at resultPlaces
+	)
+	d.s.init(raw, DefaultDepth)
+	d.s.lone = true
+	if !d.result(&at, 0, 0) || !d.s.end() {
+		at = resultPlaces{}
+	}
+	return newResult(raw, at)
+}
+
+// Part names a member of a result that can be left out.
+type Part uint8
+
+// The members.
+const (
+	PartMeta    Part = 1 << iota
+	PartCaching      // ttlMs and cacheScope
+	PartRequestState
+	PartStructured
+)
+
+// Without returns the result in pieces that make it when they are written one after the other: without some members, and
+// with more behind, raw JSON without braces, which may be nil. All other members are untouched, and nothing is copied.
+func (r *Result) Without(parts Part, more []byte) [][]byte {
+	var dropped [5]member
+	n := 0
+	for _, m := range [...]struct {
+		part Part
+		at   member
+	}{{PartMeta, r.at.meta}, {PartCaching, r.at.ttl}, {PartCaching, r.at.cacheScope}, {PartRequestState, r.at.requestState}, {PartStructured, r.at.structured}} {
+		if parts&m.part != 0 && m.at.end != 0 {
+			dropped[n] = m.at
+			n++
+		}
+	}
+	slices.SortFunc(dropped[:n], func(a, b member) int { return cmp.Compare(a.key, b.key) })
+	pieces := append(make([][]byte, 0, 4+2*n), []byte("{"))
+	add := func(piece []byte) {
+		if piece = bytes.Trim(piece, ", \t\r\n"); len(piece) == 0 {
+			return
+		}
+		if len(pieces) > 1 {
+			pieces = append(pieces, []byte(","))
+		}
+		pieces = append(pieces, piece)
+	}
+	from, end := int32(bytes.IndexByte(r.Raw, '{'))+1, int32(bytes.LastIndexByte(r.Raw, '}'))
+	for _, m := range dropped[:n] {
+		add(r.Raw[from:m.key])
+		from = m.end
+	}
+	add(r.Raw[from:end])
+	add(more)
+	return append(pieces, []byte("}"))
+}
+
+// AppendResultMeta writes _meta of a result with our own serverInfo in place of anybody else's.
+func (r *Result) AppendResultMeta(dst, serverInfo []byte) []byte {
+	if r.Meta == nil {
+		dst = append(append(dst, `{"`+MetaServerInfo+`":`...), serverInfo...)
+		return append(dst, '}')
+	}
+	more := append([]byte(`"`+MetaServerInfo+`":`), serverInfo...)
+	return AppendMembers(dst, r.Meta, Change{More: more, Drop: func(key []byte) bool { return string(key) == MetaServerInfo }})
 }
 
 // Change says how an object is written anew: members that are left out, and members that come behind, raw JSON without
@@ -53,21 +172,6 @@ func ParseResult(raw []byte) (Result, bool) {
 type Change struct {
 	Drop func(key []byte) bool
 	More []byte
-}
-
-// Append writes the result with a change applied; all other members are untouched.
-func (r *Result) Append(dst []byte, c Change) []byte {
-	if raw := r.Raw; c.Drop == nil && len(c.More) > 0 && len(bytes.TrimSpace(raw[1:len(raw)-1])) > 0 { // only something behind
-		dst = append(append(dst, raw[:len(raw)-1]...), ',')
-		return append(append(dst, c.More...), '}')
-	}
-	return AppendMembers(dst, r.Raw, c)
-}
-
-// AppendResultMeta writes _meta of a result with our own serverInfo in place of anybody else's.
-func (r *Result) AppendResultMeta(dst, serverInfo []byte) []byte {
-	more := append([]byte(`"`+MetaServerInfo+`":`), serverInfo...)
-	return AppendMembers(dst, r.Meta, Change{More: more, Drop: func(key []byte) bool { return string(key) == MetaServerInfo }})
 }
 
 // AppendMembers writes an object with a change applied; all other members are untouched.

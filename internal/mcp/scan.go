@@ -20,6 +20,7 @@ type scanner struct {
 	fault    string
 	faultPos int
 
+	keyAt   int      // where the key begins that next found last, with its quote
 	keys    keyStack // of all open objects, innermost last
 	decoded []byte   // the decoded forms of keys that hold escapes
 }
@@ -225,6 +226,7 @@ func (s *scanner) next(o *object) bool {
 		return s.fail("a key was expected")
 	}
 	start := s.pos + 1
+	s.keyAt = s.pos
 	escaped, ok := s.str(false)
 	if !ok {
 		return false

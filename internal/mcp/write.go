@@ -146,14 +146,17 @@ func AppendResultHead(dst, id []byte) []byte {
 	return append(dst, `,"result":`...)
 }
 
-// AppendResult writes a response with a result; a nil result is written as {}.
-func AppendResult(dst, id, result []byte) []byte {
+// AppendResult writes a response with a result, which may be in pieces; none is written as {}.
+func AppendResult(dst, id []byte, result ...[]byte) []byte {
 	dst = appendHead(dst, id)
 	dst = append(dst, `,"result":`...)
-	if result == nil {
-		result = []byte("{}")
+	empty := len(dst)
+	for _, piece := range result {
+		dst = append(dst, piece...)
 	}
-	dst = append(dst, result...)
+	if len(dst) == empty {
+		dst = append(dst, "{}"...)
+	}
 	return append(dst, '}')
 }
 

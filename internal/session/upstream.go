@@ -10,7 +10,7 @@ import (
 
 // Upstream is one target's session that serves this session alone.
 type Upstream interface {
-	Forward(ctx context.Context, m *mcp.Message, name string, inflight func(*mcp.Message)) ([]byte, error)
+	Forward(ctx context.Context, m *mcp.Message, name string, inflight func(*mcp.Message)) (mcp.Result, error)
 	Call(ctx context.Context, method string, params []byte, inflight func(*mcp.Message)) ([]byte, error)
 	Notify(ctx context.Context, method string, params []byte) error
 	Close()

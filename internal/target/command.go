@@ -358,7 +358,7 @@ type commandLink struct {
 }
 
 func (l *commandLink) request(m *mcp.Message, name string) *request {
-	r := sessionRequest(l.process.ids.Add(1), m, name)
+	r := sessionRequest(l.process.ids.Add(1), m, name, nil)
 	if l.process.shared && m.Method == mcp.MethodUnsubscribe {
 		r.body = nil // others may still want to hear of it; this connection does not any more
 	}

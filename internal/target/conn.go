@@ -32,21 +32,42 @@ type request struct {
 	room   [20]byte // for id
 	id     []byte
 	body   []byte
+	in     *parcel              // that body is in; nil when it is in none
 	header http.Header          // of a server of the stateless era
 	came   func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
 	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
 }
 
-// sessionRequest builds a request to a server of the session era. What a client of the stateless era says about itself
+// sessionRequest builds a request to a server of the session era, in a parcel if there is one. What a client of the stateless era says about itself
 // stays behind, because such a server might take the request for one of that era.
-func sessionRequest(n int64, m *mcp.Message, name string) *request {
+func sessionRequest(n int64, m *mcp.Message, name string, in *parcel) *request {
 	r := newRequest(n)
+	r.in = in
 	e := mcp.Edit{Name: name, ProgressToken: r.id}
 	if m.Version != nil {
 		e.Meta = m.AppendMeta(nil, r.id, nil)
 	}
-	r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+96), r.id, e)
+	r.write(m, e)
 	return r
+}
+
+// write puts the body together, behind what is in the parcel already.
+func (r *request) write(m *mcp.Message, e mcp.Edit) {
+	if r.in == nil {
+		r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(e.Name)+len(e.Meta)+96), r.id, e)
+		return
+	}
+	at := len(r.in.buf)
+	r.in.buf = m.AppendRequest(r.in.buf, r.id, e)
+	r.body = r.in.buf[at:]
+}
+
+// sent is called when nobody here needs the body any more.
+func (r *request) sent() {
+	if r.in != nil {
+		r.in.release()
+		r.in, r.body = nil, nil
+	}
 }
 
 func newRequest(n int64) *request {
@@ -249,17 +270,18 @@ func (c *Conn) Call(ctx context.Context, method string, params []byte, inflight 
 	if err != nil {
 		return nil, err
 	}
-	return c.Forward(ctx, &m, "", inflight)
+	result, err := c.Forward(ctx, &m, "", inflight)
+	return result.Raw, err
 }
 
 // Forward is Call for a message that has been decoded: it is not read a second time. A name that is not empty replaces
 // the message's own.
-func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, inflight func(m *mcp.Message)) ([]byte, error) {
+func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
 	ctx, clock := c.begin(ctx)
 	defer c.finish(clock)
 	if c.caller.Principal != nil {
 		if err := c.t.turns.take(ctx, c.caller.Principal.Key); err != nil {
-			return nil, notSent(c.t.explain(ctx, fmt.Errorf("wait for a turn: %w", err)))
+			return mcp.Result{}, notSent(c.t.explain(ctx, fmt.Errorf("wait for a turn: %w", err)))
 		}
 		defer c.t.turns.give()
 	}
@@ -270,7 +292,7 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 			if attempt == 0 && c.t.opt.HTTP != nil && c.again(ctx, m, name, err) {
 				continue
 			}
-			return nil, c.t.told(err)
+			return mcp.Result{}, c.t.told(err)
 		}
 		result, err := c.over(ctx, clock, l, m, name, inflight)
 		if errors.Is(err, errSessionGone) {
@@ -288,7 +310,7 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 			if ok && (trouble.Kind == Down || trouble.Kind == Timeout) {
 				c.t.catalog.stale() // so that its health is known soon
 			}
-			return nil, c.t.told(err)
+			return mcp.Result{}, c.t.told(err)
 		}
 		c.note(m, name)
 		return result, nil
@@ -311,14 +333,14 @@ type heardError struct{ error }
 func (e *heardError) Unwrap() error { return e.error }
 
 // over sends a request over a link of either era.
-func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) ([]byte, error) {
+func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
 	if s, ok := l.(*statelessLink); ok {
 		return s.call(ctx, clock, m, name, inflight)
 	}
 	return c.exchange(ctx, clock, l, m, name, inflight)
 }
 
-func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) ([]byte, error) {
+func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
 	r := l.request(m, name)
 	id := r.id
 	r.came = func(n *mcp.Message) {
@@ -344,16 +366,16 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 		c.tellCancelled(ctx, l, id)
 	}
 	if err != nil {
-		return nil, err
+		return mcp.Result{}, err
 	}
 	if reply.Error != nil {
 		said, err := mcp.ParseError(reply.Error)
 		if err != nil {
-			return nil, c.t.trouble(Rubbish, err)
+			return mcp.Result{}, c.t.trouble(Rubbish, err)
 		}
-		return nil, said
+		return mcp.Result{}, said
 	}
-	return reply.Result, nil
+	return reply.Outcome(), nil
 }
 
 // tellCancelled sends notifications/cancelled without making the caller wait.

@@ -46,7 +46,7 @@ type demoLink struct {
 }
 
 func (l *demoLink) request(m *mcp.Message, name string) *request {
-	return sessionRequest(l.ids.Add(1), m, name)
+	return sessionRequest(l.ids.Add(1), m, name, nil)
 }
 func (l *demoLink) send(context.Context, []byte) error { return nil }
 func (l *demoLink) end(context.Context)                {}

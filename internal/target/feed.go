@@ -243,7 +243,7 @@ func (f *feed) missedTask(ctx context.Context, id string) {
 	if err != nil {
 		return // whoever wants to know asks
 	}
-	f.tell(ctx, mcp.NoteTask, mcp.AppendMembers(nil, result, mcp.Change{Drop: func(key []byte) bool { return string(key) == "resultType" }}))
+	f.tell(ctx, mcp.NoteTask, mcp.AppendMembers(nil, result.Raw, mcp.Change{Drop: func(key []byte) bool { return string(key) == "resultType" }}))
 }
 
 // tasksClient is what a request about tasks says of its client.

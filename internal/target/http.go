@@ -23,6 +23,8 @@ type httpDialer struct {
 	url       *url.URL
 	fixed     http.Header // the static credential and what every request has
 	era       era
+	parcels   parcels
+	named     namedHeaders
 }
 
 func newHTTPDialer(t *Target) (*httpDialer, error) {
@@ -99,7 +101,7 @@ type httpLink struct {
 }
 
 func (l *httpLink) request(m *mcp.Message, name string) *request {
-	return sessionRequest(l.ids.Add(1), m, name)
+	return sessionRequest(l.ids.Add(1), m, name, l.d.parcels.get())
 }
 
 // end closes the listening stream and deletes the session.
@@ -125,8 +127,13 @@ func (l *httpLink) sayGoodbye(ctx context.Context) {
 
 // do sends one HTTP request, built afresh. For GET, lastEvent says where to resume.
 func (l *httpLink) do(ctx context.Context, method string, body []byte, lastEvent string) (*http.Response, error) {
+	return l.doIn(ctx, method, body, nil, lastEvent)
+}
+
+// doIn is do for a body that is in a parcel.
+func (l *httpLink) doIn(ctx context.Context, method string, body []byte, in *parcel, lastEvent string) (*http.Response, error) {
 	if h := l.posts.Load(); h != nil && method == http.MethodPost {
-		return l.d.send(ctx, method, l.d.url, *h, body)
+		return l.d.send(ctx, method, l.d.url, *h, body, in)
 	}
 	h := l.d.header(method, 3)
 	if l.session != "" {
@@ -141,12 +148,12 @@ func (l *httpLink) do(ctx context.Context, method string, body []byte, lastEvent
 	case method == http.MethodPost && l.revision != "":
 		l.posts.Store(&h) // nothing in it changes any more
 	}
-	return l.d.send(ctx, method, l.d.url, h, body)
+	return l.d.send(ctx, method, l.d.url, h, body, in)
 }
 
 // do sends a request that belongs to no session in its headers.
 func (d *httpDialer) do(ctx context.Context, method string, to *url.URL, body []byte) (*http.Response, error) {
-	return d.send(ctx, method, to, d.header(method, 0), body)
+	return d.send(ctx, method, to, d.header(method, 0), body, nil)
 }
 
 // header has what every request of a method has, and room for more.
@@ -162,14 +169,11 @@ func (d *httpDialer) header(method string, more int) http.Header {
 	return h
 }
 
-// send sends an HTTP request. The header is only read.
-func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h http.Header, body []byte) (*http.Response, error) {
+// send sends an HTTP request. The header is only read. In is the parcel that the body is in, nil when it is in none.
+func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h http.Header, body []byte, in *parcel) (*http.Response, error) {
 	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if method == http.MethodPost {
-		b := &sent{}
-		b.Reset(body)
-		r.Body, r.ContentLength = b, int64(len(body))
-		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		send(r, body, in)
 	}
 	resp, err := d.transport.RoundTrip(r)
 	if no, ok := errors.AsType[credentialError](err); ok && no.CredentialRefused() && ctx.Err() == nil {
@@ -191,12 +195,6 @@ var (
 	acceptEvents = []string{"text/event-stream"}
 )
 
-// sent is the body of a request.
-type sent struct{ bytes.Reader }
-
-// Close implements io.Closer.
-func (*sent) Close() error { return nil }
-
 // drain reads a little of what is left, so that the connection can be used again, and closes the body.
 func drain(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
@@ -216,7 +214,8 @@ func (l *httpLink) send(ctx context.Context, body []byte) error {
 }
 
 func (l *httpLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
-	resp, err := l.do(ctx, http.MethodPost, r.body, "")
+	resp, err := l.doIn(ctx, http.MethodPost, r.body, r.in, "")
+	r.sent()
 	if err != nil {
 		return mcp.Message{}, err
 	}

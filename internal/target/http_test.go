@@ -82,8 +82,8 @@ func TestForwardRenames(t *testing.T) {
 		t.Fatal(err)
 	}
 	result, err := conn.Forward(t.Context(), &m, "echo", nil)
-	if err != nil || textOf(t, result) != `{"name":"up___echo"}` {
-		t.Errorf("%s %v", result, err)
+	if err != nil || textOf(t, result.Raw) != `{"name":"up___echo"}` {
+		t.Errorf("%s %v", result.Raw, err)
 	}
 }
 

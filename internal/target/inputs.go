@@ -18,15 +18,14 @@ const (
 
 // settle turns a result of the stateless era into one of the session era: what the server asks for is asked of the client
 // while it waits, and the call is repeated with the answers (2026-07-28 basic/patterns/mrtr).
-func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message, name string, result []byte, inflight func(*mcp.Message)) ([]byte, error) {
+func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message, name string, r mcp.Result, inflight func(*mcp.Message)) (mcp.Result, error) {
 	var visits []string // questions by URL
 	for round := 0; ; round++ {
-		r, ok := mcp.ParseResult(result)
 		switch {
-		case !ok:
-			return nil, l.c.t.trouble(Rubbish, fmt.Errorf("the result of %s is no object", m.Method))
+		case !r.Valid:
+			return mcp.Result{}, l.c.t.trouble(Rubbish, fmt.Errorf("the result of %s is no object", m.Method))
 		case r.Type != "" && r.Type != mcp.ResultComplete && r.Type != mcp.ResultInputRequired && !mcp.DeclaresAny(l.c.caller.Capabilities):
-			return nil, l.c.t.trouble(Rubbish, fmt.Errorf("a result of type %.32q, which nobody asked for", r.Type))
+			return mcp.Result{}, l.c.t.trouble(Rubbish, fmt.Errorf("a result of type %.32q, which nobody asked for", r.Type))
 		case r.Type != mcp.ResultInputRequired:
 			l.tellComplete(visits)
 			return olderResult(&r), nil
@@ -35,17 +34,17 @@ func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message
 		}
 		responses, why := l.inputs(ctx, clock, &r, &visits)
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return mcp.Result{}, ctx.Err()
 		}
 		if why != "" {
 			return l.unasked(m, why)
 		}
 		again, err := mcp.NewRequest(m.Method, withInputs(m.Params, responses, r.RequestState))
 		if err != nil {
-			return nil, l.c.t.trouble(Rubbish, err)
+			return mcp.Result{}, l.c.t.trouble(Rubbish, err)
 		}
-		if result, err = l.ask(ctx, clock, &again, name, inflight); err != nil {
-			return nil, err
+		if r, err = l.ask(ctx, clock, &again, name, inflight); err != nil {
+			return mcp.Result{}, err
 		}
 	}
 }
@@ -62,11 +61,11 @@ func (l *statelessLink) tellComplete(visits []string) {
 }
 
 // olderResult leaves out what the session era does not know: structured content is an object there.
-func olderResult(r *mcp.Result) []byte {
+func olderResult(r *mcp.Result) mcp.Result {
 	if r.Structured == nil || r.Structured[0] == '{' {
-		return r.Raw
+		return *r
 	}
-	return r.Append(nil, mcp.Change{Drop: func(key []byte) bool { return string(key) == "structuredContent" }})
+	return mcp.ParseResult(bytes.Join(r.Without(mcp.PartStructured, nil), nil))
 }
 
 // inputs asks the client, one question after the other. Why says why there is no answer; visits grows by the ids of
@@ -131,10 +130,10 @@ func withInputs(params, responses, state []byte) []byte {
 }
 
 // unasked is the end of a call whose question found no answer: for tools a result that the model can read.
-func (l *statelessLink) unasked(m *mcp.Message, why string) ([]byte, error) {
+func (l *statelessLink) unasked(m *mcp.Message, why string) (mcp.Result, error) {
 	text := fmt.Sprintf("The server %q cannot go on with this call: %s.", l.c.t.opt.Name, why)
 	if m.Method == mcp.MethodToolsCall {
-		return mcp.AppendToolError(nil, text), nil
+		return mcp.ParseResult(mcp.AppendToolError(nil, text)), nil
 	}
-	return nil, mcp.Errorf(mcp.CodeInternal, "%s", text)
+	return mcp.Result{}, mcp.Errorf(mcp.CodeInternal, "%s", text)
 }

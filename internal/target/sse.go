@@ -151,7 +151,7 @@ func (l *sseLink) dispatch(ctx context.Context, m *mcp.Message) {
 }
 
 func (l *sseLink) request(m *mcp.Message, name string) *request {
-	return sessionRequest(l.ids.Add(1), m, name)
+	return sessionRequest(l.ids.Add(1), m, name, nil)
 }
 
 // exchange sends a request and waits for its response on the stream. Some servers accept the POST only when they have

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"sync"
 
@@ -29,7 +30,8 @@ type statelessLink struct {
 
 // carrier brings requests of the stateless era to their server, over HTTP or to a process.
 type carrier interface {
-	head() (id int64, header http.Header) // of a new request; without a header when it has none
+	// head returns what a new request has: a header, which is only read, and a parcel, each nil when it has none.
+	head(method, name string) (id int64, header http.Header, in *parcel)
 	exchange(ctx context.Context, r *request) (mcp.Message, error)
 	listen(ctx context.Context, r *request) (mcp.Message, error) // the same for a stream; an *mcp.Error says that there will be none
 	send(ctx context.Context, body []byte) error                 // a notification
@@ -39,39 +41,54 @@ type carrier interface {
 // request builds a request for this server: who asks is said in _meta, and some values of the body once more in headers,
 // computed from what is sent.
 func (l *statelessLink) request(m *mcp.Message, name string) *request {
-	n, header := l.via.head()
-	r := newRequest(n)
-	r.header = header
-	meta := m.AppendMeta(make([]byte, 0, len(m.Meta)+256), r.id, l.perRequest(m))
 	if name == "" {
 		name = m.Name
 	}
-	if header != nil {
-		l.copy(header, m, name)
+	n, header, in := l.via.head(m.Method, copiedName(m, name))
+	r := newRequest(n)
+	r.header, r.in = header, in
+	if header != nil && m.Method == mcp.MethodToolsCall {
+		r.header = l.withArguments(header, m, name)
 	}
-	r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(name)+len(meta)+96), r.id, mcp.Edit{Name: name, Meta: meta})
+	var room []byte
+	if in != nil {
+		room = in.buf
+	}
+	meta := l.appendMeta(room, m, r.id)
+	if in != nil {
+		in.buf = meta // the body comes behind it
+	}
+	r.write(m, mcp.Edit{Name: name, Meta: meta})
 	return r
 }
 
-// copy puts values of the body into headers.
-func (l *statelessLink) copy(h http.Header, m *mcp.Message, name string) {
-	h["Mcp-Protocol-Version"], h["Mcp-Method"] = statelessRevision, []string{m.Method}
+// copiedName is what stands in Mcp-Name, empty when that is absent.
+func copiedName(m *mcp.Message, name string) string {
 	switch m.Method {
-	case mcp.MethodToolsCall:
-		l.copyArguments(h, m, name)
-		fallthrough
-	case mcp.MethodPromptsGet, mcp.MethodResourcesRead:
-		h["Mcp-Name"] = []string{mcp.EncodeHeader(name)}
-	default:
-		if m.By != "" { // of an extension, such as a task's id
-			h["Mcp-Name"] = []string{mcp.EncodeHeader(name)}
-		}
+	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead:
+		return name
 	}
+	if m.By != "" { // of an extension, such as a task's id
+		return name
+	}
+	return ""
 }
 
-// perRequest writes what each request says about its client: the client's own words when it is of the same era, else
-// what it said when its session began.
-func (l *statelessLink) perRequest(m *mcp.Message) []byte {
+// appendMeta writes _meta: what the client has in it, under our own progress token, and what each request says about its
+// client.
+func (l *statelessLink) appendMeta(dst []byte, m *mcp.Message, token []byte) []byte {
+	at := len(dst)
+	dst = m.AppendMeta(dst, token, nil)
+	dst = dst[:len(dst)-1] // the brace
+	if len(dst) > at+1 {
+		dst = append(dst, ',')
+	}
+	return append(l.appendPerRequest(dst, m), '}')
+}
+
+// appendPerRequest writes what each request says about its client: the client's own words when it is of the same era,
+// else what it said when its session began.
+func (l *statelessLink) appendPerRequest(b []byte, m *mcp.Message) []byte {
 	capabilities, info, level := l.c.caller.Capabilities, l.c.caller.ClientInfo, []byte(nil)
 	if m.Version != nil {
 		capabilities, info, level = m.Capabilities, m.ClientInfo, m.LogLevel
@@ -80,7 +97,7 @@ func (l *statelessLink) perRequest(m *mcp.Message) []byte {
 		level = l.level
 		l.mu.Unlock()
 	}
-	b := append(make([]byte, 0, len(capabilities)+len(info)+len(level)+256), `"`+mcp.MetaVersion+`":"`...)
+	b = append(b, `"`+mcp.MetaVersion+`":"`...)
 	b = append(b, mcp.Rev20260728...)
 	b = append(b, `","`+mcp.MetaCapabilities+`":`...)
 	b = append(b, mcp.RelayedClientCapabilities(capabilities)...)
@@ -96,7 +113,8 @@ func (l *statelessLink) perRequest(m *mcp.Message) []byte {
 	return b
 }
 
-func (l *statelessLink) copyArguments(h http.Header, m *mcp.Message, name string) {
+// withArguments returns the header with copies of those arguments that the tool's schema names.
+func (l *statelessLink) withArguments(h http.Header, m *mcp.Message, name string) http.Header {
 	l.mu.Lock()
 	params, learned := l.copied[name]
 	l.mu.Unlock()
@@ -104,14 +122,16 @@ func (l *statelessLink) copyArguments(h http.Header, m *mcp.Message, name string
 		params = l.c.t.catalog.copied(name)
 	}
 	if len(params) == 0 {
-		return
+		return h
 	}
+	h = maps.Clone(h)
 	arguments, _ := mcp.Lookup(m.Params, "arguments")
 	for _, p := range params {
 		if text, ok := p.Text(arguments); ok {
 			h.Set(p.Header, text)
 		}
 	}
+	return h
 }
 
 // statelessRevision is the value of a header, shared by all requests.
@@ -134,22 +154,22 @@ func (l *statelessLink) end(context.Context) {
 }
 
 // call sends a request of a client of either era. What only sessions have is answered here.
-func (l *statelessLink) call(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) ([]byte, error) {
+func (l *statelessLink) call(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) (mcp.Result, error) {
 	switch m.Method {
 	case mcp.MethodPing:
-		return []byte("{}"), nil
+		return mcp.Result{Raw: []byte("{}")}, nil
 	case mcp.MethodSetLevel:
 		level, _ := mcp.Lookup(m.Params, "level")
 		l.mu.Lock()
 		l.level = bytes.Clone(level)
 		l.mu.Unlock()
-		return []byte("{}"), nil
+		return mcp.Result{Raw: []byte("{}")}, nil
 	case mcp.MethodSubscribe, mcp.MethodUnsubscribe:
 		uri := m.Name
 		if name != "" {
 			uri = name
 		}
-		return []byte("{}"), l.subscribe(ctx, watched{false, uri}, m.Method == mcp.MethodSubscribe)
+		return mcp.Result{Raw: []byte("{}")}, l.subscribe(ctx, watched{false, uri}, m.Method == mcp.MethodSubscribe)
 	}
 	if m.Version != nil { // the client is of this era too
 		return l.ask(ctx, clock, m, name, inflight)
@@ -158,13 +178,13 @@ func (l *statelessLink) call(ctx context.Context, clock *clock, m *mcp.Message, 
 	if m.RequestState != nil || m.InputResponses != nil {
 		own, err := mcp.NewRequest(m.Method, mcp.AppendMembers(nil, m.Params, mcp.Change{Drop: isInput}))
 		if err != nil {
-			return nil, err
+			return mcp.Result{}, err
 		}
 		m = &own
 	}
 	result, err := l.ask(ctx, clock, m, name, inflight)
 	if err != nil {
-		return nil, err
+		return mcp.Result{}, err
 	}
 	return l.settle(ctx, clock, m, name, result, inflight)
 }
@@ -175,7 +195,7 @@ func isInput(key []byte) bool {
 }
 
 // ask sends one request. When the server misses copies of arguments, its list of tools has changed: it is read again.
-func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) ([]byte, error) {
+func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) (mcp.Result, error) {
 	result, err := l.c.exchange(ctx, clock, l, m, name, inflight)
 	said, refused := errors.AsType[*mcp.Error](err)
 	if !refused || said.Code != mcp.CodeHeaderMismatch || m.Method != mcp.MethodToolsCall {
@@ -186,7 +206,7 @@ func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, n
 	}
 	tools, _, listErr := l.c.list(ctx, mcp.Tools)
 	if listErr != nil {
-		return nil, err
+		return mcp.Result{}, err
 	}
 	l.c.t.catalog.stale()
 	for _, tool := range tools {
@@ -202,7 +222,7 @@ func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, n
 	}
 	if said, refused = errors.AsType[*mcp.Error](err); refused && said.Code == mcp.CodeHeaderMismatch {
 		// To the client this code would say that its own headers are wrong.
-		return nil, &mcp.Error{Code: mcp.CodeInternal, Message: "the server does not agree with the headers of Gatehouse's request: " + said.Message}
+		return mcp.Result{}, &mcp.Error{Code: mcp.CodeInternal, Message: "the server does not agree with the headers of Gatehouse's request: " + said.Message}
 	}
-	return nil, err
+	return mcp.Result{}, err
 }

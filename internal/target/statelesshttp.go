@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"gatehouse/internal/mcp"
@@ -18,8 +19,46 @@ type httpCarrier struct {
 	ids    atomic.Int64
 }
 
-func (h *httpCarrier) head() (int64, http.Header) {
-	return h.ids.Add(1), h.d.header(http.MethodPost, 3)
+func (h *httpCarrier) head(method, name string) (int64, http.Header, *parcel) {
+	return h.ids.Add(1), h.d.named.get(h.d, method, name), h.d.parcels.get()
+}
+
+// namedHeaders keeps the headers of requests by their method and name, for they are the same each time. What is in it is
+// only read.
+type namedHeaders struct {
+	mu  sync.Mutex
+	all map[[2]string]http.Header
+}
+
+// Bounds of what is kept.
+const (
+	maxNamed     = 1024
+	maxNameBytes = 128
+)
+
+func (n *namedHeaders) get(d *httpDialer, method, name string) http.Header {
+	key := [2]string{method, name}
+	n.mu.Lock()
+	h := n.all[key]
+	n.mu.Unlock()
+	if h != nil {
+		return h
+	}
+	h = d.header(http.MethodPost, 3)
+	h["Mcp-Protocol-Version"], h["Mcp-Method"] = statelessRevision, []string{method}
+	if name != "" {
+		h["Mcp-Name"] = []string{mcp.EncodeHeader(name)}
+	}
+	if len(name) > maxNameBytes { // a URI that a client has put together, for one
+		return h
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all == nil || len(n.all) >= maxNamed {
+		n.all = make(map[[2]string]http.Header)
+	}
+	n.all[key] = h
+	return h
 }
 
 func (h *httpCarrier) end() {}
@@ -42,7 +81,8 @@ func (h *httpCarrier) listen(ctx context.Context, r *request) (mcp.Message, erro
 }
 
 func (h *httpCarrier) post(ctx context.Context, r *request) (*http.Response, error) {
-	return h.d.send(ctx, http.MethodPost, h.d.url, r.header, r.body)
+	defer r.sent()
+	return h.d.send(ctx, http.MethodPost, h.d.url, r.header, r.body, r.in)
 }
 
 func (h *httpCarrier) exchange(ctx context.Context, r *request) (mcp.Message, error) {

@@ -15,7 +15,9 @@ type processCarrier struct {
 	l *commandLink // the connection's place; nil while the process is asked what it is
 }
 
-func (c *processCarrier) head() (int64, http.Header) { return c.p.ids.Add(1), nil }
+func (c *processCarrier) head(string, string) (int64, http.Header, *parcel) {
+	return c.p.ids.Add(1), nil, nil
+}
 
 func (c *processCarrier) exchange(ctx context.Context, r *request) (mcp.Message, error) {
 	c.p.touch(c.l)

@@ -20,7 +20,7 @@ type facts struct {
 
 	mu       sync.Mutex // guards all below
 	notes    []slog.Attr
-	room     [12]slog.Attr // for notes
+	room     [8]slog.Attr // for notes
 	quiet    bool
 	recorded bool
 }
