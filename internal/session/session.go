@@ -69,9 +69,11 @@ type Session struct {
 	client   atomic.Pointer[client]
 
 	// Guarded by the table's mutex.
-	using int
-	used  time.Time
-	place *list.Element
+	using    int
+	used     time.Time
+	place    *list.Element // in Table.recent
+	own      *list.List    // in Table.byPerson
+	ownPlace *list.Element
 
 	// mu guards what follows.
 	mu        sync.Mutex

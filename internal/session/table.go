@@ -87,10 +87,10 @@ type Table struct {
 
 	// mu guards what follows and the fields of Session that say so.
 	mu       sync.Mutex
-	live     map[string]*Session // by sealed id
-	byPerson map[identity.PersonKey]int
-	recent   *list.List        // of *Session, most recently used first
-	ended    map[key]time.Time // tombstones, until the id would have expired
+	live     map[string]*Session               // by sealed id
+	byPerson map[identity.PersonKey]*list.List // as recent, of one person
+	recent   *list.List                        // of *Session, most recently used first
+	ended    map[key]time.Time                 // tombstones, until the id would have expired
 	stopped  bool
 }
 
@@ -101,7 +101,7 @@ func New(o Options) (*Table, error) {
 	}
 	return &Table{
 		parked: newParking(load{o.MaxParked, o.MaxParkedMem}, load{o.MaxParkedOf, o.MaxParkedMem / 16}),
-		o:      o, live: make(map[string]*Session), byPerson: make(map[identity.PersonKey]int),
+		o:      o, live: make(map[string]*Session), byPerson: make(map[identity.PersonKey]*list.List),
 		recent: list.New(), ended: make(map[key]time.Time),
 	}, nil
 }
@@ -126,16 +126,21 @@ func (t *Table) admit(s *Session, now time.Time) error {
 	if t.stopped {
 		return ErrFull
 	}
-	if t.byPerson[s.Person] >= t.o.MaxPerPerson && !t.evict(func(o *Session) bool { return o.Person == s.Person }) {
+	// Everybody's calls wait meanwhile: the sessions of others are not looked at.
+	if own := t.byPerson[s.Person]; own != nil && own.Len() >= t.o.MaxPerPerson && !t.evict(own) {
 		return ErrTooMany
 	}
-	if len(t.live) >= t.o.Max && !t.evict(func(*Session) bool { return true }) {
+	if len(t.live) >= t.o.Max && !t.evict(t.recent) {
 		return ErrFull
 	}
 	s.used, s.using = now, 1
 	s.place = t.recent.PushFront(s)
+	if s.own = t.byPerson[s.Person]; s.own == nil {
+		s.own = list.New()
+		t.byPerson[s.Person] = s.own
+	}
+	s.ownPlace = s.own.PushFront(s)
 	t.live[s.ID] = s
-	t.byPerson[s.Person]++
 	return nil
 }
 
@@ -144,6 +149,7 @@ func (t *Table) hold(s *Session, now time.Time) {
 	s.used = now
 	s.using++
 	t.recent.MoveToFront(s.place)
+	s.own.MoveToFront(s.ownPlace)
 }
 
 // Use finds the session that id names and holds it in use until Release. Only the person and the endpoint that it
@@ -259,10 +265,10 @@ func (t *Table) expired(s *Session, now time.Time) bool {
 	return !s.standing && now.Sub(s.Created) >= t.o.Absolute || s.using == 0 && now.Sub(s.used) >= t.o.Idle
 }
 
-// evict ends the least recently used session that fits and is not in use. It needs t.mu.
-func (t *Table) evict(fits func(*Session) bool) bool {
-	for e := t.recent.Back(); e != nil; e = e.Prev() {
-		if s := e.Value.(*Session); s.using == 0 && fits(s) {
+// evict ends the least recently used session of those that is not in use. It needs t.mu.
+func (t *Table) evict(recent *list.List) bool {
+	for e := recent.Back(); e != nil; e = e.Prev() {
+		if s := e.Value.(*Session); s.using == 0 {
 			t.end(s, "evicted")
 			return true
 		}
@@ -277,7 +283,7 @@ func (t *Table) end(s *Session, why string) {
 	}
 	delete(t.live, s.ID)
 	t.recent.Remove(s.place)
-	if t.byPerson[s.Person]--; t.byPerson[s.Person] == 0 {
+	if s.own.Remove(s.ownPlace); s.own.Len() == 0 {
 		delete(t.byPerson, s.Person)
 	}
 	t.bury(s)

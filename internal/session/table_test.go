@@ -202,6 +202,30 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Whoever has as many sessions as one person may have gives up the one that they used longest ago, and nobody else's.
+func TestOwnSessionMakesWay(t *testing.T) {
+	t.Parallel()
+	table, _ := newTable(t, func(o *Options) { o.Max, o.MaxPerPerson = 8, 2 })
+	other := create(t, table, "bob")
+	table.Release(other)
+	first, second := create(t, table, "ada"), create(t, table, "ada")
+	table.Release(first)
+	table.Release(second)
+	if _, err := table.Use(first.ID, first.Person, "/mcp"); err != nil {
+		t.Fatal(err)
+	}
+	table.Release(first)
+	create(t, table, "ada")
+	if _, err := table.Use(second.ID, second.Person, "/mcp"); err != ErrEnded {
+		t.Errorf("the one used longest ago: %v, want ErrEnded", err)
+	}
+	for _, s := range []*Session{first, other} {
+		if _, err := table.Use(s.ID, s.Person, "/mcp"); err != nil {
+			t.Errorf("a session of %s: %v", s.Person.Subject, err)
+		}
+	}
+}
+
 func TestRunEndsEverySession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
