@@ -38,7 +38,7 @@ func NewMetrics(version string) *Metrics {
 	m.requests = m.counter("gatehouse_mcp_requests_total", "Requests to MCP endpoints that have ended.", "endpoint", "method", "era", "outcome")
 	m.calls = m.counter("gatehouse_mcp_calls_total", "Calls that were let through to a target, by how they ended.", "endpoint", "target", "outcome")
 	m.callSeconds = m.histogram("gatehouse_mcp_call_duration_seconds", "Time from the head of a call's request to the end of its answer.", "endpoint", "target")
-	m.targetSeconds = m.histogram("gatehouse_target_call_duration_seconds", "The part of it from the decision to let the call through until its target's answer was passed on.", "endpoint", "target")
+	m.targetSeconds = m.histogram("gatehouse_target_call_duration_seconds", "The part of it from asking the policy until the target's answer was passed on.", "endpoint", "target")
 
 	m.troubles = m.counter("gatehouse_target_troubles_total", "Requests to a target that got no proper answer, its own catalogue included.", "target", "kind")
 	m.opened = m.counter("gatehouse_target_sessions_opened_total", "Sessions opened at a target; for a command, places at a process.", "target")
