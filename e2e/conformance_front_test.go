@@ -167,7 +167,7 @@ func startFixtures(t *testing.T, binary string, args ...string) string {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	return log.wait(t, "the fixtures to listen", 10*time.Second, func(text string) (string, bool) {
+	return log.wait(t, "the fixtures to listen", time.Minute, func(text string) (string, bool) {
 		url, _, whole := strings.Cut(text, "\n")
 		return url, whole
 	})

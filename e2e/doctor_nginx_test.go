@@ -98,7 +98,7 @@ http {
 	})
 	t.Cleanup(stop)
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) { // another process: there is no event to wait for
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) { // another process: there is no event to wait for
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()

@@ -52,7 +52,7 @@ func sdkSession(t *testing.T, endpoint, user, pass string) *mcp.ClientSession {
 			select {
 			case a := <-answers:
 				return &a, nil
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				return nil, fmt.Errorf("the browser never came to %s", redirect)
 			}
 		},

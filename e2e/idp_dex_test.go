@@ -53,7 +53,7 @@ func startDex(t *testing.T, at place) (*idp, *service) {
 	}
 	path := filepath.Join(t.TempDir(), "dex.yaml") // JSON is YAML too
 	writeFile(t, path, string(config))
-	return p, startService(t, exec.Command(binary, "serve", path), p.discovery, 20*time.Second)
+	return p, startService(t, exec.Command(binary, "serve", path), p.discovery, time.Minute)
 }
 
 // Dex in direct mode. Its access tokens are ID tokens in all but one claim.

@@ -53,7 +53,7 @@ func startOIDCProvider(t *testing.T, at place, o oidcProviderOptions) (*idp, *se
 		t.Fatal(err)
 	}
 	cmd := exec.Command(kit.node, filepath.Join("node", "oidc-provider.mjs"), string(options))
-	return p, startService(t, cmd, p.discovery, 20*time.Second)
+	return p, startService(t, cmd, p.discovery, time.Minute)
 }
 
 // The ways in which an IdP like this one can be set up, each with the person's own sign-in there.

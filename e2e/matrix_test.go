@@ -260,7 +260,7 @@ func bearerToken(t *testing.T, url, client string) string {
 			t.Fatalf("redeem the code: %v", err)
 		}
 		return token.AccessToken
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the browser never came back to the client")
 		return ""
 	}

@@ -173,7 +173,7 @@ func (h *house) start() {
 
 func (h *house) awaitReady() {
 	h.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		select {
 		case err := <-h.done:
@@ -189,7 +189,7 @@ func (h *house) awaitReady() {
 			}
 		}
 		if time.Now().After(deadline) {
-			h.t.Fatalf("gatehouse is not ready after 30 s: %v\n%s", err, h.log)
+			h.t.Fatalf("gatehouse is not ready after a minute: %v\n%s", err, h.log)
 		}
 	}
 }
@@ -223,7 +223,7 @@ func (h *house) environment() []string {
 // logged waits until the log has a text: the record of a request is written after its answer.
 func (h *house) logged(t *testing.T, text string) {
 	t.Helper()
-	h.log.wait(t, text+" in the log", 5*time.Second, func(log string) (string, bool) { return text, strings.Contains(log, text) })
+	h.log.wait(t, text+" in the log", 30*time.Second, func(log string) (string, bool) { return text, strings.Contains(log, text) })
 }
 
 // run executes a gatehouse sub-command in the house's directory and returns what it printed.

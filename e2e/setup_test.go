@@ -90,7 +90,7 @@ func quickstart(t *testing.T) (h *house, user, pass string) {
 	dir, port := t.TempDir(), freePort(t)
 	h = startHouse(t, dir, fmt.Sprintf("http://localhost:%d", port), "--listen", fmt.Sprintf("localhost:%d", port), "--state-dir", filepath.Join(dir, "state"))
 	printed := func(pattern *regexp.Regexp) string {
-		return h.log.wait(t, "the quickstart to print user and password", 10*time.Second, func(text string) (string, bool) {
+		return h.log.wait(t, "the quickstart to print user and password", time.Minute, func(text string) (string, bool) {
 			if m := pattern.FindStringSubmatch(text); m != nil {
 				return m[1], true
 			}
