@@ -12,16 +12,23 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// stalled is a connection that takes no bytes and yet stays open.
-type stalled struct{ *httptest.ResponseRecorder }
+// stalled is a connection that takes no bytes and yet stays open. Its writes fail once the call is at the target.
+type stalled struct {
+	*httptest.ResponseRecorder
+	called <-chan struct{}
+}
 
-func (stalled) Write([]byte) (int, error) { return 0, errors.New("write timeout") }
+func (s stalled) Write([]byte) (int, error) {
+	<-s.called
+	return 0, errors.New("write timeout")
+}
 
 // A client that does not read is as good as gone, though its connection never ends.
 func TestStalledClientHasVanished(t *testing.T) {
 	t.Parallel()
-	upstream := testkit.NewMCPServer(t)
+	upstream, called := testkit.NewMCPServer(t), make(chan struct{})
 	upstream.Tool("wait", `{"type":"object"}`, func(c *testkit.MCPCall) {
+		close(called)
 		c.Stream()
 		progress(c, 1)
 		<-c.R.Context().Done()
@@ -32,7 +39,7 @@ func TestStalledClientHasVanished(t *testing.T) {
 	})
 	c := s.caller("ada-token").initialize(`{}`)
 	began := time.Now()
-	s.gateway.Handler("/mcp").ServeHTTP(stalled{httptest.NewRecorder()}, c.request(t.Context(), http.MethodPost, callTool("1", "wait")))
+	s.gateway.Handler("/mcp").ServeHTTP(stalled{httptest.NewRecorder(), called}, c.request(t.Context(), http.MethodPost, callTool("1", "wait")))
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("the call went on for %s", took)
 	}
