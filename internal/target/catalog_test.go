@@ -73,7 +73,7 @@ func TestLargeCatalogsAreRefused(t *testing.T) {
 			c.Result(fmt.Sprintf(page, n.Load()))
 		})
 		o := rawOptions(s)
-		o.Log, o.CatalogWait = logTo(log), time.Minute
+		o.Log = logTo(log)
 		tg := started(t, o)
 		if c, err := tg.Catalog(t.Context()); err == nil {
 			t.Errorf("%s: %+v", name, c)

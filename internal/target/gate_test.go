@@ -193,7 +193,7 @@ func TestSilentTargetIsRefused(t *testing.T) {
 	m := newMortal(t)
 	m.silent.Store(true)
 	o := m.options()
-	o.Timeout, o.CatalogWait = 3*time.Second, time.Minute
+	o.Timeout = 3 * time.Second
 	tg := started(t, o)
 	_, err := tg.Catalog(t.Context())
 	wants(t, err, Timeout)

@@ -3,6 +3,7 @@ package target
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -212,6 +213,7 @@ func started(t *testing.T, o Options) *Target {
 	if o.Name == "" {
 		o.Name = "up"
 	}
+	o.CatalogWait = cmp.Or(o.CatalogWait, time.Minute) // slow machines too read it sooner
 	tg, err := New(o)
 	if err != nil {
 		t.Fatal(err)
