@@ -196,6 +196,7 @@ func (rq *request) conclude(a *reply, d *dialogue) string {
 		return "error"
 	}
 	a.result(dressed...)
+	rq.wrote(&d.result)
 	return outcome
 }
 

@@ -253,6 +253,15 @@ func (rq *request) giveBack(buf *[]byte) {
 	}
 }
 
+// wrote gives back the bytes of a result that is on its way to the client: on HTTP/1.1 they have been copied, by the
+// kernel, into a TLS record or into events of a stream. As with giveBack, nobody knows that over HTTP/2.
+func (rq *request) wrote(r *mcp.Result) {
+	if r.Release != nil && rq.r.ProtoMajor == 1 {
+		r.Release()
+		*r = mcp.Result{}
+	}
+}
+
 // Values of headers, shared by all answers.
 var (
 	jsonType = []string{"application/json"}

@@ -25,6 +25,10 @@ type Result struct {
 	InputRequests []byte
 	Structured    []byte
 
+	// Release gives the bytes of all this back, to be written over. It is called once, by whoever has made sure that
+	// nobody has them any more, or never. Nil when they last.
+	Release func()
+
 	at resultPlaces
 }
 

@@ -34,6 +34,7 @@ type request struct {
 	body   []byte
 	in     *parcel              // that body is in; nil when it is in none
 	header http.Header          // of a server of the stateless era
+	answer *parcel              // that the response is in; nil when its bytes last
 	came   func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
 	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
 }
@@ -375,7 +376,11 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 		}
 		return mcp.Result{}, said
 	}
-	return reply.Outcome(), nil
+	result := reply.Outcome()
+	if r.answer != nil {
+		result.Release = r.answer.release
+	}
+	return result, nil
 }
 
 // tellCancelled sends notifications/cancelled without making the caller wait.

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,8 @@ type httpDialer struct {
 	url       *url.URL
 	fixed     http.Header // the static credential and what every request has
 	era       era
-	parcels   parcels
+	parcels   parcels // for requests
+	answers   parcels // for large answers
 	named     namedHeaders
 }
 
@@ -321,7 +323,7 @@ func (l *httpLink) readJSON(resp *http.Response, r *request) (mcp.Message, error
 	if resp.ContentLength > int64(limit) {
 		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of %d bytes", resp.ContentLength))
 	}
-	raw, err := readBody(resp, limit)
+	raw, in, err := l.d.readBody(resp, limit)
 	if err != nil {
 		return mcp.Message{}, fmt.Errorf("read answer: %w", err)
 	}
@@ -329,20 +331,35 @@ func (l *httpLink) readJSON(resp *http.Response, r *request) (mcp.Message, error
 		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of more than %d bytes", limit))
 	}
 	m, err := l.sort(raw, r)
+	if err == nil && in != nil && len(m.Raw) == len(raw) { // nothing else was in it that somebody may keep
+		r.answer = in
+	}
 	if err == nil && m.Kind == 0 {
 		err = l.d.t.trouble(Rubbish, fmt.Errorf("the answer is not the response to request %s", r.id))
 	}
 	return m, err
 }
 
-// readBody reads a whole body, or one byte more than limit.
-func readBody(resp *http.Response, limit int) ([]byte, error) {
-	if n := resp.ContentLength; n > 0 {
-		raw := make([]byte, n)
-		_, err := io.ReadFull(resp.Body, raw)
-		return raw, err
+// lentAnswer is the size from which an answer is read into a parcel: to make such buffers anew costs more than all else
+// that is done with one.
+const lentAnswer = 16 << 10
+
+// readBody reads a whole body, or one byte more than limit. In is the parcel that it is in, nil when it is in none.
+func (d *httpDialer) readBody(resp *http.Response, limit int) (raw []byte, in *parcel, err error) {
+	n := int(resp.ContentLength)
+	switch {
+	case n <= 0:
+		raw, err = io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
+		return raw, nil, err
+	case n < lentAnswer || n > keptParcel:
+		raw = make([]byte, n)
+	default:
+		in = d.answers.get()
+		in.buf = slices.Grow(in.buf, n)
+		raw = in.buf[:n]
 	}
-	return io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
+	_, err = io.ReadFull(resp.Body, raw)
+	return raw, in, err
 }
 
 // sort reads what came at once, hands on what is not the response, and returns the response, empty when it was not there.

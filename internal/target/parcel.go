@@ -9,11 +9,12 @@ import (
 	"sync/atomic"
 )
 
-// parcels lends buffers for requests over HTTP.
+// parcels lends buffers for requests and answers over HTTP.
 type parcels struct{ pool sync.Pool }
 
-// parcel is what a request is written in. Whoever reads from it holds it, and with the last of them its buffer goes back:
-// a transport may still read the body of a request when it has answered it, until it closes it (net/http, RoundTripper).
+// parcel is what a request is written in, or an answer read into. Whoever reads from it holds it, and with the last of
+// them its buffer goes back: a transport may still read the body of a request when it has answered it, until it closes it
+// (net/http, RoundTripper). One that is never released is left to the garbage collector.
 type parcel struct {
 	buf     []byte
 	holders atomic.Int32
@@ -21,7 +22,7 @@ type parcel struct {
 }
 
 // keptParcel is the size above which a buffer is left to the garbage collector.
-const keptParcel = 64 << 10
+const keptParcel = 256 << 10
 
 // get returns an empty parcel, which the caller holds.
 func (p *parcels) get() *parcel {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -388,6 +389,7 @@ func (c *MCPCall) write(raw string) {
 		return
 	}
 	c.W.Header().Set("Content-Type", "application/json")
+	c.W.Header().Set("Content-Length", strconv.Itoa(len(raw)))
 	_, _ = io.WriteString(c.W, raw)
 }
 
