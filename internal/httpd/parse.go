@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httputil"
-	"net/textproto"
 	"net/url"
 	"strconv"
 	"strings"
@@ -48,7 +47,7 @@ func (x *exchange) parse(head string) error {
 	line, rest, _ := strings.Cut(head, "\r\n")
 	method, target, ok := strings.Cut(line, " ")
 	target, proto, ok2 := strings.Cut(target, " ")
-	if !ok || !ok2 || !httpguts.ValidHeaderFieldName(method) {
+	if !ok || !ok2 || !ValidName(method) {
 		return badRequest("the request line is malformed")
 	}
 	minor := 1
@@ -108,11 +107,8 @@ func ParseHeader(lines string) (http.Header, error) {
 // parseLine reads one header line.
 func parseLine(line string) (name, value string, ok bool) {
 	name, value, ok = strings.Cut(line, ":")
-	value = strings.Trim(value, " \t")
-	if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-		return "", "", false
-	}
-	return textproto.CanonicalMIMEHeaderKey(name), value, true
+	name, value = canonical(name), trim(value)
+	return name, value, ok && name != "" && ValidValue(value)
 }
 
 // parseTarget reads what is asked for and from which host (RFC 9112 §3.2, RFC 9110 §7.2).

@@ -99,12 +99,12 @@ func appendStatus(dst []byte, status int) []byte {
 
 // appendHeader writes a header. What a value holds cannot begin another one.
 func appendHeader(dst []byte, name string, values []string) []byte {
-	if !httpguts.ValidHeaderFieldName(name) {
+	if !ValidName(name) {
 		return dst
 	}
 	for _, v := range values {
 		dst = append(append(dst, name...), ": "...)
-		if strings.ContainsAny(v, "\r\n") {
+		if strings.IndexByte(v, '\r') >= 0 || strings.IndexByte(v, '\n') >= 0 {
 			v = strings.NewReplacer("\r", " ", "\n", " ").Replace(v)
 		}
 		dst = append(append(dst, v...), "\r\n"...)

@@ -11,6 +11,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,21 +79,26 @@ type Session struct {
 	// mu guards what follows.
 	mu        sync.Mutex
 	closed    bool
-	calls     map[string]context.CancelCauseFunc // by the client's request id
-	asks      map[string]*ask                    // by our request id
+	calls     []call
+	asks      map[string]*ask // by our request id
 	lastAsk   uint64
-	upstreams map[any]*upstream
+	upstreams []*upstream
 	level     []byte             // params of logging/setLevel
 	streams   map[uint64]*Stream // 0 is the standalone stream
 	lastNo    uint64
 	names     map[string]string // what Remember was told
 }
 
+// call is one in flight. There are few at a time, mostly one.
+type call struct {
+	id     mcp.ID // the client's
+	cancel context.CancelCauseFunc
+}
+
 func newSession(id string, k key, f Facts, now time.Time) *Session {
 	s := &Session{
 		Person: f.Person, Endpoint: f.Endpoint, Tied: f.Tied, ID: id, Created: now, key: k, done: make(chan struct{}),
-		calls: make(map[string]context.CancelCauseFunc), asks: make(map[string]*ask),
-		upstreams: make(map[any]*upstream), streams: make(map[uint64]*Stream, 1),
+		asks: make(map[string]*ask), streams: make(map[uint64]*Stream, 1),
 	}
 	s.streams[0] = &Stream{tag: s.tag(0, nil)}
 	s.client.Store(f.Client.clone())
@@ -148,20 +154,25 @@ func (s *Session) Remembered(what string) string {
 	return s.names[what]
 }
 
-// Begin registers a call of the client, so that Cancel and the end of the session reach it.
+// callOf returns where a call stands in s.calls, -1 when it is not in flight. It needs s.mu.
+func (s *Session) callOf(id mcp.ID) int {
+	return slices.IndexFunc(s.calls, func(c call) bool { return bytes.Equal(c.id, id) })
+}
+
+// Begin registers a call of the client, so that Cancel and the end of the session reach it. The id is kept until Finish.
 func (s *Session) Begin(id mcp.ID, cancel context.CancelCauseFunc) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return ErrEnded
 	}
-	if _, taken := s.calls[string(id)]; taken {
+	if s.callOf(id) >= 0 {
 		return ErrDuplicateID
 	}
 	if len(s.calls) >= maxCalls {
 		return ErrTooManyCalls
 	}
-	s.calls[string(id)] = cancel
+	s.calls = append(s.calls, call{id, cancel})
 	return nil
 }
 
@@ -169,13 +180,18 @@ func (s *Session) Begin(id mcp.ID, cancel context.CancelCauseFunc) error {
 func (s *Session) Finish(id mcp.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.calls, string(id))
+	if i := s.callOf(id); i >= 0 {
+		s.calls = slices.Delete(s.calls, i, i+1)
+	}
 }
 
 // Cancel cancels a call in flight with ErrCancelled; an id that is not in flight is ignored, as the protocol says.
 func (s *Session) Cancel(id mcp.ID) {
+	var cancel context.CancelCauseFunc
 	s.mu.Lock()
-	cancel := s.calls[string(id)]
+	if i := s.callOf(id); i >= 0 {
+		cancel = s.calls[i].cancel
+	}
 	s.mu.Unlock()
 	if cancel != nil {
 		cancel(ErrCancelled)
@@ -187,8 +203,8 @@ func (s *Session) close() {
 	s.mu.Lock()
 	s.closed = true
 	close(s.done)
-	for _, cancel := range s.calls {
-		cancel(ErrEnded)
+	for _, c := range s.calls {
+		c.cancel(ErrEnded)
 	}
 	upstreams := s.upstreams
 	s.upstreams = nil

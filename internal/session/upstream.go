@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 
 	"gatehouse/internal/mcp"
@@ -16,45 +17,36 @@ type Upstream interface {
 	Close()
 }
 
-// upstream is a place in the table of upstream sessions; ready is closed once the others are set.
+// upstream is a place in the table of upstream sessions; ready is closed once conn, err and quit are set.
 type upstream struct {
+	key   any
 	ready chan struct{}
 	conn  Upstream
 	err   error
 	quit  bool // whoever opened it gave up, which says nothing about the target
-}
-
-func (u *upstream) opened() bool {
-	select {
-	case <-u.ready:
-		return true
-	default:
-		return false
-	}
+	open  bool // conn is set; the session's mutex guards it
 }
 
 // Upstream returns the upstream session that key names, opening it on first use; callers that meet share one opening.
 // A key stands for one target of one configuration. A failed opening is not remembered.
 func (s *Session) Upstream(ctx context.Context, key any, open func(context.Context) (Upstream, error)) (Upstream, error) {
 	for {
-		u, mine, err := s.reserve(key)
-		if err != nil {
+		u, mine, opened, err := s.reserve(key)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if mine {
-			if u.conn, u.err = open(ctx); u.err != nil {
-				u.quit = ctx.Err() != nil
-				s.forget(key, u)
-			}
-			close(u.ready)
+		case opened:
+			return u.conn, nil
+		case mine:
+			u.conn, u.err = open(ctx)
+			u.quit = u.err != nil && ctx.Err() != nil
+			s.settle(u)
 			return u.conn, u.err
 		}
-		if !u.opened() {
-			select {
-			case <-u.ready:
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
+		select {
+		case <-u.ready:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
 		}
 		if !u.quit {
 			return u.conn, u.err
@@ -62,34 +54,50 @@ func (s *Session) Upstream(ctx context.Context, key any, open func(context.Conte
 	}
 }
 
-func (s *Session) reserve(key any) (u *upstream, mine bool, err error) {
+// reserve returns the place of a key, which is made when there is none; then it is the caller's to open and to settle.
+func (s *Session) reserve(key any) (u *upstream, mine, opened bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, false, ErrEnded
+		return nil, false, false, ErrEnded
 	}
-	if u, ok := s.upstreams[key]; ok {
-		return u, false, nil
+	if u := s.placeOf(key); u != nil {
+		return u, false, u.open, nil
 	}
-	u = &upstream{ready: make(chan struct{})}
-	s.upstreams[key] = u
-	return u, true, nil
+	u = &upstream{key: key, ready: make(chan struct{})}
+	s.upstreams = append(s.upstreams, u)
+	return u, true, false, nil
+}
+
+// placeOf returns the place of a key, nil when there is none. It needs s.mu.
+func (s *Session) placeOf(key any) *upstream {
+	for _, u := range s.upstreams {
+		if u.key == key {
+			return u
+		}
+	}
+	return nil
+}
+
+// settle ends an opening. A place whose opening failed is taken away.
+func (s *Session) settle(u *upstream) {
+	s.mu.Lock()
+	u.open = u.err == nil
+	if !u.open {
+		s.upstreams = slices.DeleteFunc(s.upstreams, func(other *upstream) bool { return other == u })
+	}
+	s.mu.Unlock()
+	close(u.ready)
 }
 
 // Opened returns the upstream session that key names, nil when it is not open now.
 func (s *Session) Opened(key any) Upstream {
 	s.mu.Lock()
-	u := s.upstreams[key]
-	s.mu.Unlock()
-	if u == nil {
-		return nil
-	}
-	select {
-	case <-u.ready:
+	defer s.mu.Unlock()
+	if u := s.placeOf(key); u != nil && u.open {
 		return u.conn
-	default:
-		return nil
 	}
+	return nil
 }
 
 // EachUpstream calls f side by side for the upstream sessions that are open now, and waits.
@@ -97,43 +105,31 @@ func (s *Session) EachUpstream(f func(Upstream)) {
 	var wg sync.WaitGroup
 	s.mu.Lock()
 	for _, u := range s.upstreams {
-		select {
-		case <-u.ready:
-			if u.conn != nil {
-				wg.Go(func() { f(u.conn) })
-			}
-		default:
+		if u.open {
+			wg.Go(func() { f(u.conn) })
 		}
 	}
 	s.mu.Unlock()
 	wg.Wait()
 }
 
-// forget takes away a place whose opening failed.
-func (s *Session) forget(key any, u *upstream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.upstreams[key] == u {
-		delete(s.upstreams, key)
-	}
-}
-
 // Retain closes the upstream sessions whose keys are not kept: their targets left the configuration.
 func (s *Session) Retain(keep func(key any) bool) {
-	gone := make(map[any]*upstream)
+	var gone []*upstream
 	s.mu.Lock()
-	for key, u := range s.upstreams {
-		if !keep(key) {
-			gone[key] = u
-			delete(s.upstreams, key)
+	s.upstreams = slices.DeleteFunc(s.upstreams, func(u *upstream) bool {
+		if keep(u.key) {
+			return false
 		}
-	}
+		gone = append(gone, u)
+		return true
+	})
 	s.mu.Unlock()
 	closeAll(gone)
 }
 
 // closeAll closes upstream sessions side by side, after those that are still being opened.
-func closeAll(all map[any]*upstream) {
+func closeAll(all []*upstream) {
 	var wg sync.WaitGroup
 	for _, u := range all {
 		wg.Go(func() {

@@ -20,6 +20,8 @@ type clock struct {
 	cap   time.Time
 	timer *time.Timer
 
+	before, after *clock // other calls of the connection, whose mutex guards them
+
 	mu   sync.Mutex // guards held
 	held int        // requests of the server that wait for a person
 }

@@ -95,7 +95,7 @@ type Conn struct {
 	link    link
 	server  Server
 	closed  bool
-	calls   map[*clock]bool               // of the calls on their way
+	calls   *clock                        // of the calls on their way, the latest
 	lasting map[string]mcp.Message        // what a new session has to be told again: subscriptions, the log level
 	asked   map[string]context.CancelFunc // requests of the server that are being answered, by id
 	working sync.WaitGroup                // goroutines of this connection; Add only under mu, before closed
@@ -119,7 +119,6 @@ func (t *Target) Connect(ctx context.Context, caller Caller, events Events) (*Co
 		can:     mcp.ParseClientCapabilities(caller.Capabilities),
 		events:  events,
 		dialing: make(chan struct{}, 1),
-		calls:   map[*clock]bool{},
 		lasting: map[string]mcp.Message{},
 		asked:   map[string]context.CancelFunc{},
 	}
@@ -231,7 +230,7 @@ func (c *Conn) Close() {
 	c.mu.Lock()
 	l := c.link
 	c.link, c.closed = nil, true
-	for clock := range c.calls {
+	for clock := c.calls; clock != nil; clock = clock.after {
 		clock.Cancel(errClosed)
 	}
 	for _, cancel := range c.asked {
@@ -249,7 +248,10 @@ func (c *Conn) begin(ctx context.Context) (context.Context, *clock) {
 	ctx, clock := startClock(ctx, c.t.opt.Timeout, c.t.opt.MaxTimeout)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.calls[clock] = true
+	if clock.after = c.calls; clock.after != nil {
+		clock.after.before = clock
+	}
+	c.calls = clock
 	return ctx, clock
 }
 
@@ -257,7 +259,14 @@ func (c *Conn) finish(clock *clock) {
 	clock.stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.calls, clock)
+	if clock.after != nil {
+		clock.after.before = clock.before
+	}
+	if clock.before != nil {
+		clock.before.after = clock.after
+	} else {
+		c.calls = clock.after
+	}
 }
 
 // Call sends a request and returns its result. The params are the client's, or nil. Ids and progress tokens are minted

@@ -75,11 +75,11 @@ func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 		case "Host", "Content-Length", "Transfer-Encoding", "Trailer", "Connection":
 			continue // said above and below, by what they are and not by what somebody wrote
 		}
-		if !httpguts.ValidHeaderFieldName(name) {
+		if !httpd.ValidName(name) {
 			return dst, fmt.Errorf("send a request: %q is no header name", name)
 		}
 		for _, v := range values {
-			if !httpguts.ValidHeaderFieldValue(v) {
+			if !httpd.ValidValue(v) {
 				return dst, fmt.Errorf("send a request: the value of header %s holds a control character", name)
 			}
 			dst = append(append(dst, name...), ": "...)
@@ -158,7 +158,7 @@ func (c *wireConn) head() (string, error) {
 // without space before the colon, nothing is folded (RFC 9112 §5).
 func parseHead(head string) (*http.Response, error) {
 	line, rest, _ := strings.Cut(head, "\r\n")
-	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !httpguts.ValidHeaderFieldValue(line) {
+	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !httpd.ValidValue(line) {
 		return nil, fmt.Errorf("its status line is %.64q", line)
 	}
 	status, err := strconv.Atoi(line[9:12])
