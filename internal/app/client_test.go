@@ -45,6 +45,7 @@ func newClient(h *house, path string) *client {
 	h.t.Cleanup(landing.Close)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	h.t.Cleanup(transport.CloseIdleConnections)
+	h.clients = append(h.clients, transport)
 	c := &client{
 		t: h.t, h: h, http: &http.Client{Transport: transport, Timeout: patience}, browser: testkit.NewBrowser(h.t),
 		redirect: landing.URL + "/callback", endpoint: h.url + path,

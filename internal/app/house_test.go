@@ -38,6 +38,8 @@ type house struct {
 	now       func() time.Time // nil: the time of day
 	documents *http.Client     // fetches client ID metadata documents; nil for the real one
 
+	clients []*http.Transport // forget their connections when Gatehouse stops: some may not have noticed its end
+
 	app    *App
 	hup    chan os.Signal
 	cancel context.CancelFunc
@@ -156,7 +158,11 @@ func (h *house) stop() time.Duration {
 		h.t.Fatalf("gatehouse did not stop within %s", patience)
 	}
 	h.app = nil
-	return time.Since(began)
+	took := time.Since(began)
+	for _, c := range h.clients {
+		c.CloseIdleConnections()
+	}
+	return took
 }
 
 func (h *house) restart() {

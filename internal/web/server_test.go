@@ -57,7 +57,7 @@ func TestStopLosesNothing(t *testing.T) {
 	t.Parallel()
 	entered, release := make(chan struct{}), make(chan struct{})
 	streaming := make(chan struct{})
-	s, stop := start(t, ServerOptions{Linger: 50 * time.Millisecond, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s, stop := start(t, ServerOptions{Linger: 2 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/slow":
 			close(entered)
