@@ -26,9 +26,10 @@ var longAgo = time.Unix(1, 0)
 
 // conn is one connection. Its fields belong to the goroutine that serves it, but for those that say otherwise.
 type conn struct {
-	s   *Server
-	nc  net.Conn // mu guards its one change, in the handshake
-	tls *tls.ConnectionState
+	s      *Server
+	nc     net.Conn // mu guards its one change, in the handshake
+	tls    *tls.ConnectionState
+	gather *gather // below TLS; nil without
 
 	remote string
 	known  bool   // has sent a whole request
@@ -275,6 +276,9 @@ func (c *conn) cut() {
 	c.state = stateClosed
 	if c.request != nil {
 		c.request.Cancel(nil)
+	}
+	if c.gather != nil { // TLS would say good-bye first, and wait for a client that does not read
+		_ = c.gather.Conn.Close()
 	}
 	_ = c.nc.Close()
 }

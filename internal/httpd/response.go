@@ -279,9 +279,16 @@ func (w *response) writeAll(first []byte, more ...[]byte) {
 		deadline = time.Now().Add(c.s.o.StallTimeout)
 	}
 	_ = c.nc.SetWriteDeadline(deadline)
-	if len(more) == 0 {
+	switch {
+	case len(more) == 0:
 		_, w.err = c.nc.Write(first)
-	} else {
+	case c.gather != nil:
+		w.err = c.gather.together(func() error {
+			parts := append(net.Buffers{first}, more...)
+			_, err := parts.WriteTo(c.nc)
+			return err
+		})
+	default:
 		parts := append(net.Buffers{first}, more...)
 		_, w.err = parts.WriteTo(c.nc)
 	}

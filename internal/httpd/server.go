@@ -38,6 +38,7 @@ type Options struct {
 type Server struct {
 	o       Options
 	date    atomic.Pointer[date]
+	spare   sync.Pool      // see gather
 	serving sync.WaitGroup // connections
 
 	watching sync.WaitGroup
@@ -218,7 +219,8 @@ func (c *conn) handshake() bool {
 	if c.s.o.TLS == nil {
 		return true
 	}
-	secure := tls.Server(c.nc, c.s.o.TLS)
+	below := &gather{Conn: c.nc, spare: &c.s.spare}
+	secure := tls.Server(below, c.s.o.TLS)
 	ctx, cancel := context.WithTimeout(context.Background(), c.s.o.HeaderTimeout)
 	defer cancel()
 	if err := secure.HandshakeContext(ctx); err != nil {
@@ -232,7 +234,7 @@ func (c *conn) handshake() bool {
 		return false
 	}
 	c.mu.Lock() // a server that stops may look at it
-	c.nc, c.tls = secure, &state
+	c.nc, c.tls, c.gather = secure, &state, below
 	c.mu.Unlock()
 	return true
 }
