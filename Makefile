@@ -7,7 +7,7 @@ VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo
 LDFLAGS      := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick bench-rate bench-peers bench-counts soak docker clean
+.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick bench-rate bench-peers bench-flame bench-counts soak docker clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-rate: ## latencies at a constant rate, beside nginx (under a minute)
 bench-peers: ## install other gateways and proxies, and measure them beside Gatehouse and nginx (two minutes once installed)
 	-$(GO) run ./bench install-peers
 	$(GO) run ./bench run --peers
+
+bench-flame: ## draw docs/callpath.svg, a flame graph of a call
+	$(GO) run ./bench profile --svg docs/callpath.svg
 
 bench-counts: ## compare what benchmarks allocate with bench/baseline.txt
 	$(GO) run ./bench counts
