@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -33,7 +32,7 @@ type request struct {
 	id     []byte
 	body   []byte
 	in     *parcel              // that body is in; nil when it is in none
-	header http.Header          // of a server of the stateless era
+	header *header              // of a server of the stateless era
 	answer *parcel              // that the response is in; nil when its bytes last
 	came   func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
 	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/internal/mcp"
+	"gatehouse/internal/web"
 )
 
 // httpDialer opens sessions with a server over streamable HTTP (2025-11-25 basic/transports).
@@ -96,10 +97,10 @@ type httpLink struct {
 	session  string       // Mcp-Session-Id, empty for servers without; set by the answer to initialize
 	revision mcp.Revision // empty until agreed
 	ids      atomic.Int64
-	posts    atomic.Pointer[http.Header] // of every POST, once the revision has been agreed
-	stop     context.CancelFunc          // ends the listening stream
-	stopped  chan struct{}               // closed when it has ended
-	opened   chan struct{}               // closed when its first request was answered, or failed
+	posts    atomic.Pointer[header] // of every POST, once the revision has been agreed
+	stop     context.CancelFunc     // ends the listening stream
+	stopped  chan struct{}          // closed when it has ended
+	opened   chan struct{}          // closed when its first request was answered, or failed
 }
 
 func (l *httpLink) request(m *mcp.Message, name string) *request {
@@ -135,7 +136,7 @@ func (l *httpLink) do(ctx context.Context, method string, body []byte, lastEvent
 // doIn is do for a body that is in a parcel.
 func (l *httpLink) doIn(ctx context.Context, method string, body []byte, in *parcel, lastEvent string) (*http.Response, error) {
 	if h := l.posts.Load(); h != nil && method == http.MethodPost {
-		return l.d.send(ctx, method, l.d.url, *h, body, in)
+		return l.d.send(ctx, method, l.d.url, h, body, in)
 	}
 	h := l.d.header(method, 3)
 	if l.session != "" {
@@ -148,14 +149,16 @@ func (l *httpLink) doIn(ctx context.Context, method string, body []byte, in *par
 	case method == http.MethodGet && lastEvent != "":
 		h["Last-Event-Id"] = []string{lastEvent}
 	case method == http.MethodPost && l.revision != "":
-		l.posts.Store(&h) // nothing in it changes any more
+		lasting := lastingHeader(h) // nothing in it changes any more
+		l.posts.Store(lasting)
+		return l.d.send(ctx, method, l.d.url, lasting, body, in)
 	}
-	return l.d.send(ctx, method, l.d.url, h, body, in)
+	return l.d.send(ctx, method, l.d.url, &header{Header: h}, body, in)
 }
 
 // do sends a request that belongs to no session in its headers.
 func (d *httpDialer) do(ctx context.Context, method string, to *url.URL, body []byte) (*http.Response, error) {
-	return d.send(ctx, method, to, d.header(method, 0), body, nil)
+	return d.send(ctx, method, to, &header{Header: d.header(method, 0)}, body, nil)
 }
 
 // header has what every request of a method has, and room for more.
@@ -171,11 +174,23 @@ func (d *httpDialer) header(method string, more int) http.Header {
 	return h
 }
 
+// header is that of a request, or of many.
+type header struct {
+	http.Header
+	lines *web.HeaderLines // of one that lasts
+}
+
+// lastingHeader is for a header that does not change any more.
+func lastingHeader(h http.Header) *header {
+	lines, _ := web.NewHeaderLines(h) // what cannot be sent is refused when it is sent
+	return &header{h, lines}
+}
+
 // send sends an HTTP request. The header is only read. In is the parcel that the body is in, nil when it is in none.
-func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h http.Header, body []byte, in *parcel) (*http.Response, error) {
-	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h *header, body []byte, in *parcel) (*http.Response, error) {
+	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if method == http.MethodPost {
-		send(r, body, in)
+		send(r, h.lines, body, in)
 	}
 	resp, err := d.transport.RoundTrip(r)
 	if no, ok := errors.AsType[credentialError](err); ok && no.CredentialRefused() && ctx.Err() == nil {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+
+	"gatehouse/internal/web"
 )
 
 // parcels lends buffers for requests and answers over HTTP.
@@ -61,17 +63,22 @@ type sent struct {
 	rest   bytes.Reader
 	in     *parcel // nil when the bytes last
 	closed bool
+
+	lines *web.HeaderLines // of the request; may be nil
 }
+
+// HeaderLines implements web.HasHeaderLines.
+func (s *sent) HeaderLines() *web.HeaderLines { return s.lines }
 
 var errSentClosed = errors.New("the body of the request has been closed")
 
-// send makes body the body of a request. In is the parcel that it is in, nil when it is in none.
-func send(r *http.Request, body []byte, in *parcel) {
+// send makes body the body of a request, whose headers may have been written out. In is the parcel that it is in, nil when it is in none.
+func send(r *http.Request, lines *web.HeaderLines, body []byte, in *parcel) {
 	open := func() (io.ReadCloser, error) {
 		if in != nil && !in.hold() {
 			return nil, errSentClosed
 		}
-		s := &sent{in: in}
+		s := &sent{in: in, lines: lines}
 		s.rest.Reset(body)
 		return s, nil
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net/http"
 	"sync"
 
 	"gatehouse/internal/mcp"
@@ -31,7 +30,7 @@ type statelessLink struct {
 // carrier brings requests of the stateless era to their server, over HTTP or to a process.
 type carrier interface {
 	// head returns what a new request has: a header, which is only read, and a parcel, each nil when it has none.
-	head(method, name string) (id int64, header http.Header, in *parcel)
+	head(method, name string) (id int64, h *header, in *parcel)
 	exchange(ctx context.Context, r *request) (mcp.Message, error)
 	listen(ctx context.Context, r *request) (mcp.Message, error) // the same for a stream; an *mcp.Error says that there will be none
 	send(ctx context.Context, body []byte) error                 // a notification
@@ -44,11 +43,11 @@ func (l *statelessLink) request(m *mcp.Message, name string) *request {
 	if name == "" {
 		name = m.Name
 	}
-	n, header, in := l.via.head(m.Method, copiedName(m, name))
+	n, h, in := l.via.head(m.Method, copiedName(m, name))
 	r := newRequest(n)
-	r.header, r.in = header, in
-	if header != nil && m.Method == mcp.MethodToolsCall {
-		r.header = l.withArguments(header, m, name)
+	r.header, r.in = h, in
+	if h != nil && m.Method == mcp.MethodToolsCall {
+		r.header = l.withArguments(h, m, name)
 	}
 	var room []byte
 	if in != nil {
@@ -114,7 +113,7 @@ func (l *statelessLink) appendPerRequest(b []byte, m *mcp.Message) []byte {
 }
 
 // withArguments returns the header with copies of those arguments that the tool's schema names.
-func (l *statelessLink) withArguments(h http.Header, m *mcp.Message, name string) http.Header {
+func (l *statelessLink) withArguments(h *header, m *mcp.Message, name string) *header {
 	l.mu.Lock()
 	params, learned := l.copied[name]
 	l.mu.Unlock()
@@ -124,7 +123,7 @@ func (l *statelessLink) withArguments(h http.Header, m *mcp.Message, name string
 	if len(params) == 0 {
 		return h
 	}
-	h = maps.Clone(h)
+	h = &header{Header: maps.Clone(h.Header)}
 	arguments, _ := mcp.Lookup(m.Params, "arguments")
 	for _, p := range params {
 		if text, ok := p.Text(arguments); ok {

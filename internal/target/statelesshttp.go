@@ -19,7 +19,7 @@ type httpCarrier struct {
 	ids    atomic.Int64
 }
 
-func (h *httpCarrier) head(method, name string) (int64, http.Header, *parcel) {
+func (h *httpCarrier) head(method, name string) (int64, *header, *parcel) {
 	return h.ids.Add(1), h.d.named.get(h.d, method, name), h.d.parcels.get()
 }
 
@@ -27,7 +27,7 @@ func (h *httpCarrier) head(method, name string) (int64, http.Header, *parcel) {
 // only read.
 type namedHeaders struct {
 	mu  sync.Mutex
-	all map[[2]string]http.Header
+	all map[[2]string]*header
 }
 
 // Bounds of what is kept.
@@ -36,29 +36,30 @@ const (
 	maxNameBytes = 128
 )
 
-func (n *namedHeaders) get(d *httpDialer, method, name string) http.Header {
+func (n *namedHeaders) get(d *httpDialer, method, name string) *header {
 	key := [2]string{method, name}
 	n.mu.Lock()
-	h := n.all[key]
+	known := n.all[key]
 	n.mu.Unlock()
-	if h != nil {
-		return h
+	if known != nil {
+		return known
 	}
-	h = d.header(http.MethodPost, 3)
+	h := d.header(http.MethodPost, 3)
 	h["Mcp-Protocol-Version"], h["Mcp-Method"] = statelessRevision, []string{method}
 	if name != "" {
 		h["Mcp-Name"] = []string{mcp.EncodeHeader(name)}
 	}
 	if len(name) > maxNameBytes { // a URI that a client has put together, for one
-		return h
+		return &header{Header: h}
 	}
+	lasting := lastingHeader(h)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.all == nil || len(n.all) >= maxNamed {
-		n.all = make(map[[2]string]http.Header)
+		n.all = make(map[[2]string]*header)
 	}
-	n.all[key] = h
-	return h
+	n.all[key] = lasting
+	return lasting
 }
 
 func (h *httpCarrier) end() {}

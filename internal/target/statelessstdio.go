@@ -3,7 +3,6 @@ package target
 import (
 	"context"
 	"errors"
-	"net/http"
 	"strconv"
 
 	"gatehouse/internal/mcp"
@@ -15,7 +14,7 @@ type processCarrier struct {
 	l *commandLink // the connection's place; nil while the process is asked what it is
 }
 
-func (c *processCarrier) head(string, string) (int64, http.Header, *parcel) {
+func (c *processCarrier) head(string, string) (int64, *header, *parcel) {
 	return c.p.ids.Add(1), nil, nil
 }
 

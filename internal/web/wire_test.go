@@ -500,3 +500,49 @@ func FuzzWireHead(f *testing.F) {
 		}
 	})
 }
+
+// writtenOut is a body whose request's headers were written out.
+type writtenOut struct {
+	io.ReadCloser
+	lines *HeaderLines
+}
+
+func (w writtenOut) HeaderLines() *HeaderLines { return w.lines }
+
+// Headers that were written out stand for the request's own only as long as these are the same.
+func TestWireHeaderLines(t *testing.T) {
+	t.Parallel()
+	got := make(chan http.Header, 2)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got <- r.Header
+		echoBody(w, r)
+	}))
+	defer s.Close()
+	w := target(t)
+	common := http.Header{"X-One": {"1", "2"}, "Host": {"elsewhere.example"}, "Content-Length": {"7"}, "Connection": {"close"}}
+	lines, err := NewHeaderLines(common)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := common.Clone()
+	changed.Set("Authorization", "Bearer other")
+	for _, h := range []http.Header{common, changed} {
+		req := postTo(t, s.URL, "hello")
+		req.Header, req.Body = h, writtenOut{req.Body, lines}
+		resp, err := w.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		sent := <-got
+		if string(body) != "hello" || !slices.Equal(sent["X-One"], []string{"1", "2"}) || sent.Get("Authorization") != h.Get("Authorization") || sent.Get("Content-Length") != "5" {
+			t.Errorf("%q, sent %v", body, sent)
+		}
+	}
+	for _, bad := range []http.Header{{"X": {"a\r\nY: b"}}, {"X\n": {"a"}}, {"": {"a"}}} {
+		if _, err := NewHeaderLines(bad); err == nil {
+			t.Errorf("%q was written out", bad)
+		}
+	}
+}

@@ -57,7 +57,7 @@ func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http
 	return resp, true, nil
 }
 
-// appendHTTP writes a request. Header names and values are checked: nothing that they hold may begin another header.
+// appendHTTP writes a request.
 func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 	host := req.Host
 	if host == "" {
@@ -70,20 +70,12 @@ func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 	dst = append(dst, req.URL.RequestURI()...)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(append(dst, host...), "\r\n"...)
-	for name, values := range req.Header {
-		switch name {
-		case "Host", "Content-Length", "Transfer-Encoding", "Trailer", "Connection":
-			continue // said above and below, by what they are and not by what somebody wrote
-		}
-		if !httpd.ValidName(name) {
-			return dst, fmt.Errorf("send a request: %q is no header name", name)
-		}
-		for _, v := range values {
-			if !httpd.ValidValue(v) {
-				return dst, fmt.Errorf("send a request: the value of header %s holds a control character", name)
-			}
-			dst = append(append(dst, name...), ": "...)
-			dst = append(append(dst, v...), "\r\n"...)
+	if lines := linesFor(req); lines != nil {
+		dst = append(dst, lines...)
+	} else {
+		var err error
+		if dst, err = appendFields(dst, req.Header); err != nil {
+			return dst, err
 		}
 	}
 	if req.Body == nil || req.Body == http.NoBody {
