@@ -119,3 +119,15 @@ func TestFaultySettings(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// FuzzTokensStayOut holds the cheap question against the expensive one.
+func FuzzTokensStayOut(f *testing.F) {
+	for _, s := range []string{"Bearer abcdefghij", "x BASIC\tdXNlcjpwYXNz", "dpop \n abcdefgh12", "bearer", "no tokens here at all", jwt} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if tokenShape.MatchString(s) && !tokenMayBeIn(s) {
+			t.Errorf("%q is not looked at", s)
+		}
+	})
+}

@@ -66,5 +66,19 @@ func tokenMayBeIn(s string) bool {
 	if len(s) < 12 {
 		return false
 	}
-	return strings.Contains(s, "eyJ") || strings.ContainsAny(s, " \t") && tokenShape.MatchString(s)
+	return strings.Contains(s, "eyJ") || schemeMayBeIn(s) && tokenShape.MatchString(s)
+}
+
+// schemeMayBeIn reports whether some white space comes behind the last letter of a scheme that has a credential.
+func schemeMayBeIn(s string) bool {
+	for i := 1; i < len(s); i++ {
+		if s[i] > ' ' {
+			continue
+		}
+		switch s[i-1] | 0x20 {
+		case 'r', 'c', 'p': // bearer, basic, dpop
+			return true
+		}
+	}
+	return false
 }
