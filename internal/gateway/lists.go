@@ -86,7 +86,7 @@ func (rq *request) list(kind mcp.ListKind) error {
 		items = l.now.items(from, to)
 	}
 	buf := rq.g.bodies.get()
-	defer rq.g.bodies.put(buf)
+	defer rq.giveBack(buf)
 	*buf = append(append(append(mcp.AppendResultHead(*buf, rq.m.ID), `{"`...), kind...), `":[`...)
 	before := len(*buf)
 	*buf = append(*buf, ']')
