@@ -1,9 +1,6 @@
 package main
 
-import (
-	"runtime"
-	"testing"
-)
+import "testing"
 
 // BenchmarkGrowth is one call through the whole program at each size. What it allocates must not depend on the size; see
 // counts.go.
@@ -50,21 +47,11 @@ func callAtSize(b *testing.B, s size, stateless bool) {
 		requests = append(requests, g.calls.append(nil, &g.subject, &g.people[i], 1))
 	}
 	next := 0
-	once := func() {
+	countAllocations(b, func(first bool) {
 		r, err := c.do(requests[next%len(requests)], nil)
-		if err != nil || r.status != 200 {
+		if err != nil || r.status != 200 || first && g.calls.check(r, 1) != nil {
 			b.Fatal(err, r.status)
 		}
-		if next++; next <= len(requests) && g.calls.check(r, 1) != nil {
-			b.Fatalf("%.300s", r.body)
-		}
-	}
-	for range 100 {
-		once()
-	}
-	runtime.GC()
-	b.ReportAllocs()
-	for b.Loop() {
-		once()
-	}
+		next++
+	})
 }

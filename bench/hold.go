@@ -22,7 +22,7 @@ func (h *house) measureMemory(n int) (memories, error) {
 	if h.gatehouse != nil {
 		h.gatehouse.process.stop()
 	}
-	if _, err := h.startGatehouseWith("GOGC=10"); err != nil {
+	if _, err := h.startGatehouse("GOGC=10"); err != nil {
 		return memories{}, err
 	}
 	p := h.gatehouse.process

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"runtime"
-	"testing"
-)
+import "testing"
 
 // BenchmarkList is the first page of a list of many tools, from socket to socket.
 func BenchmarkList(b *testing.B) {
@@ -22,19 +19,11 @@ func BenchmarkList(b *testing.B) {
 			}
 			defer c.close()
 			request := p.listRequest(&s, "null", era == "stateless")
-			once := func() {
+			countAllocations(b, func(bool) {
 				if r, err := c.do(request, nil); err != nil || r.status != 200 || len(r.body) < 100<<10 {
 					b.Fatal(err, r.status, len(r.body))
 				}
-			}
-			for range 100 {
-				once()
-			}
-			runtime.GC()
-			b.ReportAllocs()
-			for b.Loop() {
-				once()
-			}
+			})
 		})
 	}
 }

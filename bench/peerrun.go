@@ -43,13 +43,7 @@ environment of their own. What comes from the system it names with the command t
 	}
 }
 
-func peerNames() string {
-	var names []string
-	for _, p := range peers() {
-		names = append(names, p.name)
-	}
-	return strings.Join(names, ", ")
-}
+func peerNames() string { return namesOf(peers(), func(p peer) string { return p.name }) }
 
 // contender is one program in the comparison.
 type contender struct {
@@ -70,18 +64,11 @@ type contender struct {
 // runPeers lets Gatehouse, nginx and the peers make the same call, in turns.
 func (p plan) runPeers() error {
 	began := time.Now()
-	say("building and starting")
-	h, err := newHouse(p.binary)
+	h, _, err := startHouse(p.binary)
 	if err != nil {
 		return err
 	}
 	defer h.close()
-	if _, err := h.startGatehouse(); err != nil {
-		return err
-	}
-	if err := h.startNginx(); err != nil {
-		return err
-	}
 	all := []*contender{{s: h.nginx, does: "checks nothing, passes bytes on"}, {s: h.gatehouse, does: "checks each token, reads each message, decides, records"}}
 	for _, one := range peers() {
 		if p.only != "" && p.only != one.name {

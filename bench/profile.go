@@ -121,7 +121,7 @@ func (p profiles) run() error {
 		return err
 	}
 	defer h.close()
-	if _, err := h.startGatehouseWith(profileEnv + "=" + out); err != nil {
+	if _, err := h.startGatehouse(profileEnv + "=" + out); err != nil {
 		return err
 	}
 	people := h.people(200)

@@ -96,28 +96,17 @@ type paced struct {
 func (r rates) run() error {
 	runtime.GOMAXPROCS(4) // the clock sleeps in one
 	debug.SetGCPercent(400)
-	say("building and starting")
-	h, err := newHouse(r.binary)
+	h, _, err := startHouse(r.binary)
 	if err != nil {
 		return err
 	}
 	defer h.close()
-	if _, err := h.startGatehouse(); err != nil {
-		return err
-	}
-	if err := h.startNginx(); err != nil {
-		return err
-	}
 	k := findKind(r.kind)
 	people := h.people(200)
 	if err := beginAll(h.gatehouse, people); err != nil {
 		return err
 	}
-	behind := h.session
-	if k.call.stateless {
-		behind = h.stateless
-	}
-	direct := &subject{name: "server alone", addr: behind.addr(), paths: [2]string{"/", "/"}}
+	direct := &subject{name: "server alone", addr: h.behind(k.call).addr(), paths: [2]string{"/", "/"}}
 	all := []*paced{{to: direct}, {to: h.nginx}, {to: h.gatehouse}}
 	for _, s := range all { // warm
 		if _, err := (load{to: s.to, call: k.call, people: people, connections: 16, calls: 2000}).run(); err != nil {

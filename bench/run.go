@@ -1,10 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -66,36 +66,24 @@ var kinds = []kind{
 	{"bad-token", call{tool: "echo", text: smallText}, 50, true},
 }
 
-func kindNames() string {
-	s := ""
-	for i, k := range kinds {
-		if i > 0 {
-			s += ", "
-		}
-		s += k.name
+func kindNames() string { return namesOf(kinds, func(k kind) string { return k.name }) }
+
+func namesOf[T any](all []T, name func(T) string) string {
+	names := make([]string, len(all))
+	for i, one := range all {
+		names[i] = name(one)
 	}
-	return s
+	return strings.Join(names, ", ")
 }
 
 func (p plan) run() error {
 	began := time.Now()
-	say("building and starting")
-	h, err := newHouse(p.binary)
+	h, startCPU, err := startHouse(p.binary)
 	if err != nil {
 		return err
 	}
 	defer h.close()
-	startCPU, err := h.startGatehouse()
-	if err != nil {
-		return err
-	}
 	idle := h.gatehouse.process.memory()
-	if err := h.startNginx(); err != nil {
-		if !errors.Is(err, errNoNginx) {
-			return err
-		}
-		return err
-	}
 	info, err := os.Stat(h.binary)
 	if err != nil {
 		return err
@@ -199,10 +187,7 @@ type line struct {
 // measure interleaves the subjects, so that what else the machine does meets them alike.
 func (p plan) measure(h *house, k kind, people []person) (line, error) {
 	l := line{kind: k}
-	behind := h.session
-	if k.call.stateless {
-		behind = h.stateless
-	}
+	behind := h.behind(k.call)
 	calls := max(200, p.calls*k.share/100)
 	if err := p.warm(h, k, people); err != nil {
 		return l, err

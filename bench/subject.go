@@ -76,23 +76,56 @@ func newHouse(binary string) (*house, error) {
 	} else if err := build(h.binary); err != nil {
 		return fail(err)
 	}
-	if h.issuer, err = startIssuer(); err != nil {
+	if err := h.surround(); err != nil {
 		return fail(err)
+	}
+	return h, nil
+}
+
+// surround starts what stands around Gatehouse: identity provider and MCP servers.
+func (h *house) surround() (err error) {
+	if h.issuer, err = startIssuer(); err != nil {
+		return err
 	}
 	if h.session, err = startStub(false, 0); err != nil {
-		return fail(err)
+		return err
 	}
 	if h.stateless, err = startStub(true, 0); err != nil {
-		return fail(err)
+		return err
 	}
 	for range manyTargets {
-		s, err := startStub(false, toolsEach-4)
+		s, err := startStub(false, toolsEach-calledTools)
 		if err != nil {
-			return fail(err)
+			return err
 		}
 		h.many = append(h.many, s)
 	}
-	return h, nil
+	return nil
+}
+
+// behind is the server that calls of a kind reach.
+func (h *house) behind(k call) *stub {
+	if k.stateless {
+		return h.stateless
+	}
+	return h.session
+}
+
+// startHouse is newHouse with Gatehouse and nginx running in it. It returns how much CPU time Gatehouse took until its first
+// answer.
+func startHouse(binary string) (h *house, startCPU time.Duration, err error) {
+	say("building and starting")
+	if h, err = newHouse(binary); err != nil {
+		return nil, 0, err
+	}
+	if startCPU, err = h.startGatehouse(); err == nil {
+		err = h.startNginx()
+	}
+	if err != nil {
+		h.close()
+		return nil, 0, err
+	}
+	return h, startCPU, nil
 }
 
 func build(to string) error {
@@ -150,11 +183,9 @@ targets:
 
 const masterKey = "BENCH_MASTER_KEY=YmVuY2htYXJrLWJlbmNobWFyay1iZW5jaG1hcmstMzI="
 
-// startGatehouse starts the gateway and returns how much CPU time it took until its first answer.
-func (h *house) startGatehouse() (time.Duration, error) { return h.startGatehouseWith() }
-
-// startGatehouseWith is startGatehouse with more in the environment.
-func (h *house) startGatehouseWith(env ...string) (time.Duration, error) {
+// startGatehouse starts the gateway, with more in its environment, and returns how much CPU time it took until its first
+// answer.
+func (h *house) startGatehouse(env ...string) (time.Duration, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return 0, err

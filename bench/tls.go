@@ -56,14 +56,10 @@ var secureKinds = []secureKind{
 }
 
 func secureKindNames() string {
-	names := make([]string, len(secureKinds))
-	for i, k := range secureKinds {
-		names[i] = k.name
-	}
-	return strings.Join(names, ", ")
+	return namesOf(secureKinds, func(k secureKind) string { return k.name })
 }
 
-// wanted are the kinds that --only leaves.
+// wantedSecure are the kinds that --only leaves.
 func wantedSecure(only string) []secureKind {
 	if only == "" || only == "tls-all" {
 		return secureKinds

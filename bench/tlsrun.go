@@ -106,7 +106,7 @@ func (s *secureHouse) subjects(k secureKind) (gateway, base *subject) {
 	return &g, &b
 }
 
-// counts are TLS handshakes that calls make necessary.
+// tlsCounts are TLS handshakes that calls make necessary.
 type tlsCounts struct{ all, resumed int64 }
 
 // counts looks in front where each call connects anew, else behind.
