@@ -10,7 +10,7 @@ LDFLAGS      := -s -w -X main.version=$(VERSION)
 .PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick bench-rate bench-peers bench-flame bench-counts soak docker clean
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## start Gatehouse without configuration, on http://localhost:8080
 	CGO_ENABLED=0 $(GO) run ./cmd/gatehouse
@@ -25,7 +25,7 @@ race: ## run the same tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
 
 check: ## everything before sending: format, vet, lint, tidy, import arrows, vulnerabilities
-	@unformatted=$$(gofmt -l cmd internal e2e); test -z "$$unformatted" || { echo "run make fmt; not formatted:"; echo "$$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l bench cmd internal e2e); test -z "$$unformatted" || { echo "run make fmt; not formatted:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./e2e/...
 	$(GO) mod tidy -diff
@@ -33,7 +33,7 @@ check: ## everything before sending: format, vet, lint, tidy, import arrows, vul
 	$(MAKE) --no-print-directory lint vuln
 
 fmt: ## format the source
-	gofmt -w cmd internal e2e
+	gofmt -w bench cmd internal e2e
 
 lint: ## run golangci-lint (.golangci.yml)
 	$(GO) run $(GOLANGCI) run ./...
