@@ -25,8 +25,7 @@ func (k *checker) metrics() {
 	case k.cfg.Copies != nil && sameAddress(m.Listen, k.cfg.Copies.Listen):
 		k.bad("metrics.listen", "is where other copies are served", where)
 	case !loopback.Is(host) && m.Token.IsZero():
-		at := "metrics.listen"
-		k.doubtful(at, fmt.Sprintf("%s shows metrics to every machine that reaches it: endpoints, targets, how much they are used", m.Listen),
+		k.doubtful("metrics.listen", fmt.Sprintf("%s shows metrics to every machine that reaches it: endpoints, targets, how much they are used", m.Listen),
 			"Set token, from a file or the environment; or listen on 127.0.0.1; or see that only the scraper gets there.")
 	}
 }

@@ -77,7 +77,7 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 	reason := event.Reason
 	return job{drop: leave, run: func() error {
 		defer leave()
-		event := audit.Event{
+		event := audit.Event{ // of its own: the one above would have to live on the heap
 			Kind: audit.KindCall, Method: rq.m.Method, Target: to.to.Name(), Name: to.about(), Decision: audit.Allow, Reason: reason,
 		}
 		event.Outcome = rq.forward(to)

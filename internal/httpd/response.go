@@ -279,18 +279,18 @@ func (w *response) writeAll(first []byte, more ...[]byte) {
 		deadline = time.Now().Add(c.s.o.StallTimeout)
 	}
 	_ = c.nc.SetWriteDeadline(deadline)
+	write := func() error {
+		parts := append(net.Buffers{first}, more...)
+		_, err := parts.WriteTo(c.nc)
+		return err
+	}
 	switch {
 	case len(more) == 0:
 		_, w.err = c.nc.Write(first)
 	case c.gather != nil:
-		w.err = c.gather.together(func() error {
-			parts := append(net.Buffers{first}, more...)
-			_, err := parts.WriteTo(c.nc)
-			return err
-		})
+		w.err = c.gather.together(write)
 	default:
-		parts := append(net.Buffers{first}, more...)
-		_, w.err = parts.WriteTo(c.nc)
+		w.err = write()
 	}
 	if w.err != nil {
 		w.x.ctx.Cancel(nil)

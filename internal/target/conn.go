@@ -38,8 +38,8 @@ type request struct {
 	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
 }
 
-// sessionRequest builds a request to a server of the session era, in a parcel if there is one. What a client of the stateless era says about itself
-// stays behind, because such a server might take the request for one of that era.
+// sessionRequest builds a request to a server of the session era, in a parcel if there is one. What a client of the
+// stateless era says about itself stays behind, because such a server might take the request for one of that era.
 func sessionRequest(n int64, m *mcp.Message, name string, in *parcel) *request {
 	r := newRequest(n)
 	r.in = in

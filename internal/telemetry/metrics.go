@@ -13,7 +13,7 @@ import (
 
 // Metrics are the numbers about one running Gatehouse, all of which are defined in this file, and described in
 // docs/metrics.md. Labels have few values: none is about a person, a client or a session, and none is a name that
-// somebody outside has chosen. A nil *Metrics counts nothing.
+// somebody outside has chosen. What targets, key sets and reloads tell may be told to a nil *Metrics, which counts nothing.
 type Metrics struct {
 	registry *prometheus.Registry
 	codes    [600]string // HTTP status codes as texts
