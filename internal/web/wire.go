@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,22 +77,23 @@ func newWire(fence Fence, std *http.Transport) *wire {
 
 // RoundTrip implements http.RoundTripper.
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Body != nil {
-		defer req.Body.Close()
+	resp, err := w.roundTrip(req)
+	if errors.Is(err, errStandard) {
+		return w.std.RoundTrip(req) // which may still read the body when the answer has begun, and closes it
 	}
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+	return resp, err
+}
+
+func (w *wire) roundTrip(req *http.Request) (*http.Response, error) {
 	host, err := w.host(req)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		if host == nil {
-			return w.std.RoundTrip(req)
-		}
 		c, err := w.take(req, host)
-		if errors.Is(err, errNotHTTP1) {
-			host = nil
-			continue
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -124,12 +126,16 @@ func rewind(req *http.Request) error {
 	}
 	body, err := req.GetBody()
 	if err == nil {
+		_ = req.Body.Close()
 		req.Body = body
 	}
 	return err
 }
 
-// host finds what is known about the server, and checks its URL once. It is nil when the standard transport has to do it.
+// errStandard means that the standard transport has to do it.
+var errStandard = errors.New("the server has chosen HTTP/2, or is behind a proxy")
+
+// host finds what is known about the server, and checks its URL once.
 func (w *wire) host(req *http.Request) (*wireHost, error) {
 	key := hostKey{req.URL.Scheme, req.URL.Host}
 	w.mu.Lock()
@@ -153,7 +159,7 @@ func (w *wire) host(req *http.Request) (*wireHost, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if h.standard {
-		return nil, nil
+		return nil, errStandard
 	}
 	return h, nil
 }
@@ -171,15 +177,25 @@ func (w *wire) take(req *http.Request, h *wireHost) (*wireConn, error) {
 		h.idle[n-1] = nil
 		h.idle = h.idle[:n-1]
 		w.mu.Unlock()
-		if time.Since(c.used) < idleExpiry && c.probe.alive() {
+		if time.Since(c.used) < idleExpiry && c.alive() {
 			return c, nil
 		}
 		_ = c.Close()
 	}
 }
 
-// errNotHTTP1 means that the server wants to speak HTTP/2.
-var errNotHTTP1 = errors.New("the server has chosen HTTP/2")
+// alive reports whether the connection is still open and nothing has come that nobody asked for: it would be taken for the
+// answer to the next request, which may be another person's. TLS may have read ahead, where the probe sees nothing.
+func (c *wireConn) alive() bool {
+	if secure, ok := c.Conn.(*tls.Conn); ok {
+		_ = secure.SetReadDeadline(longAgo) // only what has been read already
+		var b [1]byte
+		if _, err := secure.Read(b[:]); !errors.Is(err, os.ErrDeadlineExceeded) || secure.SetReadDeadline(time.Time{}) != nil {
+			return false
+		}
+	}
+	return c.probe.alive()
+}
 
 func (w *wire) connect(req *http.Request, h *wireHost) (*wireConn, error) {
 	ctx := req.Context()
@@ -202,7 +218,7 @@ func (w *wire) connect(req *http.Request, h *wireHost) (*wireConn, error) {
 			w.mu.Lock()
 			h.standard = true
 			w.mu.Unlock()
-			return nil, errNotHTTP1
+			return nil, errStandard
 		}
 		conn = secure
 	}
