@@ -193,11 +193,7 @@ func (h *house) startGatehouse(env ...string) (time.Duration, error) {
 	if h.metrics, err = freeAddress(); err != nil {
 		return 0, err
 	}
-	file := filepath.Join(h.dir, "gatehouse.yaml")
-	if err := os.WriteFile(file, []byte(h.config(addr)), 0o600); err != nil {
-		return 0, err
-	}
-	p, err := start(append(env, masterKey), h.binary, "serve", "-c", file)
+	p, err := h.runGatehouse("gatehouse.yaml", h.config(addr), env...)
 	if err != nil {
 		return 0, err
 	}
@@ -224,24 +220,12 @@ func (s *subject) ready(p *person) error {
 //go:embed nginx.conf
 var nginxConf string
 
-// startNginx returns errNoNginx when there is none.
 func (h *house) startNginx() error {
-	if _, err := exec.LookPath("nginx"); err != nil {
-		return errNoNginx
-	}
 	addr, err := freeAddress()
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(h.dir, "nginx.conf")
-	conf := strings.NewReplacer("DIR", h.dir, "LISTEN", addr, "SESSION", h.session.addr(), "STATELESS", h.stateless.addr()).Replace(nginxConf)
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		return err
-	}
-	if err := os.Chmod(h.dir, 0o755); err != nil { // the worker is another user
-		return err
-	}
-	p, err := start(nil, "nginx", "-p", h.dir, "-c", file)
+	p, err := h.runNginx("nginx.conf", strings.NewReplacer("DIR", h.dir, "LISTEN", addr, "SESSION", h.session.addr(), "STATELESS", h.stateless.addr()).Replace(nginxConf))
 	if err != nil {
 		return err
 	}
@@ -249,7 +233,29 @@ func (h *house) startNginx() error {
 	return h.nginx.ready(&person{token: "none"})
 }
 
-var errNoNginx = errors.New("nginx is missing: install it (on Debian: apt-get install nginx-light)")
+// runNginx runs nginx with a configuration.
+func (h *house) runNginx(name, config string) (*process, error) {
+	if _, err := exec.LookPath("nginx"); err != nil {
+		return nil, errors.New("nginx is missing: install it (on Debian: apt-get install nginx-light)")
+	}
+	file := filepath.Join(h.dir, name)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(h.dir, 0o755); err != nil { // the worker is another user
+		return nil, err
+	}
+	return start(nil, "nginx", "-p", h.dir, "-c", file)
+}
+
+// runGatehouse runs the program under test with a configuration.
+func (h *house) runGatehouse(name, config string, env ...string) (*process, error) {
+	file := filepath.Join(h.dir, name)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	return start(append(env, masterKey), h.binary, "serve", "-c", file)
+}
 
 // people makes callers, with sessions at s when they need them.
 func (h *house) people(n int) []person {

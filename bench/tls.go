@@ -16,7 +16,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -199,11 +198,7 @@ func (s *secureHouse) startGatehouse(secure bool) (*subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(s.h.dir, fmt.Sprintf("gatehouse-tls-%t.yaml", secure))
-	if err := os.WriteFile(file, []byte(s.config(addr, secure)), 0o600); err != nil {
-		return nil, err
-	}
-	p, err := start([]string{masterKey, "SSL_CERT_FILE=" + filepath.Join(s.h.dir, "ca.pem")}, s.h.binary, "serve", "-c", file)
+	p, err := s.h.runGatehouse(fmt.Sprintf("gatehouse-tls-%t.yaml", secure), s.config(addr, secure), "SSL_CERT_FILE="+filepath.Join(s.h.dir, "ca.pem"))
 	if err != nil {
 		return nil, err
 	}
@@ -223,9 +218,6 @@ func (s *secureHouse) startGatehouse(secure bool) (*subject, error) {
 var nginxTLSConf string
 
 func (s *secureHouse) startNginx() error {
-	if _, err := exec.LookPath("nginx"); err != nil {
-		return errNoNginx
-	}
 	plain, err := freeAddress()
 	if err != nil {
 		return err
@@ -234,13 +226,9 @@ func (s *secureHouse) startNginx() error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(s.h.dir, "nginx-tls.conf")
 	conf := strings.NewReplacer("DIR", s.h.dir, "listen PLAIN", "listen "+plain, "listen TLS", "listen "+secure, "SESSION", s.h.session.addr(),
 		"SECURE", s.tls1.addr(), "ONCE", s.once.addr()).Replace(nginxTLSConf)
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		return err
-	}
-	p, err := start(nil, "nginx", "-p", s.h.dir, "-c", file)
+	p, err := s.h.runNginx("nginx-tls.conf", conf)
 	if err != nil {
 		return err
 	}
