@@ -145,15 +145,15 @@ func (l *httpLink) doIn(ctx context.Context, method string, body []byte, in *par
 	if l.revision >= mcp.Rev20250618 {
 		h["Mcp-Protocol-Version"] = []string{string(l.revision)}
 	}
-	switch {
-	case method == http.MethodGet && lastEvent != "":
+	if lastEvent != "" {
 		h["Last-Event-Id"] = []string{lastEvent}
-	case method == http.MethodPost && l.revision != "":
-		lasting := lastingHeader(h) // nothing in it changes any more
-		l.posts.Store(lasting)
-		return l.d.send(ctx, method, l.d.url, lasting, body, in)
 	}
-	return l.d.send(ctx, method, l.d.url, &header{Header: h}, body, in)
+	whole := &header{Header: h}
+	if method == http.MethodPost && l.revision != "" { // nothing in it changes any more
+		whole = lastingHeader(h)
+		l.posts.Store(whole)
+	}
+	return l.d.send(ctx, method, l.d.url, whole, body, in)
 }
 
 // do sends a request that belongs to no session in its headers.
@@ -190,7 +190,7 @@ func lastingHeader(h http.Header) *header {
 func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h *header, body []byte, in *parcel) (*http.Response, error) {
 	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if method == http.MethodPost {
-		send(r, h.lines, body, in)
+		setBody(r, h.lines, body, in)
 	}
 	resp, err := d.transport.RoundTrip(r)
 	if no, ok := errors.AsType[credentialError](err); ok && no.CredentialRefused() && ctx.Err() == nil {

@@ -72,8 +72,9 @@ func (s *sent) HeaderLines() *web.HeaderLines { return s.lines }
 
 var errSentClosed = errors.New("the body of the request has been closed")
 
-// send makes body the body of a request, whose headers may have been written out. In is the parcel that it is in, nil when it is in none.
-func send(r *http.Request, lines *web.HeaderLines, body []byte, in *parcel) {
+// setBody gives a request its body, and its headers written out, if they have been. In is the parcel that the body is in,
+// nil when it is in none.
+func setBody(r *http.Request, lines *web.HeaderLines, body []byte, in *parcel) {
 	open := func() (io.ReadCloser, error) {
 		if in != nil && !in.hold() {
 			return nil, errSentClosed

@@ -83,7 +83,7 @@ func TestParcels(t *testing.T) {
 	var all parcels
 	one := all.get()
 	r := &http.Request{}
-	send(r, nil, one.buf, one)
+	setBody(r, nil, one.buf, one)
 	again, err := r.GetBody()
 	if err != nil {
 		t.Fatal(err)
