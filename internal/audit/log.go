@@ -11,23 +11,13 @@ import (
 	"time"
 )
 
-// Mode says what happens when an event cannot be kept.
-type Mode string
-
-// The modes.
-const (
-	Strict     Mode = "strict"      // Record fails, and the caller refuses what it was about to do
-	BestEffort Mode = "best_effort" // the event is dropped and counted
-)
-
 // ErrUnavailable means that events cannot be kept now: the disk is full or faulty, or slower than events come. The
-// caller answers 503.
+// caller refuses what it was about to do, and answers 503.
 var ErrUnavailable = errors.New("audit log is unavailable")
 
 // Options describe a log. Only Dir, Now and Log are required.
 type Options struct {
 	Dir       string
-	Mode      Mode          // "" means Strict
 	MaxBytes  int64         // size at which a segment is full; 0 means 64 MiB
 	MaxBuffer int           // bytes of events that may wait for the disk; 0 means 4 MiB
 	Gather    time.Duration // how long events are gathered for one fsync; 0 means 5 ms
@@ -46,7 +36,6 @@ type Log struct {
 	options Options
 	segment *segment // used by Run alone
 	wake    chan struct{}
-	dropped atomic.Uint64
 	refused atomic.Uint64
 
 	mu      sync.Mutex // guards all below
@@ -57,7 +46,6 @@ type Log struct {
 
 // Open prepares the directory: a record that a crash left unfinished is cut off and set aside.
 func Open(o Options) (*Log, error) {
-	o.Mode = cmp.Or(o.Mode, Strict)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
 	o.MaxBuffer = cmp.Or(o.MaxBuffer, 4<<20)
 	o.Gather = cmp.Or(o.Gather, 5*time.Millisecond)
@@ -68,8 +56,8 @@ func Open(o Options) (*Log, error) {
 	return &Log{options: o, segment: s, wake: make(chan struct{}, 1)}, nil
 }
 
-// Record takes an event, which Run brings to the disk within a few milliseconds. Under Strict it returns
-// ErrUnavailable when the event cannot be kept.
+// Record takes an event, which Run brings to the disk within a few milliseconds. It returns ErrUnavailable
+// when the event cannot be kept.
 func (l *Log) Record(_ context.Context, e Event) error {
 	if l == nil {
 		return nil
@@ -81,9 +69,6 @@ func (l *Log) Record(_ context.Context, e Event) error {
 	switch {
 	case err == nil && l.options.Told != nil:
 		l.options.Told(e)
-	case err != nil && l.options.Mode == BestEffort:
-		l.dropped.Add(1)
-		return nil
 	case err != nil:
 		l.refused.Add(1)
 	}
@@ -93,7 +78,7 @@ func (l *Log) Record(_ context.Context, e Event) error {
 func (l *Log) queue(e *Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.fault != nil && l.options.Mode == Strict {
+	if l.fault != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, l.fault)
 	}
 	before := len(l.pending)
@@ -106,15 +91,7 @@ func (l *Log) queue(e *Event) error {
 	return nil
 }
 
-// Dropped returns how many events BestEffort gave up.
-func (l *Log) Dropped() uint64 {
-	if l == nil {
-		return 0
-	}
-	return l.dropped.Load()
-}
-
-// Refused returns how many events Strict could not take.
+// Refused returns how many events could not be taken.
 func (l *Log) Refused() uint64 {
 	if l == nil {
 		return 0
@@ -145,7 +122,7 @@ func (l *Log) Fault() error {
 // Ready returns ErrUnavailable when Record would refuse an event now. Who is about to do what cannot be undone asks
 // first.
 func (l *Log) Ready() error {
-	if l == nil || l.options.Mode == BestEffort {
+	if l == nil {
 		return nil
 	}
 	l.mu.Lock()
@@ -221,9 +198,9 @@ func (l *Log) flush() {
 func (l *Log) report(err error) {
 	switch {
 	case err != nil && l.fault == nil:
-		l.options.Log.Error("audit events cannot be written; free space or repair the disk", "dir", l.options.Dir, "mode", string(l.options.Mode), "error", err)
+		l.options.Log.Error("audit events cannot be written; free space or repair the disk", "dir", l.options.Dir, "error", err)
 	case err == nil && l.fault != nil:
-		l.options.Log.Info("audit events are written again", "dir", l.options.Dir, "dropped", l.dropped.Load())
+		l.options.Log.Info("audit events are written again", "dir", l.options.Dir, "refused", l.refused.Load())
 	}
 }
 
