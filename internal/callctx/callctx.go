@@ -1,6 +1,6 @@
 // Package callctx has the context of a call: a context.Context that can be cancelled with a cause, carries one value, and
 // tells those who watch it, all in one piece of memory. A call through the gateway needs three of them, one inside the
-// other; those of package context cost it more than its HTTP requests do.
+// other; with package context that is twelve allocations.
 //
 // It works together with package context in both directions: contexts derived from one of these end with it, and
 // context.Cause finds its cause.
@@ -51,9 +51,6 @@ func (c *Context) Begin(parent context.Context) {
 		c.stop = context.AfterFunc(parent, c.Ended)
 	}
 }
-
-// BeginDetached makes c a context with the values of another, which lasts beyond it.
-func (c *Context) BeginDetached(values context.Context) { c.Begin(context.WithoutCancel(values)) }
 
 // Keep makes c carry a value, and reports false when it carries one of another key. It is for whoever made c, before
 // anybody else looks for values in it.

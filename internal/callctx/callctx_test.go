@@ -65,8 +65,7 @@ func TestCauses(t *testing.T) {
 func TestNothingEndsWhatGoesOn(t *testing.T) {
 	t.Parallel()
 	parent := begun(t.Context())
-	child, other, derived := begun(parent), begun(parent), &Context{}
-	derived.BeginDetached(parent)
+	child, other, derived := begun(parent), begun(parent), begun(context.WithoutCancel(parent))
 	child.Cancel(errEnough)
 	if parent.Err() != nil || other.Err() != nil || context.Cause(other) != nil {
 		t.Errorf("a child's end ended %v, %v", parent.Err(), other.Err())
@@ -94,8 +93,7 @@ func TestValues(t *testing.T) {
 	if !c.Keep(key{}, "own") || !c.Keep(key{}, "own again") || c.Keep(2, "another") {
 		t.Error("it does not keep one value")
 	}
-	detached := &Context{}
-	detached.BeginDetached(c)
+	detached := begun(context.WithoutCancel(c))
 	if c.Value(key{}) != "own again" || detached.Value(key{}) != "own again" || c.Value(2) != nil || c.Value(nil) != nil {
 		t.Errorf("%v, %v, %v", c.Value(key{}), detached.Value(key{}), c.Value(2))
 	}

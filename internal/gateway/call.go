@@ -181,7 +181,7 @@ func (rq *request) forward(to route) string {
 		return rq.forwardModern(to)
 	}
 	ctx := &callctx.Context{}
-	ctx.BeginDetached(rq.r.Context())
+	ctx.Begin(context.WithoutCancel(rq.r.Context()))
 	defer ctx.Cancel(nil)
 	cancel := ctx.Cancel
 	if err := rq.s.Begin(rq.m.ID, cancel); err != nil {

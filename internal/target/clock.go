@@ -13,7 +13,7 @@ import (
 var errTimeout = errors.New("no answer in time")
 
 // clock is a call's context, which ends when nothing has been heard for a while, and in any case at the cap (2025-11-25
-// basic/lifecycle, timeouts). To a nil clock, nothing can be said.
+// basic/lifecycle, timeouts). A nil clock can be told of progress and of waiting, and does nothing.
 type clock struct {
 	callctx.Context
 	quiet time.Duration
