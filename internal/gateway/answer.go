@@ -50,7 +50,8 @@ type answer struct {
 	held    [][]byte        // those of a batch that wait for the others
 	stream  *session.Stream // nil as long as nothing was sent
 	reader  *session.Reader
-	gone    bool // the client does not hear us on this connection
+	gone    bool      // the client does not hear us on this connection
+	until   time.Time // when it is gone: its first chance to come back lasts until then
 	done    bool
 	unhook  func() bool // stops watching the client's connection; nil until that begins
 	timer   *time.Timer // heartbeat; after the client has gone: its last chance to come back
@@ -130,9 +131,20 @@ func (a *answer) write(b []byte) {
 		return
 	}
 	if err := writeFlush(a.rq.w, b); err != nil {
-		a.gone = true
-		a.reader.Close() // so that it counts as vanished, also when its connection stays open
+		a.vanish() // also when its connection stays open
 	}
+}
+
+// vanish notes that the client has gone, and gives it time to come back. It needs a.mu.
+func (a *answer) vanish() {
+	if a.gone {
+		return
+	}
+	a.gone, a.until = true, time.Now().Add(a.rq.g.o.Orphan)
+	if a.reader != nil {
+		a.reader.Close()
+	}
+	a.timer.Reset(a.rq.g.o.Orphan)
 }
 
 // tick keeps a quiet connection alive, or gives up on a client that did not come back.
@@ -146,6 +158,9 @@ func (a *answer) tick() {
 		a.unhook = context.AfterFunc(a.rq.r.Context(), a.lost)
 		a.timer.Reset(max(a.rq.g.o.Heartbeat-watchAfter, 0))
 		return
+	case a.gone && time.Now().Before(a.until): // this tick was on its way when the client went
+		a.timer.Reset(time.Until(a.until))
+		return
 	case a.gone && (a.stream == nil || !a.stream.Watched()):
 		a.cancel(errVanished)
 		return
@@ -156,21 +171,18 @@ func (a *answer) tick() {
 		a.open()
 		a.write(mcp.AppendComment(nil, "still working"))
 	}
-	a.timer.Reset(a.rq.g.o.Heartbeat)
+	if !a.gone {
+		a.timer.Reset(a.rq.g.o.Heartbeat)
+	}
 }
 
 // lost is called when the client's connection has ended.
 func (a *answer) lost() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.done {
-		return
+	if !a.done {
+		a.vanish()
 	}
-	a.gone = true
-	if a.reader != nil {
-		a.reader.Close()
-	}
-	a.timer.Reset(a.rq.g.o.Orphan)
 }
 
 func (a *answer) result(result ...[]byte) {
