@@ -244,7 +244,12 @@ func (c *Conn) Close() {
 
 // begin starts the clock of a call, which Close stops.
 func (c *Conn) begin(ctx context.Context) (context.Context, *clock) {
-	ctx, clock := startClock(ctx, c.t.opt.Timeout, c.t.opt.MaxTimeout)
+	return c.beginFor(ctx, c.t.opt.Timeout, c.t.opt.MaxTimeout)
+}
+
+// beginFor is begin for work that has another time.
+func (c *Conn) beginFor(ctx context.Context, quiet, limit time.Duration) (context.Context, *clock) {
+	ctx, clock := startClock(ctx, quiet, limit)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if clock.after = c.calls; clock.after != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -431,5 +432,43 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	}
 	if n := dialled.Load() - before; n > 10 {
 		t.Errorf("%d new connections for 200 calls", n)
+	}
+}
+
+// A session that is relied on is opened again also when that does not work at once, and nobody makes a call.
+func TestALostSessionIsOpenedAgainInTheEnd(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	subscribed := make(chan string, 10)
+	s.Handle(mcp.MethodSubscribe, func(c *testkit.MCPCall) {
+		subscribed <- c.Session
+		c.Result(`{}`)
+	})
+	var starting atomic.Bool
+	var refused atomic.Int64
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if starting.Load() && r.Method == http.MethodPost {
+			refused.Add(1)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		s.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		front.CloseClientConnections()
+		front.Close()
+	})
+	conn := connected(t, started(t, Options{HTTP: &HTTPOptions{URL: front.URL}}), Caller{Principal: person("ada")}, newRecorder())
+	s.AwaitStream(t)
+	if _, err := conn.Call(t.Context(), mcp.MethodSubscribe, []byte(`{"uri":"a:b"}`), nil); err != nil {
+		t.Fatal(err)
+	}
+	first := receive(t, subscribed, "the call")
+	starting.Store(true)
+	s.DropSessions()
+	eventually(t, "the session is not to be had yet", func() bool { return refused.Load() > 1 })
+	starting.Store(false)
+	if again := receive(t, subscribed, "the new session"); again == first {
+		t.Error("the old session was used")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"gatehouse/internal/mcp"
 )
@@ -44,7 +45,8 @@ func (c *Conn) restore(ctx context.Context, l link) {
 	}
 }
 
-// lost replaces a session of which the listening stream learnt that it has ended, when somebody relies on it.
+// lost replaces a session of which the listening stream learnt that it has ended, when somebody relies on it, and tries
+// again until it works: whoever only listens makes no call that would.
 func (c *Conn) lost(ctx context.Context, l link) {
 	c.goDo(func() {
 		c.discard(l)
@@ -52,15 +54,35 @@ func (c *Conn) lost(ctx context.Context, l link) {
 			c.t.catalog.stale() // the refresh opens another
 			return
 		}
-		c.mu.Lock()
-		needed := len(c.lasting) > 0
-		c.mu.Unlock()
-		if needed {
-			ctx, clock := c.begin(context.WithoutCancel(ctx))
-			defer c.finish(clock)
-			if _, err := c.open(ctx); err != nil {
-				c.t.opt.Log.Warn("target session not opened again", "error", err)
+		trying, until := c.beginFor(context.WithoutCancel(ctx), forever, forever)
+		defer c.finish(until)
+		for pause := (pauses{}); c.reliedOn(); {
+			began := time.Now()
+			err := c.reopen(trying)
+			if err == nil {
+				return
+			}
+			c.t.opt.Log.Warn("target session not opened again yet", "error", err)
+			if sleep(trying, pause.after(began)) != nil {
+				return
 			}
 		}
 	})
+}
+
+// forever is longer than anything here lasts.
+const forever = 100 * 365 * 24 * time.Hour
+
+// reliedOn reports whether a session knows something that has to be told again.
+func (c *Conn) reliedOn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.lasting) > 0 && !c.closed
+}
+
+func (c *Conn) reopen(ctx context.Context) error {
+	ctx, clock := c.begin(ctx)
+	defer c.finish(clock)
+	_, err := c.open(ctx)
+	return err
 }
