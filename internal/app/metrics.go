@@ -133,7 +133,7 @@ func (a *App) sources() telemetry.Sources {
 		CacheHits:      func() uint64 { return a.authn.Cached().Hits },
 		CacheMisses:    func() uint64 { return a.authn.Cached().Misses },
 		RevocationsAge: func() time.Duration { return a.Now().Sub(a.state.Store.RevocationsLoaded()) },
-		AuditWaiting:   a.audit.Waiting, AuditRefused: a.audit.Refused, AuditFault: a.audit.Fault,
+		AuditWaiting:   a.audit.Waiting, AuditRefused: a.audit.Refused, AuditDropped: a.audit.Dropped, AuditFault: a.audit.Fault,
 		Targets: func() []telemetry.TargetState {
 			var out []telemetry.TargetState
 			for _, t := range a.targets.all() {

@@ -107,7 +107,7 @@ func TestRecordsReachTheFile(t *testing.T) {
 func TestNilLogKeepsNothing(t *testing.T) {
 	t.Parallel()
 	var l *Log
-	if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil || l.Refused() != 0 || l.Waiting() != 0 || l.Fault() != nil {
+	if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil || l.Dropped()+l.Refused() != 0 || l.Waiting() != 0 || l.Fault() != nil {
 		t.Error(err)
 	}
 	if err := run(t, l)(); err != nil {
@@ -279,13 +279,18 @@ func (d fullDisk) Write(b []byte) (int, error) {
 
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, fullDiskScenario)
+	for _, mode := range []Mode{Strict, BestEffort} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { fullDiskScenario(t, mode) })
+		})
+	}
 }
 
-func fullDiskScenario(t *testing.T) {
+func fullDiskScenario(t *testing.T, mode Mode) {
 	var logged bytes.Buffer
 	dir := t.TempDir()
-	l := open(t, Options{Dir: dir, MaxBuffer: 400, Log: slog.New(slog.NewTextHandler(&logged, nil))})
+	l := open(t, Options{Dir: dir, Mode: mode, MaxBuffer: 400, Log: slog.New(slog.NewTextHandler(&logged, nil))})
 	var full sync.Mutex
 	create := l.segment.open
 	l.segment.open = func(path string) (file, error) {
@@ -309,15 +314,16 @@ func fullDiskScenario(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 10 {
-		if err := record("refused"); !errors.Is(err, ErrUnavailable) {
+		err := record("refused")
+		if refused := errors.Is(err, ErrUnavailable); refused != (mode == Strict) {
 			t.Errorf("record on a full disk: %v", err)
 		}
 	}
-	if err := l.Ready(); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("ready on a full disk: %v", err)
+	if refused := errors.Is(l.Ready(), ErrUnavailable); refused != (mode == Strict) {
+		t.Errorf("ready on a full disk: %v", l.Ready())
 	}
-	if l.Fault() == nil || l.Refused() != 10 {
-		t.Errorf("fault %v, refused %d", l.Fault(), l.Refused())
+	if l.Fault() == nil || mode == BestEffort && l.Dropped() == 0 {
+		t.Errorf("fault %v, dropped %d", l.Fault(), l.Dropped())
 	}
 	full.Unlock()
 	time.Sleep(2 * time.Second)
@@ -371,6 +377,9 @@ func TestNotReadyWhileTheDiskHangs(t *testing.T) {
 		if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil {
 			t.Fatalf("the event of a call that had begun was lost: %v", err)
 		}
+	}
+	if err := open(t, Options{Dir: t.TempDir(), Mode: BestEffort, MaxBuffer: 1}).Ready(); err != nil {
+		t.Errorf("best effort refuses calls: %v", err)
 	}
 }
 

@@ -11,13 +11,23 @@ import (
 	"time"
 )
 
+// Mode says what happens when an event cannot be kept.
+type Mode string
+
+// The modes.
+const (
+	Strict     Mode = "strict"      // Record fails, and the caller refuses what it was about to do
+	BestEffort Mode = "best_effort" // the event is dropped and counted
+)
+
 // ErrUnavailable means that events cannot be kept now: the disk is full or faulty, or slower than events come. The
-// caller refuses what it was about to do, and answers 503.
+// caller answers 503.
 var ErrUnavailable = errors.New("audit log is unavailable")
 
 // Options describe a log. Only Dir, Now and Log are required.
 type Options struct {
 	Dir       string
+	Mode      Mode          // "" means Strict
 	MaxBytes  int64         // size at which a segment is full; 0 means 64 MiB
 	MaxBuffer int           // bytes of events that may wait for the disk; 0 means 4 MiB
 	Gather    time.Duration // how long events are gathered for one fsync; 0 means 5 ms
@@ -36,6 +46,7 @@ type Log struct {
 	options Options
 	segment *segment // used by Run alone
 	wake    chan struct{}
+	dropped atomic.Uint64
 	refused atomic.Uint64
 
 	mu      sync.Mutex // guards all below
@@ -46,6 +57,7 @@ type Log struct {
 
 // Open prepares the directory: a record that a crash left unfinished is cut off and set aside.
 func Open(o Options) (*Log, error) {
+	o.Mode = cmp.Or(o.Mode, Strict)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
 	o.MaxBuffer = cmp.Or(o.MaxBuffer, 4<<20)
 	o.Gather = cmp.Or(o.Gather, 5*time.Millisecond)
@@ -56,8 +68,8 @@ func Open(o Options) (*Log, error) {
 	return &Log{options: o, segment: s, wake: make(chan struct{}, 1)}, nil
 }
 
-// Record takes an event, which Run brings to the disk within a few milliseconds. It returns ErrUnavailable
-// when the event cannot be kept.
+// Record takes an event, which Run brings to the disk within a few milliseconds. Under Strict it returns
+// ErrUnavailable when the event cannot be kept.
 func (l *Log) Record(_ context.Context, e Event) error {
 	if l == nil {
 		return nil
@@ -69,6 +81,9 @@ func (l *Log) Record(_ context.Context, e Event) error {
 	switch {
 	case err == nil && l.options.Told != nil:
 		l.options.Told(e)
+	case err != nil && l.options.Mode == BestEffort:
+		l.dropped.Add(1)
+		return nil
 	case err != nil:
 		l.refused.Add(1)
 	}
@@ -78,7 +93,7 @@ func (l *Log) Record(_ context.Context, e Event) error {
 func (l *Log) queue(e *Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.fault != nil {
+	if l.fault != nil && l.options.Mode == Strict {
 		return fmt.Errorf("%w: %w", ErrUnavailable, l.fault)
 	}
 	before := len(l.pending)
@@ -91,7 +106,15 @@ func (l *Log) queue(e *Event) error {
 	return nil
 }
 
-// Refused returns how many events could not be taken.
+// Dropped returns how many events BestEffort gave up.
+func (l *Log) Dropped() uint64 {
+	if l == nil {
+		return 0
+	}
+	return l.dropped.Load()
+}
+
+// Refused returns how many events Strict could not take.
 func (l *Log) Refused() uint64 {
 	if l == nil {
 		return 0
@@ -122,7 +145,7 @@ func (l *Log) Fault() error {
 // Ready returns ErrUnavailable when Record would refuse an event now. Who is about to do what cannot be undone asks
 // first.
 func (l *Log) Ready() error {
-	if l == nil {
+	if l == nil || l.options.Mode == BestEffort {
 		return nil
 	}
 	l.mu.Lock()
@@ -198,9 +221,9 @@ func (l *Log) flush() {
 func (l *Log) report(err error) {
 	switch {
 	case err != nil && l.fault == nil:
-		l.options.Log.Error("audit events cannot be written; free space or repair the disk", "dir", l.options.Dir, "error", err)
+		l.options.Log.Error("audit events cannot be written; free space or repair the disk", "dir", l.options.Dir, "mode", string(l.options.Mode), "error", err)
 	case err == nil && l.fault != nil:
-		l.options.Log.Info("audit events are written again", "dir", l.options.Dir, "refused", l.refused.Load())
+		l.options.Log.Info("audit events are written again", "dir", l.options.Dir, "dropped", l.dropped.Load())
 	}
 }
 

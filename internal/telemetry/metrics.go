@@ -87,7 +87,7 @@ type Sources struct {
 	CacheHits, CacheMisses           func() uint64
 	RevocationsAge                   func() time.Duration
 	AuditWaiting                     func() int // bytes
-	AuditRefused                     func() uint64
+	AuditRefused, AuditDropped       func() uint64
 	AuditFault                       func() error
 	Targets                          func() []TargetState
 }
@@ -116,6 +116,7 @@ func (m *Metrics) Watch(s Sources) {
 
 	m.gauge("gatehouse_audit_waiting_bytes", "Audit events that wait for the disk.", count(s.AuditWaiting))
 	m.total("gatehouse_audit_refused_total", "Audit events that could not be taken; what they were about was refused.", sum(s.AuditRefused))
+	m.total("gatehouse_audit_dropped_total", "Audit events that were given up.", sum(s.AuditDropped))
 	m.gauge("gatehouse_audit_failing", "Whether audit events cannot be written at the moment, so that calls are refused.",
 		func() float64 { return number(s.AuditFault() != nil) })
 
