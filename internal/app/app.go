@@ -116,7 +116,7 @@ func (a *App) build(ctx context.Context) error {
 	a.life.runs(ctx, "revocations", a.state.Store.WatchRevocations)
 	a.life.runs(ctx, "housekeeping", a.purge)
 
-	if a.audit, err = audit.Open(audit.Options{Dir: filepath.Join(c.StateDir, "audit"), Now: a.Now, Log: a.Log, Told: a.eventsTold()}); err != nil {
+	if a.audit, err = audit.Open(audit.Options{Dir: filepath.Join(c.StateDir, "audit"), Mode: audit.Mode(c.Audit.Mode), Now: a.Now, Log: a.Log, Told: a.eventsTold()}); err != nil {
 		return err
 	}
 	a.life.runs(ctx, "audit records", a.audit.Run)

@@ -187,6 +187,7 @@ func fixed(old, next *config.Config) error {
 	unchanged((old.TLS == nil) == (next.TLS == nil) && (old.TLS == nil || *old.TLS == *next.TLS), "tls")
 	unchanged(reflect.DeepEqual(old.Copies, next.Copies), "copies")
 	unchanged(reflect.DeepEqual(old.Metrics, next.Metrics), "metrics")
+	unchanged(old.Audit == next.Audit, "audit")
 	unchanged(reflect.DeepEqual(old.MasterKeys, next.MasterKeys), "master_key")
 	unchanged(old.SignIn.Passkeys == next.SignIn.Passkeys, "sign_in.passkeys")
 	unchanged(old.SignIn.Session == next.SignIn.Session, "sign_in.session")

@@ -20,6 +20,7 @@ func check(c *Config, r *report) {
 	k.database()
 	k.copies()
 	k.metrics()
+	k.audit()
 	k.masterKeys()
 	k.bounds()
 	k.registration()
@@ -32,6 +33,14 @@ func check(c *Config, r *report) {
 	k.carriedClaims()
 	k.direct()
 	k.unused()
+}
+
+// audit warns of records that may be lost.
+func (k *checker) audit() {
+	if k.cfg.Audit.Mode == AuditBestEffort {
+		k.doubtful("audit.mode", "best_effort makes calls of which nobody will know who made them, when the disk is full or too slow",
+			"Watch gatehouse_audit_dropped_total; or write strict, which refuses such calls.")
+	}
 }
 
 // bad notes a fault, unless the file could not be read there in the first place.

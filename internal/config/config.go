@@ -39,6 +39,7 @@ type Config struct {
 	Copies         *Copies        `yaml:"copies" doc:"How several copies of Gatehouse reach each other. They share database, master_key and public_url. Without it a copy is alone: sessions of others are unknown to it."`
 	Metrics        *Metrics       `yaml:"metrics" doc:"Serves metrics for Prometheus at /metrics, on an address of its own. Without it there are none."`
 	Log            Log            `yaml:"log" doc:"What the log looks like."`
+	Audit          Audit          `yaml:"audit" doc:"The records of who did what, in state_dir."`
 	Limits         Limits         `yaml:"limits" doc:"Bounds on what one client may ask for."`
 	MaxStale       time.Duration  `yaml:"max_stale" doc:"How long verified tokens keep working while the database cannot be reached."`
 	SignIn         SignIn         `yaml:"sign_in" doc:"How people sign in to the built-in authorization server."`
@@ -88,6 +89,17 @@ type Metrics struct {
 type Log struct {
 	Format string     `yaml:"format" enum:"json,text" doc:"Format of the records."`
 	Level  slog.Level `yaml:"level" doc:"Least severe level to write."`
+}
+
+// What happens to a call that cannot be recorded.
+const (
+	AuditStrict     = "strict"
+	AuditBestEffort = "best_effort"
+)
+
+// Audit says how strictly records are kept.
+type Audit struct {
+	Mode string `yaml:"mode" enum:"strict,best_effort" doc:"What happens to a call that cannot be recorded, because the disk is full, faulty or too slow: with strict it is refused with 503, with best_effort it is made, and the record that is lost is counted (gatehouse_audit_dropped_total)."`
 }
 
 // Limits bound one request, one session, and all sessions together.

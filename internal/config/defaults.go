@@ -29,6 +29,7 @@ func setDefaults(v any) {
 		c.Listen = "127.0.0.1:8080"
 		c.MaxStale = 5 * time.Minute
 		c.Log = Log{Format: "json", Level: slog.LevelInfo}
+		c.Audit = Audit{Mode: AuditStrict}
 		c.Limits = Limits{
 			Body: 4 << 20, Answer: 32 << 20,
 			Sessions: 10_000, SessionIdle: 30 * time.Minute, SessionLifetime: 24 * time.Hour,

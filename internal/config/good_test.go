@@ -130,6 +130,21 @@ func TestMetrics(t *testing.T) {
 	same(t, "full", []string{full.Metrics.Listen, full.Metrics.Token.Reveal()}, []string{"127.0.0.1:9464", "a-secret-from-env"})
 }
 
+// TestAudit: records are kept strictly, unless the administrator says otherwise, who is warned.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	c, err := parseFile(t, "testdata/good/audit.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/good/audit.golden", Format(c.Warnings))
+	strict, err := parseFile(t, "testdata/good/minimal.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "mode", []string{strict.Audit.Mode, c.Audit.Mode}, []string{AuditStrict, AuditBestEffort})
+}
+
 // TestToolSearch: how tools are found.
 func TestToolSearch(t *testing.T) {
 	t.Parallel()
