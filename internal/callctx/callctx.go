@@ -40,14 +40,20 @@ type Context struct {
 	room     [2]Watcher // for watchers
 }
 
-// Begin makes c a context that ends with parent, and has its values.
+// Begin makes c a context that ends with parent, and has its values. When parent has ended, c has too.
 func (c *Context) Begin(parent context.Context) {
 	c.parent = parent
 	c.watchers = c.room[:0]
 	if w, ok := parent.(Watchable); ok {
 		c.watched = w
 		w.Watch(c)
-	} else if parent.Done() != nil {
+		return
+	}
+	switch {
+	case parent.Done() == nil:
+	case parent.Err() != nil: // nothing may begin that is over already
+		c.Ended()
+	default:
 		c.stop = context.AfterFunc(parent, c.Ended)
 	}
 }

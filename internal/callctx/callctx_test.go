@@ -54,8 +54,10 @@ func TestCauses(t *testing.T) {
 				t.Errorf("%s: %T: %v because of %v", name, ctx, err, context.Cause(ctx))
 			}
 		}
-		if ctx := begun(c); !errors.Is(ctx.Err(), tc.err) || !errors.Is(context.Cause(ctx), tc.why) {
-			t.Errorf("%s: begun after the end: %v because of %v", name, ctx.Err(), context.Cause(ctx))
+		for _, parent := range []context.Context{c, derived, context.WithValue(c, key{}, 1)} {
+			if ctx := begun(parent); !errors.Is(ctx.Err(), tc.err) || !errors.Is(context.Cause(ctx), tc.why) {
+				t.Errorf("%s: begun after the end of %T: %v because of %v", name, parent, ctx.Err(), context.Cause(ctx))
+			}
 		}
 		cancel()
 		grandchild.Cancel(nil)
