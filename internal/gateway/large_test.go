@@ -14,9 +14,9 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// large is the params of a call whose answer is large and says whose it is.
-func large(who string, n int) string {
-	return `"arguments":{"text":"` + strings.Repeat(fmt.Sprintf("%s-%d ", who, n), 6000) + `"}`
+// large is the params of a call whose answer is large and says whose it is, so many times.
+func large(who string, n, times int) string {
+	return `"arguments":{"text":"` + strings.Repeat(fmt.Sprintf("%s-%d ", who, n), times) + `"}`
 }
 
 // The buffers of large answers are used again and again. Each answer is still the one to its own call, in both eras, as
@@ -25,8 +25,8 @@ func TestLargeAnswersAreNotMixed(t *testing.T) {
 	t.Parallel()
 	_, made := rawTarget(t, "up")
 	s := start(t, config{endpoints: []Endpoint{{Targets: []*target.Target{made}, Prefix: true}}})
-	check := func(who, text string, n int) {
-		if want := strings.Repeat(fmt.Sprintf("%s-%d ", who, n), 6000); !strings.Contains(text, want) || strings.Count(text, "-") != 6000 {
+	check := func(who, text string, n, times int) {
+		if want := strings.Repeat(fmt.Sprintf("%s-%d ", who, n), times); !strings.Contains(text, want) || strings.Count(text, "-") != times {
 			t.Errorf("the answer to %s is not the one to its call %d: %.200s", who, n, text)
 		}
 	}
@@ -36,9 +36,10 @@ func TestLargeAnswersAreNotMixed(t *testing.T) {
 			work.Go(func() {
 				c := s.caller(who + "-token").initialize(`{}`)
 				m := s.modern(who+"-token", `{}`)
-				for n := range 8 {
-					n += 10 * i
-					r := c.request(t.Context(), http.MethodPost, `{"jsonrpc":"2.0","id":"id","method":"tools/call","params":{"name":"up___echo",`+large(who, n)+`}}`)
+				for n := range 16 {
+					times := []int{6000, 200}[n/2%2]
+					n += 20 * i
+					r := c.request(t.Context(), http.MethodPost, `{"jsonrpc":"2.0","id":"id","method":"tools/call","params":{"name":"up___echo",`+large(who, n, times)+`}}`)
 					if n%2 == 1 {
 						r.Header.Set("Accept", "text/event-stream")
 					}
@@ -48,9 +49,9 @@ func TestLargeAnswersAreNotMixed(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					check(who, string(body), n)
-					_, text := m.ask(mcp.MethodToolsCall, "up___echo", large(who, n))
-					check(who, text, n)
+					check(who, string(body), n, times)
+					_, text := m.ask(mcp.MethodToolsCall, "up___echo", large(who, n, times))
+					check(who, text, n, times)
 				}
 			})
 		}
@@ -75,7 +76,7 @@ func TestLargeAnswersWaitAsTheyWere(t *testing.T) {
 	close(goOn)
 	eventually(t, "the call ends", func() bool { return strings.Contains(s.log.String(), `"name":"slow","outcome":"ok"`) })
 	for n := range 10 {
-		if status, _ := bob.post(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"up___echo",` + large("bob", n) + `}}`); status != http.StatusOK {
+		if status, _ := bob.post(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"up___echo",` + large("bob", n, 6000) + `}}`); status != http.StatusOK {
 			t.Fatal(status)
 		}
 	}

@@ -25,7 +25,7 @@ type httpDialer struct {
 	url       *url.URL
 	fixed     http.Header // the static credential and what every request has
 	era       era
-	parcels   parcels // for requests
+	parcels   parcels // for requests and small answers
 	answers   parcels // for large answers
 	named     namedHeaders
 }
@@ -355,9 +355,11 @@ func (l *httpLink) readJSON(resp *http.Response, r *request) (mcp.Message, error
 	return m, err
 }
 
-// lentAnswer is the size from which an answer is read into a parcel: to make such buffers anew costs more than all else
-// that is done with one.
-const lentAnswer = 16 << 10
+// Sizes of answers.
+const (
+	lentAnswer  = 512      // from here on an answer is read into a parcel
+	largeAnswer = 16 << 10 // from here on into a large one: to make such buffers anew costs more than all else that is done with one
+)
 
 // readBody reads a whole body, or one byte more than limit. In is the parcel that it is in, nil when it is in none.
 func (d *httpDialer) readBody(resp *http.Response, limit int) (raw []byte, in *parcel, err error) {
@@ -369,7 +371,11 @@ func (d *httpDialer) readBody(resp *http.Response, limit int) (raw []byte, in *p
 	case n < lentAnswer || n > keptParcel:
 		raw = make([]byte, n)
 	default:
-		in = d.answers.get()
+		from := &d.parcels
+		if n >= largeAnswer {
+			from = &d.answers
+		}
+		in = from.get()
 		in.buf = slices.Grow(in.buf, n)
 		raw = in.buf[:n]
 	}
