@@ -81,8 +81,13 @@ func (d *decoder) result(p *resultPlaces, base, depth int) bool {
 	return ok && d.s.fault == ""
 }
 
-// Outcome returns the message's result with its members.
-func (m *Message) Outcome() Result { return newResult(m.Result, m.members) }
+// Outcome returns the message's result with its members. Those of a message that Decode has not read are looked for.
+func (m *Message) Outcome() Result {
+	if !m.members.valid {
+		return ParseResult(m.Result)
+	}
+	return newResult(m.Result, m.members)
+}
 
 func newResult(raw []byte, at resultPlaces) Result {
 	of := func(m member) []byte {

@@ -63,6 +63,10 @@ func TestOutcome(t *testing.T) {
 	if (&Message{}).Outcome().Valid {
 		t.Error("no result is valid")
 	}
+	made := Message{Kind: KindResponse, Result: []byte(`{"resultType":"task"}`)}
+	if r := made.Outcome(); !r.Valid || r.Type != ResultTask {
+		t.Errorf("of a message that was put together: %+v", r)
+	}
 }
 
 func FuzzResultWithout(f *testing.F) {

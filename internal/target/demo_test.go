@@ -190,3 +190,16 @@ func TestDemoLongTask(t *testing.T) {
 		}
 	})
 }
+
+// The demo puts its answers together itself: what the gateway asks of results is found in them all the same.
+func TestDemoResultsHaveMembers(t *testing.T) {
+	t.Parallel()
+	conn := demo(t, Caller{Principal: person("ada")})
+	m, err := mcp.NewRequest(mcp.MethodToolsCall, toolParams("echo", `,"arguments":{"text":"x"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := conn.Forward(t.Context(), &m, "", nil); err != nil || !r.Valid {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

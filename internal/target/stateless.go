@@ -156,19 +156,19 @@ func (l *statelessLink) end(context.Context) {
 func (l *statelessLink) call(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) (mcp.Result, error) {
 	switch m.Method {
 	case mcp.MethodPing:
-		return mcp.Result{Raw: []byte("{}")}, nil
+		return mcp.ParseResult([]byte("{}")), nil
 	case mcp.MethodSetLevel:
 		level, _ := mcp.Lookup(m.Params, "level")
 		l.mu.Lock()
 		l.level = bytes.Clone(level)
 		l.mu.Unlock()
-		return mcp.Result{Raw: []byte("{}")}, nil
+		return mcp.ParseResult([]byte("{}")), nil
 	case mcp.MethodSubscribe, mcp.MethodUnsubscribe:
 		uri := m.Name
 		if name != "" {
 			uri = name
 		}
-		return mcp.Result{Raw: []byte("{}")}, l.subscribe(ctx, watched{false, uri}, m.Method == mcp.MethodSubscribe)
+		return mcp.ParseResult([]byte("{}")), l.subscribe(ctx, watched{false, uri}, m.Method == mcp.MethodSubscribe)
 	}
 	if m.Version != nil { // the client is of this era too
 		return l.ask(ctx, clock, m, name, inflight)
