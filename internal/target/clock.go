@@ -9,6 +9,10 @@ import (
 	"gatehouse/internal/callctx"
 )
 
+// lasting is the context of what outlasts the call for which it began. It has none of that call's values: they hold its
+// HTTP request, and with it the client's token, in memory.
+func lasting() context.Context { return context.Background() }
+
 // errTimeout is the cause when a call's clock runs out.
 var errTimeout = errors.New("no answer in time")
 

@@ -62,7 +62,7 @@ func (l *statelessLink) begin(ctx context.Context) {
 	if len(wanted) == 1 {
 		return
 	}
-	f := l.openFeed(ctx, append(wanted, '}'), false)
+	f := l.openFeed(append(wanted, '}'), false)
 	if f == nil {
 		return
 	}
@@ -77,8 +77,8 @@ func (l *statelessLink) begin(ctx context.Context) {
 }
 
 // openFeed opens a feed beside the one that is in place; nil when the link has ended.
-func (l *statelessLink) openFeed(ctx context.Context, wanted []byte, tasks bool) *feed {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+func (l *statelessLink) openFeed(wanted []byte, tasks bool) *feed {
+	ctx, cancel := context.WithCancel(lasting())
 	f := &feed{l: l, wanted: wanted, tasks: tasks, stop: cancel, first: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,7 +166,7 @@ func (l *statelessLink) feedFor(ctx context.Context, all []watched) (*feed, erro
 			wanted = append(wanted, ']')
 		}
 	}
-	f := l.openFeed(ctx, append(wanted, '}'), tasks)
+	f := l.openFeed(append(wanted, '}'), tasks)
 	if f == nil {
 		return nil, errClosed
 	}

@@ -60,7 +60,7 @@ func (d *httpDialer) dialSession(ctx context.Context, c *Conn) (*httpLink, error
 		l.sayGoodbye(context.WithoutCancel(ctx))
 		return nil, err
 	}
-	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
+	listening, stop := context.WithCancel(lasting())
 	l.stop, l.stopped, l.opened = stop, make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(l.stopped)

@@ -86,7 +86,7 @@ func startProcess(ctx context.Context, t *Target, key slotKey, at *place) (*proc
 		return nil, err
 	}
 	p.stdin = in.w
-	go p.supervise(context.WithoutCancel(ctx), out.r, said.r)
+	go p.supervise(lasting(), out.r, said.r)
 	return p, nil
 }
 

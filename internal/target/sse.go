@@ -33,7 +33,7 @@ var errNoLine = errors.New("no stream of HTTP+SSE")
 // dialLine opens a stream and initialises the session.
 func (d *httpDialer) dialLine(ctx context.Context, c *Conn) (*sseLink, error) {
 	l := &sseLink{d: d, c: c, gone: make(chan struct{})}
-	streaming, stop := context.WithCancel(context.WithoutCancel(ctx))
+	streaming, stop := context.WithCancel(lasting())
 	l.stop = stop
 	hurry := context.AfterFunc(ctx, stop)
 	late := time.AfterFunc(min(probeTime, d.t.opt.Timeout), stop)
