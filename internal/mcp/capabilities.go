@@ -223,6 +223,9 @@ func (c ClientCapabilities) AppendJSON(dst []byte) []byte {
 // RelayedClientCapabilities cuts a client's capabilities down to those that a gateway relays: sampling, elicitation and
 // roots byte for byte, and extensions but for those between neighbours. It is never nil.
 func RelayedClientCapabilities(raw []byte) []byte {
+	if string(raw) == "{}" { // as of many clients
+		return raw
+	}
 	dst := []byte{'{'}
 	for _, name := range []string{"elicitation", "experimental", "extensions", "roots", "sampling"} {
 		v, ok := lookupObject(raw, name)

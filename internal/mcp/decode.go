@@ -370,7 +370,7 @@ func (m *Message) classify(method, id []byte) error {
 	case m.Params != nil && m.Params[0] != '{':
 		return Errorf(CodeInvalidRequest, "params must be an object")
 	}
-	m.Method = intern([]byte(name))
+	m.Method = name
 	m.Kind = KindRequest
 	if id == nil {
 		m.Kind = KindNotification

@@ -101,7 +101,7 @@ func DecodeString(raw []byte) (string, bool) {
 			return string(appendUnescaped(nil, body)), true
 		}
 	}
-	return string(body), true
+	return intern(body), true
 }
 
 // appendUnescaped decodes the inside of a string that has been checked.

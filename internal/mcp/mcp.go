@@ -115,9 +115,11 @@ const (
 	RefResource = "ref/resource"
 )
 
-// intern returns b as a string, without an allocation for the methods that are called all the time.
+// intern returns b as a string, without an allocation for the words that requests have all the time.
 func intern(b []byte) string {
 	switch string(b) {
+	case string(Rev20260728):
+		return string(Rev20260728)
 	case MethodToolsCall:
 		return MethodToolsCall
 	case MethodToolsList:
