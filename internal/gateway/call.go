@@ -201,7 +201,7 @@ func (rq *request) forward(to route) string {
 	if err != nil {
 		return trouble(ctx, rq, a, to.to.Name(), err, true)
 	}
-	a.result(rq.public(to, result).Raw)
+	a.result(rq.public(to, result.Raw))
 	rq.wrote(&result)
 	return "ok"
 }

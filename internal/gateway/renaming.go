@@ -18,13 +18,7 @@ func (rq *request) renaming(to route) mcp.Renaming {
 }
 
 // public puts a target's answer as the client sees it.
-func (rq *request) public(to route, r mcp.Result) mcp.Result {
-	raw := rq.renaming(to).Apply(r.Raw)
-	if len(raw) == len(r.Raw) && (len(raw) == 0 || &raw[0] == &r.Raw[0]) { // untouched
-		return r
-	}
-	return mcp.ParseResult(raw)
-}
+func (rq *request) public(to route, result []byte) []byte { return rq.renaming(to).Apply(result) }
 
 // notes hands on what a target sends along with a call. Those of extensions go to also; nil leaves them out.
 func (rq *request) notes(to route, tell func(*mcp.Message), also func(raw []byte) bool) func(*mcp.Message) {

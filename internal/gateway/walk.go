@@ -146,7 +146,7 @@ func (rq *request) walkOn(owners []string, cursor, member string) error {
 		if err != nil {
 			continue
 		}
-		j.add(rq.public(to, mcp.ParseResult(rq.ownTasks(name, result))).Raw)
+		j.add(rq.public(to, rq.ownTasks(name, result)))
 		if own, _ := mcp.LookupString(result, "nextCursor"); own != "" {
 			next = walkCursor(name, own)
 			break

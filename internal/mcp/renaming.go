@@ -16,15 +16,28 @@ type Renaming struct {
 // skills, and the ids of tasks. All other bytes are untouched; structured content and arguments are nobody's business.
 // raw has been checked before.
 func (r Renaming) Apply(raw []byte) []byte {
+	out, _ := r.apply(raw)
+	return out
+}
+
+// ApplyTo is Apply for a result whose members are known. They are looked for again only when something was renamed.
+func (r Renaming) ApplyTo(result Result) Result {
+	if raw, changed := r.apply(result.Raw); changed {
+		return ParseResult(raw)
+	}
+	return result
+}
+
+func (r Renaming) apply(raw []byte) (out []byte, changed bool) {
 	if !r.concerns(raw) {
-		return raw
+		return raw, false
 	}
 	u := names{Renaming: r}
 	u.s.init(raw, DefaultDepth)
 	u.s.lone = true
 	u.object(0, u.resultMember)
 	if len(u.changes) == 0 || u.s.fault != "" {
-		return raw
+		return raw, false
 	}
 	slices.SortFunc(u.changes, func(a, b renamed) int { return a.at.start - b.at.start })
 	dst := make([]byte, 0, len(raw)+64*len(u.changes))
@@ -34,7 +47,7 @@ func (r Renaming) Apply(raw []byte) []byte {
 		dst = AppendString(dst, c.name)
 		from = c.at.end
 	}
-	return append(dst, raw[from:]...)
+	return append(dst, raw[from:]...), true
 }
 
 // concerns reports whether there may be anything to rename. Whoever writes keys with escapes has them read all the same.

@@ -116,3 +116,17 @@ func unmark(v any) any {
 	}
 	return v
 }
+
+// What is known of a result stays known, and is true of the renamed one.
+func TestRenamedResultsHaveTheirMembers(t *testing.T) {
+	t.Parallel()
+	r := Renaming{URI: func(uri string) string { return "much-longer-" + uri }}
+	for in, want := range map[string]string{
+		`{"contents":[{"uri":"a:b"}],"ttlMs":5}`: `{"contents":[{"uri":"much-longer-a:b"}],"ttlMs":5}`,
+		`{"contents":[],"ttlMs":5}`:              `{"contents":[],"ttlMs":5}`,
+	} {
+		if got := r.ApplyTo(ParseResult([]byte(in))); string(got.Raw) != want || !got.Valid || string(got.TTL) != "5" {
+			t.Errorf("%s: %s, ttlMs %s", in, got.Raw, got.TTL)
+		}
+	}
+}
