@@ -35,7 +35,7 @@ type Result struct {
 // member is where a member of a result stands: its key begins at key, its value at value.
 type member struct{ key, value, end int32 }
 
-// resultPlaces says where the members stand; valid is false for what is no object, or has a resultType that is no text.
+// resultPlaces says where the members stand; valid is false for what is no object.
 type resultPlaces struct {
 	valid                                                                bool
 	kind, meta, ttl, cacheScope, requestState, inputRequests, structured member
