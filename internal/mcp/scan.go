@@ -296,7 +296,14 @@ func special(x uint64) uint64 {
 // of one letter. It returns where something else begins, the closing quote for one, or where less than eight bytes are
 // left; an escape across two of its steps may end it, too.
 func ordinary(buf []byte, i int) (at int, escaped bool) {
-	for ; i+8 <= len(buf); i += 8 {
+	for try := i + blockSize; i+8 <= len(buf); i += 8 {
+		if i >= try { // a long string
+			moved, some := blocks(buf[i:])
+			i, escaped = i+moved, escaped || some
+			if try = i + blockSize; i+8 > len(buf) {
+				break
+			}
+		}
 		x := binary.LittleEndian.Uint64(buf[i:])
 		for hit := special(x); hit != 0; {
 			n := bits.TrailingZeros64(hit) &^ 7
