@@ -53,10 +53,16 @@ const (
 type wireConn struct {
 	net.Conn
 	in    *bufio.Reader
-	out   []byte // the request being written
+	out   []byte // the request
 	used  time.Time
 	old   bool // has carried an exchange before
-	probe *probe
+	raw   *raw // nil when there is none
+	swaps bool // raw sends requests, too: there is no TLS
+
+	// Of the request that is on its way.
+	unsent []byte // what the next Read sends first
+	sent   bool   // some of it has left
+	cut    error  // why not all of it could be sent
 }
 
 // newWire makes one that shares the settings of a standard transport, which does what it does not.
@@ -92,12 +98,22 @@ func (w *wire) roundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	var written []byte // the request, once it has been put together
 	for {
 		c, err := w.take(req, host)
 		if err != nil {
+			if written != nil && errors.Is(err, errStandard) && rewind(req) != nil {
+				err = errors.New("send the request again: its body cannot be read again")
+			}
 			return nil, err
 		}
-		resp, sent, err := c.exchange(w, host, req)
+		if written != nil {
+			c.out = written
+		} else if c.out, err = appendHTTP(c.out[:0], req); err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+		resp, err := c.exchange(w, host, req)
 		if err == nil {
 			return resp, nil
 		}
@@ -105,16 +121,16 @@ func (w *wire) roundTrip(req *http.Request) (*http.Response, error) {
 		if ctxErr := req.Context().Err(); ctxErr != nil {
 			return nil, ctxErr
 		}
-		if !c.old || !repeatable(req, sent) || rewind(req) != nil {
+		if !c.old || c.sent && !repeatable(req) {
 			return nil, err
 		}
+		written = c.out
 	}
 }
 
-// repeatable reports whether a request may be sent again over another connection: it did not leave at all, or it is of a
-// method that may be repeated (RFC 9110 §9.2.2).
-func repeatable(req *http.Request, sent bool) bool {
-	return !sent || req.Method == http.MethodGet || req.Method == http.MethodDelete
+// repeatable reports whether a request may be sent again when it may have arrived (RFC 9110 §9.2.2).
+func repeatable(req *http.Request) bool {
+	return req.Method == http.MethodGet || req.Method == http.MethodDelete
 }
 
 func rewind(req *http.Request) error {
@@ -135,49 +151,52 @@ func rewind(req *http.Request) error {
 // errStandard means that the standard transport has to do it.
 var errStandard = errors.New("the server has chosen HTTP/2, or is behind a proxy")
 
+// errRested means that a connection that rested cannot be used any more. Nothing was sent over it.
+var errRested = errors.New("the connection has ended, or something came that was not asked for")
+
 // host finds what is known about the server, and checks its URL once.
 func (w *wire) host(req *http.Request) (*wireHost, error) {
 	key := hostKey{req.URL.Scheme, req.URL.Host}
 	w.mu.Lock()
 	h := w.hosts[key]
 	w.mu.Unlock()
-	if h == nil {
-		if err := w.fence.checkURL(req); err != nil {
-			return nil, err
-		}
-		if key.scheme != "http" && key.scheme != "https" || key.host == "" {
-			return nil, fmt.Errorf("send a request to %q: not an http or https URL", req.URL.Redacted())
-		}
-		h = &wireHost{standard: w.proxied(req)}
-		w.mu.Lock()
-		if known := w.hosts[key]; known != nil {
-			h = known
-		}
-		w.hosts[key] = h
-		w.mu.Unlock()
+	if h != nil {
+		return h, nil
 	}
+	if err := w.fence.checkURL(req); err != nil {
+		return nil, err
+	}
+	if key.scheme != "http" && key.scheme != "https" || key.host == "" {
+		return nil, fmt.Errorf("send a request to %q: not an http or https URL", req.URL.Redacted())
+	}
+	h = &wireHost{standard: w.proxied(req)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if h.standard {
-		return nil, errStandard
+	if known := w.hosts[key]; known != nil {
+		return known, nil
 	}
+	w.hosts[key] = h
 	return h, nil
 }
 
-// take returns a kept connection that is alive, or a new one.
+// take returns a kept connection, or a new one. One over TLS has been seen to be alive; another one is looked at when the
+// request is sent.
 func (w *wire) take(req *http.Request, h *wireHost) (*wireConn, error) {
 	for {
 		w.mu.Lock()
-		n := len(h.idle)
-		if n == 0 {
+		n, standard := len(h.idle), h.standard
+		if n == 0 || standard {
 			w.mu.Unlock()
+			if standard {
+				return nil, errStandard
+			}
 			return w.connect(req, h)
 		}
 		c := h.idle[n-1]
 		h.idle[n-1] = nil
 		h.idle = h.idle[:n-1]
 		w.mu.Unlock()
-		if time.Since(c.used) < idleExpiry && c.alive() {
+		if c.swaps || c.alive() {
 			return c, nil
 		}
 		_ = c.Close()
@@ -185,7 +204,7 @@ func (w *wire) take(req *http.Request, h *wireHost) (*wireConn, error) {
 }
 
 // alive reports whether the connection is still open and nothing has come that nobody asked for: it would be taken for the
-// answer to the next request, which may be another person's. TLS may have read ahead, where the probe sees nothing.
+// answer to the next request, which may be another person's. TLS may have read ahead, where the look below sees nothing.
 func (c *wireConn) alive() bool {
 	if secure, ok := c.Conn.(*tls.Conn); ok {
 		_ = secure.SetReadDeadline(longAgo) // only what has been read already
@@ -194,7 +213,7 @@ func (c *wireConn) alive() bool {
 			return false
 		}
 	}
-	return c.probe.alive()
+	return c.raw.alive()
 }
 
 func (w *wire) connect(req *http.Request, h *wireHost) (*wireConn, error) {
@@ -222,7 +241,39 @@ func (w *wire) connect(req *http.Request, h *wireHost) (*wireConn, error) {
 		}
 		conn = secure
 	}
-	return &wireConn{Conn: conn, in: bufio.NewReaderSize(conn, 4<<10), probe: newProbe(conn)}, nil
+	return newWireConn(conn), nil
+}
+
+func newWireConn(conn net.Conn) *wireConn {
+	c := &wireConn{Conn: conn, raw: newRaw(conn)}
+	_, secure := conn.(*tls.Conn)
+	c.swaps = c.raw != nil && !secure
+	c.in = bufio.NewReaderSize(c, 4<<10)
+	return c
+}
+
+// Read implements io.Reader. It sends the request first, if that has not been done.
+func (c *wireConn) Read(p []byte) (n int, err error) {
+	out := c.unsent
+	if out == nil {
+		return c.Conn.Read(p)
+	}
+	c.unsent = nil
+	if c.swaps {
+		if n, out, err = c.raw.swap(out, p, c.old); err != nil || len(out) == 0 {
+			c.sent = len(out) < len(c.out)
+			return n, err
+		}
+	}
+	n, err = c.Write(out)
+	if c.sent = n > 0 || len(out) < len(c.out); err != nil {
+		if !c.sent {
+			return 0, err
+		}
+		c.cut = fmt.Errorf("send the request: %w", err) // it may have been answered all the same
+		_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	}
+	return c.Conn.Read(p)
 }
 
 // Ended implements callctx.Watcher: it makes reads and writes that are under way fail.

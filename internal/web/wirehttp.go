@@ -21,11 +21,14 @@ import (
 // longAgo makes reads and writes that are under way fail.
 var longAgo = time.Unix(1, 0)
 
-// exchange sends a request and reads the head of its answer. Sent reports whether the server may have acted on it.
-func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http.Response, sent bool, err error) {
-	if c.out, err = appendHTTP(c.out[:0], req); err != nil {
-		return nil, false, err
-	}
+// answer is a response with its body. It is made in one piece.
+type answer struct {
+	http.Response
+	body wireBody
+}
+
+// exchange sends the request that has been put together, and reads the head of its answer.
+func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http.Response, err error) {
 	ctx := req.Context()
 	watching := c.watch(ctx)
 	defer func() {
@@ -33,28 +36,27 @@ func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http
 			watching.stop()
 		}
 	}()
-	n, err := c.Write(c.out)
-	if err != nil && n == 0 {
-		return nil, false, fmt.Errorf("send the request: %w", err)
+	c.unsent, c.sent, c.cut = c.out, false, nil
+	switch _, err := c.in.Peek(1); { // this sends it
+	case err != nil && !c.sent:
+		return nil, fmt.Errorf("send the request: %w", err)
+	case err != nil:
+		return nil, errors.Join(c.cut, fmt.Errorf("the connection ended without an answer: %w", unexpected(err)))
 	}
-	if err != nil { // it may have answered without reading everything
-		_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	a := &answer{body: wireBody{w: w, h: h, c: c, ctx: ctx, watch: watching, left: -1}}
+	if err := c.readHead(req, &a.Response); err != nil {
+		return nil, errors.Join(c.cut, fmt.Errorf("read the answer: %w", err))
 	}
-	resp, unread := c.readHead(req)
-	if unread != nil {
-		return nil, true, errors.Join(err, unread)
+	if err := a.body.frame(&a.Response); err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
 	}
-	body := &wireBody{w: w, h: h, c: c, ctx: ctx, watch: watching, left: -1}
-	if err := body.frame(resp); err != nil {
-		return nil, true, fmt.Errorf("read the answer: %w", err)
+	a.body.keepAlive = a.body.keepAlive && c.cut == nil
+	a.Body = &a.body
+	if a.body.left == 0 && a.body.chunks == nil {
+		a.body.finish(nil)
+		a.Body = http.NoBody
 	}
-	body.keepAlive = body.keepAlive && err == nil
-	resp.Body = body
-	if body.left == 0 && body.chunks == nil {
-		body.finish(nil)
-		resp.Body = http.NoBody
-	}
-	return resp, true, nil
+	return &a.Response, nil
 }
 
 // appendHTTP writes a request.
@@ -97,25 +99,21 @@ func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 }
 
 // readHead reads the head of the answer, behind any 1xx ones (RFC 9112 §2 to §6).
-func (c *wireConn) readHead(req *http.Request) (*http.Response, error) {
+func (c *wireConn) readHead(req *http.Request, resp *http.Response) error {
 	for {
-		if _, err := c.in.Peek(1); err != nil {
-			return nil, fmt.Errorf("the connection ended without an answer: %w", unexpected(err))
-		}
 		head, err := c.head()
 		if err != nil {
-			return nil, fmt.Errorf("read the answer: %w", err)
+			return err
 		}
-		resp, err := parseHead(head)
-		if err != nil {
-			return nil, fmt.Errorf("read the answer: %w", err)
+		if err := parseHead(head, resp); err != nil {
+			return err
 		}
 		if resp.StatusCode == http.StatusSwitchingProtocols {
-			return nil, errors.New("read the answer: the server changes the protocol, which nobody asked for")
+			return errors.New("the server changes the protocol, which nobody asked for")
 		}
 		if resp.StatusCode >= 200 {
 			resp.Request = req
-			return resp, nil
+			return nil
 		}
 	}
 }
@@ -148,20 +146,20 @@ func (c *wireConn) head() (string, error) {
 
 // parseHead reads status line and headers. It is strict where parsers differ: lines end with CR LF, names are tokens
 // without space before the colon, nothing is folded (RFC 9112 §5).
-func parseHead(head string) (*http.Response, error) {
+func parseHead(head string, resp *http.Response) error {
 	line, rest, _ := strings.Cut(head, "\r\n")
 	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !httpd.ValidValue(line) {
-		return nil, fmt.Errorf("its status line is %.64q", line)
+		return fmt.Errorf("its status line is %.64q", line)
 	}
 	status, err := strconv.Atoi(line[9:12])
 	if err != nil || status < 100 || line[7] != '0' && line[7] != '1' {
-		return nil, fmt.Errorf("its status line is %.64q", line)
+		return fmt.Errorf("its status line is %.64q", line)
 	}
-	resp := &http.Response{
-		Status: line[9:], StatusCode: status, Proto: line[:8], ProtoMajor: 1, ProtoMinor: int(line[7] - '0'), ContentLength: -1,
-	}
+	resp.Status, resp.StatusCode = line[9:], status
+	resp.Proto, resp.ProtoMajor, resp.ProtoMinor = line[:8], 1, int(line[7]-'0')
+	resp.ContentLength = -1
 	resp.Header, err = httpd.ParseHeader(rest)
-	return resp, err
+	return err
 }
 
 // frame finds out how long the body is (RFC 9112 §6.3). An answer that says it twice is refused: whoever stands between
