@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
@@ -45,11 +46,22 @@ func appendLine(dst []byte, e *Event) []byte {
 	dst = appendField(dst, "decision", string(e.Decision))
 	dst = appendField(dst, "reason", e.Reason)
 	dst = appendField(dst, "outcome", e.Outcome)
-	if ms := e.Duration.Microseconds(); ms != 0 {
-		dst = append(dst, `,"duration_ms":`...)
-		dst = strconv.AppendFloat(dst, float64(ms)/1000, 'f', -1, 64)
+	if us := e.Duration.Microseconds(); us > 0 {
+		dst = appendThousandths(append(dst, `,"duration_ms":`...), us)
 	}
 	return append(dst, "}\n"...)
+}
+
+// appendThousandths writes n/1000, with as many decimals as it has.
+func appendThousandths(dst []byte, n int64) []byte {
+	dst = strconv.AppendInt(dst, n/1000, 10)
+	rest := byte(n % 1000 / 10)
+	last := byte(n % 10)
+	if rest == 0 && last == 0 {
+		return dst
+	}
+	dst = append(dst, '.', '0'+rest/10, '0'+rest%10, '0'+last)
+	return bytes.TrimRight(dst, "0")
 }
 
 // appendField writes a text that has something to say.

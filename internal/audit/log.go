@@ -30,7 +30,7 @@ type Options struct {
 	Mode      Mode          // "" means Strict
 	MaxBytes  int64         // size at which a segment is full; 0 means 64 MiB
 	MaxBuffer int           // bytes of events that may wait for the disk; 0 means 4 MiB
-	Gather    time.Duration // how long events are gathered for one fsync; 0 means 5 ms
+	Gather    time.Duration // how long events are gathered for one fsync; 0 means 20 ms
 	Now       func() time.Time
 	Log       *slog.Logger
 	Told      func(Event) // gets each event that was taken; may be nil
@@ -60,7 +60,7 @@ func Open(o Options) (*Log, error) {
 	o.Mode = cmp.Or(o.Mode, Strict)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
 	o.MaxBuffer = cmp.Or(o.MaxBuffer, 4<<20)
-	o.Gather = cmp.Or(o.Gather, 5*time.Millisecond)
+	o.Gather = cmp.Or(o.Gather, 20*time.Millisecond)
 	s, err := openSegments(o.Dir, o.MaxBytes, o.Log)
 	if err != nil {
 		return nil, fmt.Errorf("open audit log in %s: %w; check that the directory belongs to the user that runs gatehouse", o.Dir, err)
@@ -68,7 +68,7 @@ func Open(o Options) (*Log, error) {
 	return &Log{options: o, segment: s, wake: make(chan struct{}, 1)}, nil
 }
 
-// Record takes an event, which Run brings to the disk within a few milliseconds. Under Strict it returns
+// Record takes an event, which Run brings to the disk within some 20 milliseconds. Under Strict it returns
 // ErrUnavailable when the event cannot be kept.
 func (l *Log) Record(_ context.Context, e Event) error {
 	if l == nil {

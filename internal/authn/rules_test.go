@@ -118,10 +118,10 @@ func TestPrincipal(t *testing.T) {
 		t.Errorf("claims %v", p.Claims)
 	}
 	p.Claims = nil
-	want := identity.Principal{Key: identity.PersonKey{Issuer: ownIss, Subject: "u-alice"}, Client: "c-1", Scopes: identity.Scopes{"mcp:tools", "email"},
+	want := &identity.Principal{Key: identity.PersonKey{Issuer: ownIss, Subject: "u-alice"}, Client: "c-1", Scopes: identity.Scopes{"mcp:tools", "email"},
 		Grant: "g-1", Authorizer: "gatehouse", IssuedAt: p.IssuedAt, Expires: p.Expires}
-	if !reflect.DeepEqual(*p, want) || !p.IssuedAt.Equal(now) || !p.Expires.Equal(now.Add(time.Hour)) {
-		t.Errorf("got %+v, want %+v", *p, want)
+	if !reflect.DeepEqual(p, want) || !p.IssuedAt.Equal(now) || !p.Expires.Equal(now.Add(time.Hour)) {
+		t.Errorf("got %+v, want %+v", p, want)
 	}
 	p, w = h.present(h.foreignToken(t, map[string]any{"gid": "g-1", "iat": nil}), e)
 	wantPrincipal(t, p, w)

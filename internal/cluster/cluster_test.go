@@ -326,7 +326,7 @@ func FuzzEnvelope(f *testing.F) {
 			return
 		}
 		body, _ := io.ReadAll(r)
-		again, err := (&Request{Owner: e.Owner, Principal: &e.Principal, Endpoint: e.Endpoint, Method: e.Method, Query: e.Query, Header: e.Header, Body: body, ID: e.ID, Client: e.Client}).encode()
+		again, err := (&Request{Owner: e.Owner, Principal: e.Principal, Endpoint: e.Endpoint, Method: e.Method, Query: e.Query, Header: e.Header, Body: body, ID: e.ID, Client: e.Client}).encode()
 		if err != nil {
 			t.Skip() // grew beyond the bound, or holds what was not UTF-8
 		}

@@ -39,7 +39,7 @@ func Carried(name string) bool {
 // envelope is what stands before the body of a request on its way, in JSON after its length in four bytes.
 type envelope struct {
 	Owner     string
-	Principal identity.Principal
+	Principal *identity.Principal
 	Endpoint  string
 	Method    string
 	Query     string
@@ -54,7 +54,7 @@ const maxEnvelope = 1 << 20
 // encode writes envelope and body.
 func (q *Request) encode() ([]byte, error) {
 	e := envelope{
-		Owner: q.Owner, Principal: *q.Principal, Endpoint: q.Endpoint, Method: q.Method, Query: q.Query, ID: q.ID, Client: q.Client,
+		Owner: q.Owner, Principal: q.Principal, Endpoint: q.Endpoint, Method: q.Method, Query: q.Query, ID: q.ID, Client: q.Client,
 		Header: map[string][]string{},
 	}
 	for name, values := range q.Header {
@@ -93,7 +93,7 @@ func readEnvelope(r io.Reader) (*envelope, error) {
 	if err := json.Unmarshal(head, e, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("%w: %w", errEnvelope, err)
 	}
-	if e.Principal.Key.Issuer == "" || e.Principal.Key.Subject == "" || !strings.HasPrefix(e.Endpoint, "/") || e.Method == "" {
+	if e.Principal == nil || e.Principal.Key.Issuer == "" || e.Principal.Key.Subject == "" || !strings.HasPrefix(e.Endpoint, "/") || e.Method == "" {
 		return nil, errEnvelope
 	}
 	for name := range e.Header {

@@ -106,7 +106,7 @@ func (c *Copies) take(w http.ResponseWriter, r *http.Request) error {
 		Method: e.Method, URL: &url.URL{Path: e.Endpoint, RawQuery: e.Query}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: e.Header, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)), RemoteAddr: r.RemoteAddr, Pattern: e.Endpoint,
 	}).WithContext(own.Context())
-	serve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.o.Serve(w, r, &e.Principal, e.Endpoint) })
+	serve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.o.Serve(w, r, e.Principal, e.Endpoint) })
 	web.Chain(serve, web.Record(c.o.Log, time.Now, nil), web.Recover(c.o.Log)).ServeHTTP(w, own)
 	return nil
 }

@@ -23,26 +23,31 @@ type answerKey struct{}
 // answerer takes what comes back for one call of the session era, until close.
 type answerer interface {
 	outlet
+	outbox
 	notify(m *mcp.Message) // what the target sends along with the call
-	send(raw []byte) bool  // a message of the target's; false when it has to go over the standalone stream
 	close()
 }
 
-// begin opens the answer to a call, where this request's answers go.
-func (rq *request) begin(cancel context.CancelCauseFunc) answerer {
+// outbox takes a message of the target's. It reports false when that has to go over the standalone stream.
+type outbox interface{ send(raw []byte) bool }
+
+// begin opens the answer to a call, where this request's answers go. Room is for one of its own.
+func (rq *request) begin(call session.Canceler, room *answer) answerer {
 	if rq.to != nil {
-		return rq.to.begin(rq, cancel)
+		return rq.to.begin(rq, call)
 	}
-	return rq.newAnswer(cancel, 1)
+	room.open(rq, call, 1)
+	return room
 }
 
 // answer is the HTTP answer to one POST: to one call, or to all requests of a batch. It is JSON when nothing comes
 // before the results; else, and when they are long in coming, it turns into a stream of events. The stream belongs to
 // the session, so that a client whose connection broke can go on with it.
 type answer struct {
-	rq     *request
-	cancel context.CancelCauseFunc
-	batch  bool
+	rq    *request
+	call  session.Canceler
+	batch bool
+	wait  wait // until it has lasted a while
 
 	// mu guards what follows, and the response writer.
 	mu      sync.Mutex
@@ -54,15 +59,23 @@ type answer struct {
 	until   time.Time // when it is gone: its first chance to come back lasts until then
 	done    bool
 	unhook  func() bool // stops watching the client's connection; nil until that begins
-	timer   *time.Timer // heartbeat; after the client has gone: its last chance to come back
+	timer   *time.Timer // heartbeat; after the client has gone: its last chance to come back; nil before the first
 }
 
-func (rq *request) newAnswer(cancel context.CancelCauseFunc, responses int) *answer {
-	a := &answer{rq: rq, cancel: cancel, missing: responses}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.timer = time.AfterFunc(min(watchAfter, rq.g.o.Heartbeat), a.tick)
-	return a
+// open begins an answer of so many responses; close ends it.
+func (a *answer) open(rq *request, call session.Canceler, responses int) {
+	a.rq, a.call, a.missing = rq, call, responses
+	rq.g.watched.add(&a.wait, a)
+}
+
+// ring has tick called after a while. It needs a.mu.
+func (a *answer) ring(after time.Duration) {
+	if a.timer == nil {
+		a.rq.g.watched.remove(&a.wait)
+		a.timer = time.AfterFunc(after, a.tick)
+		return
+	}
+	a.timer.Reset(after)
 }
 
 // watchAfter is how long a call may take before its client is watched: to watch costs more than most calls do.
@@ -90,14 +103,14 @@ func (a *answer) send(raw []byte) bool {
 	if a.done || !a.rq.accept.events {
 		return false
 	}
-	a.open()
+	a.stretch()
 	a.stream.Send(raw)
 	a.pump()
 	return true
 }
 
-// open turns the answer into a stream. It needs a.mu.
-func (a *answer) open() {
+// stretch turns the answer into a stream. It needs a.mu.
+func (a *answer) stretch() {
 	if a.stream != nil {
 		return
 	}
@@ -144,7 +157,7 @@ func (a *answer) vanish() {
 	if a.reader != nil {
 		a.reader.Close()
 	}
-	a.timer.Reset(a.rq.g.o.Orphan)
+	a.ring(a.rq.g.o.Orphan)
 }
 
 // tick keeps a quiet connection alive, or gives up on a client that did not come back.
@@ -156,23 +169,23 @@ func (a *answer) tick() {
 		return
 	case a.unhook == nil:
 		a.unhook = context.AfterFunc(a.rq.r.Context(), a.lost)
-		a.timer.Reset(max(a.rq.g.o.Heartbeat-watchAfter, 0))
+		a.ring(max(a.rq.g.o.Heartbeat-watchAfter, 0))
 		return
 	case a.gone && time.Now().Before(a.until): // this tick was on its way when the client went
-		a.timer.Reset(time.Until(a.until))
+		a.ring(time.Until(a.until))
 		return
 	case a.gone && (a.stream == nil || !a.stream.Watched()):
-		a.cancel(errVanished)
+		a.call.Cancel(errVanished)
 		return
 	case a.gone:
-		a.timer.Reset(a.rq.g.o.Orphan)
+		a.ring(a.rq.g.o.Orphan)
 		return
 	case a.rq.accept.events:
-		a.open()
+		a.stretch()
 		a.write(mcp.AppendComment(nil, "still working"))
 	}
 	if !a.gone {
-		a.timer.Reset(a.rq.g.o.Heartbeat)
+		a.ring(a.rq.g.o.Heartbeat)
 	}
 }
 
@@ -203,7 +216,7 @@ func (a *answer) finish(write func(dst []byte) []byte, alone func() error) {
 	a.done = a.missing == 0
 	switch {
 	case a.stream != nil || !a.rq.accept.json:
-		a.open()
+		a.stretch()
 		a.stream.Send(write(nil))
 		a.pump()
 	case a.batch:
@@ -221,7 +234,10 @@ func (a *answer) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.done = true
-	a.timer.Stop()
+	a.rq.g.watched.remove(&a.wait)
+	if a.timer != nil {
+		a.timer.Stop()
+	}
 	if a.unhook != nil {
 		a.unhook()
 	}

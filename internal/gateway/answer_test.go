@@ -31,7 +31,8 @@ func TestClientHasTimeToComeBack(t *testing.T) {
 					g: &Gateway{o: Options{Heartbeat: 2 * time.Second, Orphan: time.Minute}},
 					w: deaf{httptest.NewRecorder()}, r: httptest.NewRequestWithContext(t.Context(), "POST", "/mcp", nil),
 				}
-				a := rq.newAnswer(func(cause error) { ended <- cause }, 1)
+				a := &answer{}
+				a.open(rq, canceler(func(cause error) { ended <- cause }), 1)
 				defer a.close()
 				if watched {
 					a.tick()
@@ -52,3 +53,8 @@ func TestClientHasTimeToComeBack(t *testing.T) {
 		}
 	}
 }
+
+type canceler func(cause error)
+
+// Cancel implements session.Canceler.
+func (c canceler) Cancel(cause error) { c(cause) }

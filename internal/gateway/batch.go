@@ -1,11 +1,11 @@
 package gateway
 
 import (
-	"context"
 	"net/http"
 	"sync"
 
 	"gatehouse/internal/mcp"
+	"gatehouse/internal/session"
 	"gatehouse/internal/web"
 )
 
@@ -48,8 +48,8 @@ func (rq *request) postBatch() error {
 	if err != nil {
 		return err
 	}
-	b.a = rq.newAnswer(b.cancel, requests)
-	b.a.batch = true
+	b.a = &answer{batch: true}
+	b.a.open(rq, b, requests)
 	defer b.a.close()
 	if requests == 0 {
 		rq.w.Header().Set("Content-Length", "0")
@@ -58,7 +58,7 @@ func (rq *request) postBatch() error {
 	}
 	var wg sync.WaitGroup
 	for _, p := range jobs {
-		wg.Go(func() { p.rq.do(p.job) })
+		wg.Go(func() { p.rq.do(p.todo) })
 	}
 	wg.Wait()
 	return errAnswered
@@ -66,8 +66,8 @@ func (rq *request) postBatch() error {
 
 // planned is one message of a batch and what is left to do for it.
 type planned struct {
-	rq *request
-	job
+	rq   *request
+	todo job
 }
 
 // planBatch plans all messages, or drops what it planned when one of them is refused.
@@ -79,7 +79,7 @@ func (rq *request) planBatch(b *batch, messages []mcp.Message) ([]planned, error
 		todo, err := one.planInBatch()
 		if err != nil {
 			for _, p := range jobs {
-				p.dropped()
+				p.rq.leavePlace()
 			}
 			return nil, err
 		}
@@ -90,9 +90,9 @@ func (rq *request) planBatch(b *batch, messages []mcp.Message) ([]planned, error
 
 func (rq *request) planInBatch() (job, error) {
 	if rq.m.Kind == mcp.KindRequest && rq.m.Method == mcp.MethodInitialize {
-		return job{run: func() error {
+		return func() error {
 			return rq.failure(mcp.Errorf(mcp.CodeInvalidRequest, "initialize cannot be part of a batch"))
-		}}, nil
+		}, nil
 	}
 	return rq.plan()
 }
@@ -102,29 +102,29 @@ type batch struct {
 	a *answer // set before any request runs
 
 	mu        sync.Mutex // guards what follows
-	cancels   []context.CancelCauseFunc
+	calls     []session.Canceler
 	cancelled error
 }
 
 func (b *batch) put(_ *request, write func(dst []byte) []byte) { b.a.finish(write, nil) }
 
-func (b *batch) begin(rq *request, cancel context.CancelCauseFunc) answerer {
+func (b *batch) begin(rq *request, call session.Canceler) answerer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.cancelled != nil {
-		cancel(b.cancelled)
+		call.Cancel(b.cancelled)
 	}
-	b.cancels = append(b.cancels, cancel)
+	b.calls = append(b.calls, call)
 	return &part{b.a, rq}
 }
 
-// cancel ends all calls of the batch.
-func (b *batch) cancel(cause error) {
+// Cancel ends all calls of the batch.
+func (b *batch) Cancel(cause error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.cancelled = cause
-	for _, cancel := range b.cancels {
-		cancel(cause)
+	for _, call := range b.calls {
+		call.Cancel(cause)
 	}
 }
 

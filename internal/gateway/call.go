@@ -36,7 +36,7 @@ func (r *route) about() string { return cmp.Or(r.subject, r.name) }
 func (rq *request) call() (job, error) {
 	if rq.ep.Search != nil {
 		if answer := rq.viaCaller(); answer != nil {
-			return job{run: answer}, nil
+			return answer, nil
 		}
 		if rq.callsOwn() {
 			return rq.search()
@@ -56,7 +56,7 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 		event.Reason = d.Reason
 		if d.MissingScopes != nil {
 			_ = rq.record(event)
-			return job{}, rq.stepUp(d)
+			return nil, rq.stepUp(d)
 		}
 		found = d.Allow
 	}
@@ -64,19 +64,18 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 	web.NoteText(rq.r.Context(), "name", short(event.Name))
 	if found && !rq.onlyReads(to) {
 		_ = rq.record(audit.Event{Kind: event.Kind, Method: event.Method, Target: event.Target, Name: event.Name, Decision: audit.Deny, Reason: "not_read_only"})
-		return job{run: func() error { return rq.result(rq.toolError(notReadOnly)) }}, nil
+		return func() error { return rq.result(rq.toolError(notReadOnly)) }, nil
 	}
 	if !found {
 		_ = rq.record(event)
 		return rq.says(unknown(&rq.m)), nil
 	}
-	leave, err := rq.takePlaceAtTarget()
-	if err != nil {
-		return job{}, err
+	if err := rq.takePlaceAtTarget(); err != nil {
+		return nil, err
 	}
 	reason := event.Reason
-	return job{drop: leave, run: func() error {
-		defer leave()
+	return func() error {
+		defer rq.leavePlace()
 		event := audit.Event{ // of its own: the one above would have to live on the heap
 			Kind: audit.KindCall, Method: rq.m.Method, Target: to.to.Name(), Name: to.about(), Decision: audit.Allow, Reason: reason,
 		}
@@ -87,7 +86,7 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 			_ = rq.record(event) // noted in the request's log record; the call has been made
 		}
 		return errAnswered
-	}}, nil
+	}, nil
 }
 
 // judge asks the policy about every method that the call amounts to, until one is denied.
@@ -180,16 +179,19 @@ func (rq *request) forward(to route) string {
 	if rq.modern {
 		return rq.forwardModern(to)
 	}
-	ctx := &callctx.Context{}
+	call := &struct {
+		ctx    callctx.Context
+		answer answer
+	}{}
+	ctx := &call.ctx
 	ctx.Begin(context.WithoutCancel(rq.r.Context()))
 	defer ctx.Cancel(nil)
-	cancel := ctx.Cancel
-	if err := rq.s.Begin(rq.m.ID, cancel); err != nil {
+	if err := rq.s.Begin(rq.m.ID, ctx); err != nil {
 		_ = rq.failure(mcp.Errorf(mcp.CodeInvalidRequest, "%v", err))
 		return "refused"
 	}
 	defer rq.s.Finish(rq.m.ID)
-	a := rq.begin(cancel)
+	a := rq.begin(ctx, &call.answer)
 	defer a.close()
 	ctx.Keep(answerKey{}, a)
 
@@ -197,7 +199,7 @@ func (rq *request) forward(to route) string {
 	if err != nil {
 		return trouble(ctx, rq, a, to.to.Name(), err, false)
 	}
-	result, err := up.Forward(ctx, &rq.m, to.name, rq.notes(to, a.notify, a.send))
+	result, err := up.Forward(ctx, &rq.m, to.name, rq.notes(to, a.notify, a))
 	if err != nil {
 		return trouble(ctx, rq, a, to.to.Name(), err, true)
 	}
@@ -209,6 +211,9 @@ func (rq *request) forward(to route) string {
 // upstream returns this session's own connection to a target, opening it on first use.
 func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upstream, error) {
 	s := rq.s
+	if up := s.Opened(t); up != nil {
+		return up, nil
+	}
 	return s.Upstream(ctx, t, func(ctx context.Context) (session.Upstream, error) {
 		e := &events{g: rq.g, s: s, target: t.Name()}
 		client := s.Client()

@@ -123,6 +123,8 @@ type Gateway struct {
 	serverInfo []byte // who we are, raw JSON
 	listeners  listeners
 	lines      lines
+	watched    waits        // answers whose clients are not watched yet
+	quiet      waits        // answers of the stateless era that have said nothing yet
 	streams    atomic.Int64 // that clients keep open
 	current    atomic.Pointer[served]
 	wake       chan struct{} // tells Run that something was left over; holds one
@@ -138,6 +140,7 @@ func New(o Options) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
+		watched: waits{while: min(watchAfter, o.Heartbeat)}, quiet: waits{while: o.Heartbeat},
 		o: o, calls: inflight{max: o.MaxCalls, maxPerPerson: o.MaxCallsPerPerson},
 		wake: make(chan struct{}, 1), reindex: make(chan struct{}, 1), serverInfo: appendServerInfo(nil, o.Version),
 	}

@@ -62,28 +62,37 @@ func (f *inflight) count() int {
 	return f.total
 }
 
-// takePlace takes a place among the calls in flight, for a call that can be recorded. Leave gives it back.
-func (rq *request) takePlace() (leave func(), err error) {
+// takePlace takes a place among the calls in flight, for a call that can be recorded. Whoever runs the call, or drops it,
+// gives it back with leavePlace.
+func (rq *request) takePlace() error {
 	if err := rq.g.o.Audit.Ready(); err != nil {
-		return nil, unrecordable(err)
+		return unrecordable(err)
 	}
 	if err := rq.g.calls.enter(rq.who.Key); err != nil {
-		return nil, err
+		return err
 	}
-	return func() { rq.g.calls.leave(rq.who.Key) }, nil
+	rq.placed = true
+	return nil
+}
+
+// leavePlace gives the place back, if there is one.
+func (rq *request) leavePlace() {
+	if rq.placed {
+		rq.placed = false
+		rq.g.calls.leave(rq.who.Key)
+	}
 }
 
 // takePlaceAtTarget is takePlace for what goes to a target. In the stateless era that needs the person's standing session.
-func (rq *request) takePlaceAtTarget() (leave func(), err error) {
-	leave, err = rq.takePlace()
-	if err != nil || !rq.modern {
-		return leave, err
+func (rq *request) takePlaceAtTarget() error {
+	if err := rq.takePlace(); err != nil || !rq.modern {
+		return err
 	}
 	if err := rq.stand(); err != nil {
-		leave()
-		return nil, err
+		rq.leavePlace()
+		return err
 	}
-	return leave, nil
+	return nil
 }
 
 func unrecordable(err error) error {

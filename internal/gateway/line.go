@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -190,7 +189,7 @@ func (rq *request) postLine(id string) error {
 		return err
 	}
 	if err := l.start(&own, todo); err != nil {
-		todo.dropped()
+		own.leavePlace()
 		if errors.Is(err, errAnswered) {
 			return rq.lineEnded()
 		}
@@ -211,17 +210,17 @@ func (rq *request) planOnLine() (job, error) {
 		return rq.plan()
 	}
 	if err := rq.admit(mcp.MethodInitialize); err != nil {
-		return job{}, err
+		return nil, err
 	}
 	client, said := rq.introduction()
-	return job{run: func() error {
+	return func() error {
 		if said != nil {
 			return rq.failure(said)
 		}
 		rq.s.Introduce(client)
 		v := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait)
 		return rq.result(rq.g.appendInitialized(nil, client.Revision, v))
-	}}, nil
+	}, nil
 }
 
 // start runs a job, which has its request for itself from now on. The error is errAnswered when the line has ended.
@@ -291,7 +290,7 @@ func (l *line) say(raw []byte) bool {
 }
 
 // begin implements carrier. Nothing else than the end of the session ends a call before its time.
-func (l *line) begin(rq *request, _ context.CancelCauseFunc) answerer { return &spoken{l, rq} }
+func (l *line) begin(rq *request, _ session.Canceler) answerer { return &spoken{l, rq} }
 
 // spoken is the answer to a call over a line.
 type spoken struct {

@@ -188,7 +188,7 @@ func (rq *request) dispatchModern() error {
 			return err
 		}
 		defer rq.release()
-		return todo.run()
+		return todo()
 	}
 	v := rq.ep.fresh(rq.r.Context(), rq.g.o.CatalogWait)
 	if !rq.knownModern() {
@@ -229,7 +229,7 @@ func (rq *request) extensionModern(v *view) error {
 		return err
 	}
 	defer rq.release()
-	return todo.run()
+	return todo()
 }
 
 // stand puts the person's standing session in place; the caller releases it.

@@ -15,17 +15,8 @@ import (
 const maxID = 256
 
 // job is what is left to do for a message once nothing about it can be refused with an HTTP status any more.
-type job struct {
-	run  func() error // answers the request, if it is one, and returns errAnswered
-	drop func()       // instead of run; may be nil
-}
-
-// dropped gives up a job that will not run.
-func (j job) dropped() {
-	if j.drop != nil {
-		j.drop()
-	}
-}
+// It answers the request, if it is one, and returns errAnswered. When it does not run, leavePlace is called instead.
+type job func() error
 
 // do runs a job on a goroutine of its own, where no handler's guard stands around it.
 func (rq *request) do(todo job) {
@@ -35,7 +26,7 @@ func (rq *request) do(todo job) {
 			_ = rq.failure(mcp.Errorf(mcp.CodeInternal, "internal error"))
 		}
 	}()
-	_ = todo.run() // it has answered
+	_ = todo() // it has answered
 }
 
 // post takes what a client sends: one JSON-RPC message, or an array of them.
@@ -86,7 +77,7 @@ func (rq *request) post() error {
 		rq.w.Header().Set("Content-Length", "0")
 		rq.w.WriteHeader(http.StatusAccepted)
 	}
-	return todo.run()
+	return todo()
 }
 
 // putBody gives the body back, unless it was handed on.
@@ -131,9 +122,9 @@ func (rq *request) dispatch() (job, error) {
 		}
 	}
 	if err := rq.admit(rq.m.Method); err != nil {
-		return job{}, err
+		return nil, err
 	}
-	return job{run: func() error {
+	return func() error {
 		switch rq.m.Method {
 		case mcp.MethodPing:
 			return rq.result(nil)
@@ -149,7 +140,7 @@ func (rq *request) dispatch() (job, error) {
 			return rq.setLevel()
 		}
 		return rq.failure(mcp.Errorf(mcp.CodeMethodNotFound, "Method not found"))
-	}}, nil
+	}, nil
 }
 
 // known keeps what a client made up out of the log.
@@ -199,9 +190,9 @@ const fanOut = 10 * time.Second
 // notified plans what a notification of the client leads to. What is unknown is ignored, as JSON-RPC asks.
 func (rq *request) notified() (job, error) {
 	if err := rq.admit(rq.m.Method); err != nil {
-		return job{}, err
+		return nil, err
 	}
-	return job{run: func() error {
+	return func() error {
 		switch rq.m.Method {
 		case mcp.NoteCancelled:
 			rq.s.Cancel(mcp.ID(rq.m.RequestID))
@@ -216,18 +207,18 @@ func (rq *request) notified() (job, error) {
 			rq.toUpstreams(ctx, rq.m.Method, rq.m.Params)
 		}
 		return errAnswered
-	}}, nil
+	}, nil
 }
 
 // answered takes the client's response to a request of a target. One that comes too late is nobody's fault.
 func (rq *request) answered() (job, error) {
 	if err := rq.admit(""); err != nil {
-		return job{}, err
+		return nil, err
 	}
-	return job{run: func() error {
+	return func() error {
 		if !rq.s.Answer(&rq.m) {
 			web.Note(rq.r.Context(), "unasked", true)
 		}
 		return errAnswered
-	}}, nil
+	}, nil
 }

@@ -21,7 +21,7 @@ func (rq *request) renaming(to route) mcp.Renaming {
 func (rq *request) public(to route, result []byte) []byte { return rq.renaming(to).Apply(result) }
 
 // notes hands on what a target sends along with a call. Those of extensions go to also; nil leaves them out.
-func (rq *request) notes(to route, tell func(*mcp.Message), also func(raw []byte) bool) func(*mcp.Message) {
+func (rq *request) notes(to route, tell func(*mcp.Message), also outbox) func(*mcp.Message) {
 	v := rq.ep.latest()
 	extended := also != nil && v.extended(to.to.Name())
 	if !extended && (v == nil || !v.table.Mapped()) && !v.hasTasks(to.to.Name()) {
@@ -31,7 +31,7 @@ func (rq *request) notes(to route, tell func(*mcp.Message), also func(raw []byte
 	return func(m *mcp.Message) {
 		m = renamed(r, m)
 		if extended && ofExtension(m.Method) {
-			also(mcp.AppendNotification(nil, m.Method, m.Params))
+			also.send(mcp.AppendNotification(nil, m.Method, m.Params))
 			return
 		}
 		tell(m)

@@ -126,23 +126,22 @@ func (rq *request) search() (job, error) {
 	switch {
 	case d.MissingScopes != nil:
 		_ = rq.record(event)
-		return job{}, rq.stepUp(d)
+		return nil, rq.stepUp(d)
 	case !d.Allow:
 		_ = rq.record(event)
 		return rq.says(unknown(&rq.m)), nil
 	}
-	leave, err := rq.takePlace()
-	if err != nil {
-		return job{}, err
+	if err := rq.takePlace(); err != nil {
+		return nil, err
 	}
-	return job{drop: leave, run: func() error {
-		defer leave()
+	return func() error {
+		defer rq.leavePlace()
 		result, outcome := rq.found()
 		event.Decision, event.Outcome, event.Duration = audit.Allow, outcome, rq.g.o.Now().Sub(began)
 		web.Note(rq.r.Context(), "outcome", outcome)
 		_ = rq.record(event) // noted in the request's log record; the search has been made
 		return rq.result(result)
-	}}, nil
+	}, nil
 }
 
 // mayUseOwn asks the policy about a tool of our own. AgentCore's name is another name for the search.

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -37,14 +36,15 @@ type request struct {
 	s      *session.Session // nil for initialize
 	modern bool             // the message is one of the stateless era
 	pinned *served          // the snapshot that may not go while the request works on it
+	placed bool             // it has a place among the calls in flight, until leavePlace
 	handed bool             // by another copy, which verified the person and watches the token
 	to     carrier          // where answers go; nil: the HTTP answer is this request's own
 }
 
 // carrier brings what is said about one of several requests to the client.
 type carrier interface {
-	put(rq *request, write func(dst []byte) []byte)                      // a response that came at once
-	begin(rq *request, cancel context.CancelCauseFunc) (answer answerer) // the answer to a call
+	put(rq *request, write func(dst []byte) []byte)             // a response that came at once
+	begin(rq *request, call session.Canceler) (answer answerer) // the answer to a call
 }
 
 // errAnswered means that the request has been answered and no step may follow.

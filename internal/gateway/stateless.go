@@ -141,18 +141,17 @@ func (rq *request) wantLogs(ctx context.Context, up session.Upstream) {
 type reply struct {
 	rq    *request
 	level int
+	wait  wait // until the first heartbeat
 
 	mu     sync.Mutex // guards what follows, and the response writer
 	events bool       // the answer is a stream, which has begun
 	done   bool
-	timer  *time.Timer // heartbeat
+	timer  *time.Timer // heartbeat; nil before the first
 }
 
 func (rq *request) newReply(level int) *reply {
 	a := &reply{rq: rq, level: level}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.timer = time.AfterFunc(rq.g.o.Heartbeat, a.tick)
+	rq.g.quiet.add(&a.wait, a)
 	return a
 }
 
@@ -206,6 +205,10 @@ func (a *reply) tick() {
 		a.begin()
 		_ = writeFlush(a.rq.w, mcp.AppendComment(nil, "still working"))
 	}
+	if a.timer == nil {
+		a.timer = time.AfterFunc(a.rq.g.o.Heartbeat, a.tick)
+		return
+	}
 	a.timer.Reset(a.rq.g.o.Heartbeat)
 }
 
@@ -240,7 +243,10 @@ func (a *reply) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.done = true
-	a.timer.Stop()
+	a.rq.g.quiet.remove(&a.wait)
+	if a.timer != nil {
+		a.timer.Stop()
+	}
 }
 
 // modernError turns codes that the stateless era has given up into what it says instead.

@@ -38,24 +38,23 @@ func walked(method string) string {
 // walk plans the next page of such a list.
 func (rq *request) walk(owners []string, member string) (job, error) {
 	if err := rq.admit(rq.m.Method); err != nil {
-		return job{}, err
+		return nil, err
 	}
 	at, cursor, said := rq.walkFrom(owners)
 	if said != nil {
 		return rq.says(said), nil
 	}
-	leave, err := rq.takePlaceAtTarget()
-	if err != nil {
-		return job{}, err
+	if err := rq.takePlaceAtTarget(); err != nil {
+		return nil, err
 	}
-	return job{drop: leave, run: func() error {
-		defer leave()
+	return func() error {
+		defer rq.leavePlace()
 		return rq.walkOn(owners[at:], cursor, member)
-	}}, nil
+	}, nil
 }
 
 // says is a job that answers with an error of ours.
-func (rq *request) says(e *mcp.Error) job { return job{run: func() error { return rq.failure(e) }} }
+func (rq *request) says(e *mcp.Error) job { return func() error { return rq.failure(e) } }
 
 // walkFrom reads where the page begins: at which target, and at which cursor of that.
 func (rq *request) walkFrom(owners []string) (at int, cursor string, said *mcp.Error) {

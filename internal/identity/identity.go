@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -91,6 +92,26 @@ type Principal struct {
 	Authorizer string // the name of the rule set that accepted the token
 	IssuedAt   time.Time
 	Expires    time.Time
+
+	judged atomic.Pointer[judgement] // the last one
+}
+
+// judgement is what somebody said about a principal.
+type judgement struct {
+	by   any
+	said string
+}
+
+// Judged returns what judge says about the principal. By is a pointer to all that its saying depends on besides the
+// principal. Neither of them ever changes, so that what was said to the last who asked is kept: the requests of one token
+// share a principal, and to look at its claims for each of them anew costs more than the rest of a decision.
+func (p *Principal) Judged(by any, judge func(*Principal) string) string {
+	if j := p.judged.Load(); j != nil && j.by == by {
+		return j.said
+	}
+	said := judge(p)
+	p.judged.Store(&judgement{by, said})
+	return said
 }
 
 // ErrGone means that a person may no longer sign in or keep access: unknown, disabled or removed.

@@ -139,6 +139,13 @@ func (p *Policy) refuses(who *identity.Principal) (reason string) {
 		return ReasonNoPolicy
 	case who == nil || who.Key.Issuer == "" || who.Key.Subject == "":
 		return ReasonNobody
+	}
+	return who.Judged(p, p.judge)
+}
+
+// judge is what refuses says about a principal that has a name.
+func (p *Policy) judge(who *identity.Principal) (reason string) {
+	switch {
 	case who.Service && !p.access.admitsService(who):
 		return ReasonService
 	case !p.access.allows(who):

@@ -9,7 +9,6 @@ package session
 import (
 	"bytes"
 	"container/list"
-	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -72,6 +71,7 @@ type Session struct {
 	// Guarded by the table's mutex.
 	using    int
 	used     time.Time
+	moved    time.Time     // to the front of both lists
 	place    *list.Element // in Table.recent
 	own      *list.List    // in Table.byPerson
 	ownPlace *list.Element
@@ -91,9 +91,12 @@ type Session struct {
 
 // call is one in flight. There are few at a time, mostly one.
 type call struct {
-	id     mcp.ID // the client's
-	cancel context.CancelCauseFunc
+	id mcp.ID // the client's
+	Canceler
 }
+
+// Canceler can be cancelled, with a cause.
+type Canceler interface{ Cancel(cause error) }
 
 func newSession(id string, k key, f Facts, now time.Time) *Session {
 	s := &Session{
@@ -160,7 +163,7 @@ func (s *Session) callOf(id mcp.ID) int {
 }
 
 // Begin registers a call of the client, so that Cancel and the end of the session reach it. The id is kept until Finish.
-func (s *Session) Begin(id mcp.ID, cancel context.CancelCauseFunc) error {
+func (s *Session) Begin(id mcp.ID, c Canceler) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -172,7 +175,7 @@ func (s *Session) Begin(id mcp.ID, cancel context.CancelCauseFunc) error {
 	if len(s.calls) >= maxCalls {
 		return ErrTooManyCalls
 	}
-	s.calls = append(s.calls, call{id, cancel})
+	s.calls = append(s.calls, call{id, c})
 	return nil
 }
 
@@ -187,14 +190,14 @@ func (s *Session) Finish(id mcp.ID) {
 
 // Cancel cancels a call in flight with ErrCancelled; an id that is not in flight is ignored, as the protocol says.
 func (s *Session) Cancel(id mcp.ID) {
-	var cancel context.CancelCauseFunc
+	var c Canceler
 	s.mu.Lock()
 	if i := s.callOf(id); i >= 0 {
-		cancel = s.calls[i].cancel
+		c = s.calls[i].Canceler
 	}
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel(ErrCancelled)
+	if c != nil {
+		c.Cancel(ErrCancelled)
 	}
 }
 
@@ -204,7 +207,7 @@ func (s *Session) close() {
 	s.closed = true
 	close(s.done)
 	for _, c := range s.calls {
-		c.cancel(ErrEnded)
+		c.Cancel(ErrEnded)
 	}
 	upstreams := s.upstreams
 	s.upstreams = nil

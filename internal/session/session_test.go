@@ -143,7 +143,7 @@ func TestEndReachesEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
-		if err := s.Begin(mcp.ID("1"), cancel); err != nil {
+		if err := s.Begin(mcp.ID("1"), canceler(cancel)); err != nil {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
@@ -167,7 +167,7 @@ func TestEndReachesEverything(t *testing.T) {
 		if up.closed.Load() != 1 {
 			t.Error("upstream session was not closed")
 		}
-		if err := s.Begin(mcp.ID("2"), cancel); err != ErrEnded {
+		if err := s.Begin(mcp.ID("2"), canceler(cancel)); err != ErrEnded {
 			t.Errorf("Begin after the end: %v", err)
 		}
 		if _, err := s.Upstream(t.Context(), "files", up.open); err != ErrEnded {
@@ -184,10 +184,10 @@ func TestCancel(t *testing.T) {
 	table, _ := newTable(t, nil)
 	s := create(t, table, "ada")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	if err := s.Begin(mcp.ID("1"), cancel); err != nil {
+	if err := s.Begin(mcp.ID("1"), canceler(cancel)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Begin(mcp.ID("1"), cancel); err != ErrDuplicateID {
+	if err := s.Begin(mcp.ID("1"), canceler(cancel)); err != ErrDuplicateID {
 		t.Errorf("same id again: %v", err)
 	}
 	s.Cancel(mcp.ID(`"1"`)) // a string is another id
@@ -200,7 +200,7 @@ func TestCancel(t *testing.T) {
 	}
 	s.Finish(mcp.ID("1"))
 	s.Cancel(mcp.ID("1"))
-	if err := s.Begin(mcp.ID("1"), cancel); err != nil {
+	if err := s.Begin(mcp.ID("1"), canceler(cancel)); err != nil {
 		t.Errorf("id free again: %v", err)
 	}
 }
@@ -356,3 +356,8 @@ func TestRememberIsBounded(t *testing.T) {
 		t.Errorf("%d names, the last one is %q", len(s.names), s.Remembered(strconv.Itoa(2*maxNames-1)))
 	}
 }
+
+type canceler context.CancelCauseFunc
+
+// Cancel implements Canceler.
+func (c canceler) Cancel(cause error) { c(cause) }

@@ -89,7 +89,7 @@ type Table struct {
 	mu       sync.Mutex
 	live     map[string]*Session               // by sealed id
 	byPerson map[identity.PersonKey]*list.List // as recent, of one person
-	recent   *list.List                        // of *Session, most recently used first
+	recent   *list.List                        // of *Session, most recently used first, to the second
 	ended    map[key]time.Time                 // tombstones, until the id would have expired
 	stopped  bool
 }
@@ -133,7 +133,7 @@ func (t *Table) admit(s *Session, now time.Time) error {
 	if len(t.live) >= t.o.Max && !t.evict(t.recent) {
 		return ErrFull
 	}
-	s.used, s.using = now, 1
+	s.used, s.moved, s.using = now, now, 1
 	s.place = t.recent.PushFront(s)
 	if s.own = t.byPerson[s.Person]; s.own == nil {
 		s.own = list.New()
@@ -144,12 +144,19 @@ func (t *Table) admit(s *Session, now time.Time) error {
 	return nil
 }
 
+// orderEvery is how exactly the lists know which session was used before which: to move a session to the front touches
+// four others.
+const orderEvery = time.Second
+
 // hold puts a session in use. It needs t.mu.
 func (t *Table) hold(s *Session, now time.Time) {
 	s.used = now
 	s.using++
-	t.recent.MoveToFront(s.place)
-	s.own.MoveToFront(s.ownPlace)
+	if now.Sub(s.moved) >= orderEvery {
+		s.moved = now
+		t.recent.MoveToFront(s.place)
+		s.own.MoveToFront(s.ownPlace)
+	}
 }
 
 // Use finds the session that id names and holds it in use until Release. Only the person and the endpoint that it

@@ -205,12 +205,13 @@ func TestBounds(t *testing.T) {
 // Whoever has as many sessions as one person may have gives up the one that they used longest ago, and nobody else's.
 func TestOwnSessionMakesWay(t *testing.T) {
 	t.Parallel()
-	table, _ := newTable(t, func(o *Options) { o.Max, o.MaxPerPerson = 8, 2 })
+	table, clock := newTable(t, func(o *Options) { o.Max, o.MaxPerPerson = 8, 2 })
 	other := create(t, table, "bob")
 	table.Release(other)
 	first, second := create(t, table, "ada"), create(t, table, "ada")
 	table.Release(first)
 	table.Release(second)
+	clock.Advance(orderEvery)
 	if _, err := table.Use(first.ID, first.Person, "/mcp"); err != nil {
 		t.Fatal(err)
 	}
