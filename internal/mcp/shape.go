@@ -10,10 +10,25 @@ import (
 // for reading it and for looking whether it came before.
 type shape struct {
 	n    int
-	keys [maxShape]key
+	keys [maxShape]shapeKey
 }
 
 const maxShape = 16
+
+// shapeKey is a key, and for a short one what stands behind its opening quote up to the colon.
+type shapeKey struct {
+	key
+	begin uint64 // the first eight bytes behind the quote, as far as they are the key's, its closing quote and the colon
+	mask  uint64 // which of them are
+}
+
+// shapeKeyOf returns the key that stands at k in buf, with its closing quote and the colon behind it.
+func shapeKeyOf(buf []byte, k key) shapeKey {
+	var room [8]byte
+	known := copy(room[:], buf[k.start:k.end])
+	known += copy(room[known:], `":`)
+	return shapeKey{k, binary.LittleEndian.Uint64(room[:]), ^uint64(0) >> (64 - 8*known)}
+}
 
 // row checks an object, whose brace is at s.pos and whose keys are likely those of last, and makes last its shape when they are not.
 func (s *scanner) row(depth int, last *shape) bool {
@@ -63,7 +78,7 @@ func (s *scanner) row(depth int, last *shape) bool {
 func (s *scanner) unlike(depth int, last *shape, same int) bool {
 	o := object{base: s.keys.n, decodedBase: len(s.decoded)}
 	for _, k := range last.keys[:same] {
-		s.keys.push(k)
+		s.keys.push(k.key)
 	}
 	for s.peek() != '}' {
 		if !s.next(&o) || !s.value(depth+1) {
@@ -87,27 +102,26 @@ func (s *scanner) learn(last *shape, base int) {
 			last.n = i
 			return
 		}
-		last.keys[i] = k
+		last.keys[i] = shapeKeyOf(s.buf, k)
 	}
 	last.n = n
 }
 
 // behind returns where the value begins when the k-th key stands at i, with its colon and without white space; else -1.
 func (l *shape) behind(buf []byte, i, k int) int {
-	if k >= l.n {
+	if k >= l.n || i+9 > len(buf) || buf[i] != '"' {
 		return -1
 	}
-	start, n := int(l.keys[k].start), int(l.keys[k].end-l.keys[k].start)
+	known := &l.keys[k]
+	if (binary.LittleEndian.Uint64(buf[i+1:])^known.begin)&known.mask != 0 {
+		return -1
+	}
+	start, n := int(known.start), int(known.end-known.start)
 	end := i + 1 + n
-	if end+1 >= len(buf) || buf[i] != '"' || buf[end] != '"' || buf[end+1] != ':' {
-		return -1
+	if n <= 6 { // all of it has been compared
+		return end + 2
 	}
-	if n <= 8 && i+9 <= len(buf) && start+8 <= len(buf) {
-		differ := binary.LittleEndian.Uint64(buf[i+1:]) ^ binary.LittleEndian.Uint64(buf[start:])
-		if differ&(1<<(8*n)-1) != 0 {
-			return -1
-		}
-	} else if !bytes.Equal(buf[i+1:end], buf[start:start+n]) {
+	if end+1 >= len(buf) || buf[end] != '"' || buf[end+1] != ':' || n > 8 && !bytes.Equal(buf[i+9:end], buf[start+8:start+n]) {
 		return -1
 	}
 	return end + 2
