@@ -25,8 +25,8 @@ type dialogue struct {
 	s    *session.Session // standing
 	to   route
 	stop context.CancelCauseFunc
-	told chan struct{} // holds one: there is a question
-	done chan struct{} // closed when the target has answered; then result and err are set
+	told chan struct{} // holds one: there is a question; nil when nobody can be asked
+	done chan struct{} // closed when the target has answered; then result and err are set; nil when nobody can be asked
 
 	result mcp.Result
 	err    error
@@ -69,11 +69,12 @@ func (rq *request) converse(a *reply, to route) string {
 	if a.level != noLevel {
 		rq.wantLogs(ctx, up)
 	}
-	d := &dialogue{s: rq.s, to: to, told: make(chan struct{}, 1), done: make(chan struct{}), out: a}
+	d := &dialogue{s: rq.s, to: to, out: a}
 	if !mcp.ParseClientCapabilities(rq.m.Capabilities).Askable() { // it never has to wait for answers
 		d.forward(ctx, up, &rq.m, rq.notes(to, d.notify, nil))
 		return rq.conclude(a, d)
 	}
+	d.told, d.done = make(chan struct{}, 1), make(chan struct{})
 	ctx, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	rq.g.o.Sessions.Hold(d.s)
 	m, sessions, notes := rq.m, rq.g.o.Sessions, rq.notes(to, d.notify, nil)

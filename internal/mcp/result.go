@@ -146,7 +146,7 @@ func (r *Result) Without(parts Part, more []byte) [][]byte {
 		}
 	}
 	slices.SortFunc(dropped[:n], func(a, b member) int { return cmp.Compare(a.key, b.key) })
-	pieces := append(make([][]byte, 0, 4+2*n), []byte("{"))
+	pieces := append(make([][]byte, 0, 5+2*n), []byte("{"))
 	add := func(piece []byte) {
 		if piece = bytes.Trim(piece, ", \t\r\n"); len(piece) == 0 {
 			return

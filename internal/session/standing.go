@@ -10,16 +10,16 @@ import (
 // exists for the sake of its upstream sessions: it begins with the first request, is in use until Release, and ends
 // when nobody used it for a while.
 func (t *Table) Standing(person identity.PersonKey, endpoint string, can mcp.ClientCapabilities) (*Session, error) {
-	capabilities := can.AppendJSON(nil)
-	id := standingID(person, endpoint, capabilities)
+	var room [512]byte // for what is looked up
+	id, capabilities := appendStandingID(room[:0], person, endpoint, can)
 	now := t.o.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s := t.live[id]; s != nil {
+	if s := t.live[string(id)]; s != nil {
 		t.hold(s, now)
 		return s, nil
 	}
-	s := newSession(id, key{}, Facts{Person: person, Endpoint: endpoint, Client: Client{Revision: mcp.Rev20260728, Capabilities: capabilities}}, now)
+	s := newSession(string(id), key{}, Facts{Person: person, Endpoint: endpoint, Client: Client{Revision: mcp.Rev20260728, Capabilities: capabilities}}, now)
 	s.standing = true
 	if err := t.admit(s, now); err != nil {
 		return nil, err
@@ -27,10 +27,15 @@ func (t *Table) Standing(person identity.PersonKey, endpoint string, can mcp.Cli
 	return s, nil
 }
 
-// standingID cannot meet a sealed id, nor stand in a header: it begins with a NUL byte. Capabilities are of a few fixed
-// texts without one.
-func standingID(person identity.PersonKey, endpoint string, capabilities []byte) string {
-	return "\x00" + person.String() + "\x00" + endpoint + "\x00" + string(capabilities)
+// appendStandingID writes an id, and returns what of it are the capabilities. It cannot meet a sealed id, nor stand in a
+// header: it begins with a NUL byte. Capabilities are of a few fixed texts without one.
+func appendStandingID(dst []byte, person identity.PersonKey, endpoint string, can mcp.ClientCapabilities) (id, capabilities []byte) {
+	dst = append(append(dst, 0), person.Issuer...)
+	dst = append(append(dst, 0), person.Subject...)
+	dst = append(append(append(dst, 0), endpoint...), 0)
+	at := len(dst)
+	dst = can.AppendJSON(dst)
+	return dst, dst[at:]
 }
 
 // Standing reports whether the session is one of Table.Standing.
