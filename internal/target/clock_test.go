@@ -48,8 +48,9 @@ func TestClock(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				begin := time.Now()
-				ctx, c := startClock(t.Context(), 10*time.Second, time.Minute)
-				defer c.stop()
+				conn := &Conn{}
+				ctx, c := conn.beginFor(t.Context(), 10*time.Second, time.Minute)
+				defer conn.finish(c)
 				var doing sync.WaitGroup
 				defer doing.Wait()
 				doing.Go(func() { tc.do(c) })
@@ -62,17 +63,77 @@ func TestClock(t *testing.T) {
 	}
 }
 
-func TestAStoppedClockIsNotATimeout(t *testing.T) {
+func TestAFinishedCallIsNotATimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, c := startClock(t.Context(), time.Second, time.Minute)
-		c.stop()
+		conn := &Conn{}
+		ctx, c := conn.beginFor(t.Context(), time.Second, time.Minute)
+		conn.finish(c)
 		time.Sleep(2 * time.Second)
 		c.restart()
 		if errors.Is(context.Cause(ctx), errTimeout) {
 			t.Error("it is")
 		}
 	})
+}
+
+// Calls of one connection end each at their own time, whatever the others do.
+func TestClocksOfOneConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		conn := &Conn{}
+		type call struct{ quiet, finished, want time.Duration }
+		calls := []call{
+			{quiet: 100 * time.Second, want: 100 * time.Second},
+			{quiet: 10 * time.Second, want: 10 * time.Second}, // is due before one that began earlier
+			{quiet: 20 * time.Second, finished: 5 * time.Second},
+			{quiet: 30 * time.Second, want: 30 * time.Second},
+			{quiet: 30 * time.Second, finished: 30*time.Second - 1},
+		}
+		var all sync.WaitGroup
+		for i, call := range calls {
+			all.Go(func() {
+				ctx, c := conn.beginFor(t.Context(), call.quiet, time.Hour)
+				defer conn.finish(c)
+				if call.finished > 0 {
+					time.Sleep(call.finished)
+					if ctx.Err() != nil {
+						t.Errorf("call %d ended before its time: %v", i, context.Cause(ctx))
+					}
+					return
+				}
+				<-ctx.Done()
+				if got := time.Since(begin); got != call.want || !errors.Is(context.Cause(ctx), errTimeout) {
+					t.Errorf("call %d ended after %s with %v", i, got, context.Cause(ctx))
+				}
+			})
+		}
+		all.Wait()
+		// One that begins when the alarm has gone off.
+		began := time.Now()
+		ctx, c := conn.beginFor(t.Context(), time.Second, time.Hour)
+		defer conn.finish(c)
+		<-ctx.Done()
+		if got := time.Since(began); got != time.Second {
+			t.Errorf("the last call ended after %s", got)
+		}
+	})
+}
+
+// A connection that is closed leaves no alarm behind.
+func TestNoAlarmIsLeft(t *testing.T) {
+	t.Parallel()
+	conn := &Conn{}
+	_, c := conn.beginFor(t.Context(), time.Hour, time.Hour)
+	conn.finish(c)
+	if conn.alarm.timer == nil {
+		t.Fatal("the alarm does not outlast its call: each one sets a timer")
+	}
+	conn.Close()
+	if conn.alarm.timer != nil {
+		t.Error("there is one")
+	}
 }
 
 // A call that may take an hour is not cut after fifteen minutes because it reports progress.

@@ -95,6 +95,7 @@ type Conn struct {
 	server  Server
 	closed  bool
 	calls   *clock                        // of the calls on their way, the latest
+	alarm   alarm                         // of their clocks
 	lasting map[string]mcp.Message        // what a new session has to be told again: subscriptions, the log level
 	asked   map[string]context.CancelFunc // requests of the server that are being answered, by id
 	working sync.WaitGroup                // goroutines of this connection; Add only under mu, before closed
@@ -121,9 +122,12 @@ func (t *Target) Connect(ctx context.Context, caller Caller, events Events) (*Co
 		lasting: map[string]mcp.Message{},
 		asked:   map[string]context.CancelFunc{},
 	}
-	ctx, clock := startClock(ctx, t.opt.connectTimeout(), t.opt.connectTimeout())
-	defer clock.stop()
+	ctx, clock := c.beginFor(ctx, t.opt.connectTimeout(), t.opt.connectTimeout())
+	defer c.finish(clock)
 	if _, err := c.open(ctx); err != nil {
+		c.mu.Lock()
+		c.silence() // nobody will close it
+		c.mu.Unlock()
 		return nil, t.told(t.explain(ctx, err))
 	}
 	return c, nil
@@ -232,6 +236,7 @@ func (c *Conn) Close() {
 	for clock := c.calls; clock != nil; clock = clock.after {
 		clock.Cancel(errClosed)
 	}
+	c.silence()
 	for _, cancel := range c.asked {
 		cancel()
 	}
@@ -240,37 +245,6 @@ func (c *Conn) Close() {
 		endLink(l)
 	}
 	c.working.Wait()
-}
-
-// begin starts the clock of a call, which Close stops.
-func (c *Conn) begin(ctx context.Context) (context.Context, *clock) {
-	return c.beginFor(ctx, c.t.opt.Timeout, c.t.opt.MaxTimeout)
-}
-
-// beginFor is begin for work that has another time.
-func (c *Conn) beginFor(ctx context.Context, quiet, limit time.Duration) (context.Context, *clock) {
-	ctx, clock := startClock(ctx, quiet, limit)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if clock.after = c.calls; clock.after != nil {
-		clock.after.before = clock
-	}
-	c.calls = clock
-	return ctx, clock
-}
-
-func (c *Conn) finish(clock *clock) {
-	clock.stop()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if clock.after != nil {
-		clock.after.before = clock.before
-	}
-	if clock.before != nil {
-		clock.before.after = clock.after
-	} else {
-		c.calls = clock.after
-	}
 }
 
 // Call sends a request and returns its result. The params are the client's, or nil. Ids and progress tokens are minted
