@@ -28,7 +28,6 @@ type link interface {
 
 // request is one call on its way.
 type request struct {
-	room   [20]byte // for id
 	id     []byte
 	body   []byte
 	in     *parcel              // that body is in; nil when it is in none
@@ -36,13 +35,17 @@ type request struct {
 	answer *parcel              // that the response is in; nil when its bytes last
 	came   func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
 	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
+
+	// Room for what is pointed to, and what nearly each request over HTTP needs.
+	room      [20]byte
+	out, back parcel
+	sent      sent
 }
 
-// sessionRequest builds a request to a server of the session era, in a parcel if there is one. What a client of the
+// sessionRequest builds a request to a server of the session era, in a parcel if there are some. What a client of the
 // stateless era says about itself stays behind, because such a server might take the request for one of that era.
-func sessionRequest(n int64, m *mcp.Message, name string, in *parcel) *request {
-	r := newRequest(n)
-	r.in = in
+func sessionRequest(n int64, m *mcp.Message, name string, from *parcels) *request {
+	r := newRequest(n, from)
 	e := mcp.Edit{Name: name, ProgressToken: r.id}
 	if m.Version != nil {
 		e.Meta = m.AppendMeta(nil, r.id, nil)
@@ -62,17 +65,26 @@ func (r *request) write(m *mcp.Message, e mcp.Edit) {
 	r.body = r.in.buf[at:]
 }
 
-// sent is called when nobody here needs the body any more.
-func (r *request) sent() {
+// toSend returns the body as that of an HTTP request.
+func (r *request) toSend() *sent {
+	r.sent.whole, r.sent.in = r.body, r.in
+	return &r.sent
+}
+
+// done is called when nobody here needs the body any more.
+func (r *request) done() {
 	if r.in != nil {
 		r.in.release()
 		r.in, r.body = nil, nil
 	}
 }
 
-func newRequest(n int64) *request {
+func newRequest(n int64, from *parcels) *request {
 	r := &request{}
 	r.id = strconv.AppendInt(r.room[:0], n, 10)
+	if from != nil {
+		r.in = from.lend(&r.out)
+	}
 	return r
 }
 

@@ -104,7 +104,7 @@ type httpLink struct {
 }
 
 func (l *httpLink) request(m *mcp.Message, name string) *request {
-	return sessionRequest(l.ids.Add(1), m, name, l.d.parcels.get())
+	return sessionRequest(l.ids.Add(1), m, name, &l.d.parcels)
 }
 
 // end closes the listening stream and deletes the session.
@@ -130,13 +130,13 @@ func (l *httpLink) sayGoodbye(ctx context.Context) {
 
 // do sends one HTTP request, built afresh. For GET, lastEvent says where to resume.
 func (l *httpLink) do(ctx context.Context, method string, body []byte, lastEvent string) (*http.Response, error) {
-	return l.doIn(ctx, method, body, nil, lastEvent)
+	return l.ask(ctx, method, &sent{whole: body}, lastEvent)
 }
 
-// doIn is do for a body that is in a parcel.
-func (l *httpLink) doIn(ctx context.Context, method string, body []byte, in *parcel, lastEvent string) (*http.Response, error) {
+// ask is do for a body that may be in a parcel.
+func (l *httpLink) ask(ctx context.Context, method string, body *sent, lastEvent string) (*http.Response, error) {
 	if h := l.posts.Load(); h != nil && method == http.MethodPost {
-		return l.d.send(ctx, method, l.d.url, h, body, in)
+		return l.d.send(ctx, method, l.d.url, h, body)
 	}
 	h := l.d.header(method, 3)
 	if l.session != "" {
@@ -153,12 +153,12 @@ func (l *httpLink) doIn(ctx context.Context, method string, body []byte, in *par
 		whole = lastingHeader(h)
 		l.posts.Store(whole)
 	}
-	return l.d.send(ctx, method, l.d.url, whole, body, in)
+	return l.d.send(ctx, method, l.d.url, whole, body)
 }
 
 // do sends a request that belongs to no session in its headers.
 func (d *httpDialer) do(ctx context.Context, method string, to *url.URL, body []byte) (*http.Response, error) {
-	return d.send(ctx, method, to, &header{Header: d.header(method, 0)}, body, nil)
+	return d.send(ctx, method, to, &header{Header: d.header(method, 0)}, &sent{whole: body})
 }
 
 // header has what every request of a method has, and room for more.
@@ -186,17 +186,20 @@ func lastingHeader(h http.Header) *header {
 	return &header{h, lines}
 }
 
-// send sends an HTTP request. The header is only read. In is the parcel that the body is in, nil when it is in none.
-func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h *header, body []byte, in *parcel) (*http.Response, error) {
+// send sends an HTTP request. The header is only read, and the body is for POST only.
+func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h *header, body *sent) (*http.Response, error) {
 	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if method == http.MethodPost {
-		setBody(r, h.lines, body, in)
+		body.give(r, h.lines)
 	}
 	resp, err := d.transport.RoundTrip(r)
+	if err == nil {
+		return resp, nil
+	}
 	if no, ok := errors.AsType[credentialError](err); ok && no.CredentialRefused() && ctx.Err() == nil {
 		err = d.t.trouble(CredentialRefused, err)
 	}
-	return resp, err
+	return nil, err
 }
 
 // credentialError is an error of the HTTP client that says that there is no credential for the target.
@@ -231,8 +234,8 @@ func (l *httpLink) send(ctx context.Context, body []byte) error {
 }
 
 func (l *httpLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
-	resp, err := l.doIn(ctx, http.MethodPost, r.body, r.in, "")
-	r.sent()
+	resp, err := l.ask(ctx, http.MethodPost, r.toSend(), "")
+	r.done()
 	if err != nil {
 		return mcp.Message{}, err
 	}
@@ -338,7 +341,7 @@ func (l *httpLink) readJSON(resp *http.Response, r *request) (mcp.Message, error
 	if resp.ContentLength > int64(limit) {
 		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of %d bytes", resp.ContentLength))
 	}
-	raw, in, err := l.d.readBody(resp, limit)
+	raw, in, err := l.d.readBody(resp, limit, &r.back)
 	if err != nil {
 		return mcp.Message{}, fmt.Errorf("read answer: %w", err)
 	}
@@ -361,8 +364,8 @@ const (
 	largeAnswer = 16 << 10 // from here on into a large one: to make such buffers anew costs more than all else that is done with one
 )
 
-// readBody reads a whole body, or one byte more than limit. In is the parcel that it is in, nil when it is in none.
-func (d *httpDialer) readBody(resp *http.Response, limit int) (raw []byte, in *parcel, err error) {
+// readBody reads a whole body, or one byte more than limit. In is the parcel that it is in, which is room or nil.
+func (d *httpDialer) readBody(resp *http.Response, limit int, room *parcel) (raw []byte, in *parcel, err error) {
 	n := int(resp.ContentLength)
 	switch {
 	case n <= 0:
@@ -375,7 +378,7 @@ func (d *httpDialer) readBody(resp *http.Response, limit int) (raw []byte, in *p
 		if n >= largeAnswer {
 			from = &d.answers
 		}
-		in = from.get()
+		in = from.lend(room)
 		in.buf = slices.Grow(in.buf, n)
 		raw = in.buf[:n]
 	}
@@ -390,31 +393,35 @@ func (l *httpLink) sort(raw []byte, r *request) (reply mcp.Message, err error) {
 		if err != nil {
 			return reply, l.d.t.trouble(Rubbish, err)
 		}
-		return l.sortOne(m, r), nil
+		if !l.sortOne(&m, r) {
+			return reply, nil
+		}
+		return m, nil
 	}
 	all, err := mcp.DecodeBatch(raw, fromUpstream(), maxBatch)
 	if err != nil {
 		return reply, l.d.t.trouble(Rubbish, err)
 	}
-	for _, m := range all {
-		if m = l.sortOne(m, r); m.Kind != 0 {
-			reply = m
+	for i := range all {
+		if l.sortOne(&all[i], r) {
+			reply = all[i]
 		}
 	}
 	return reply, nil
 }
 
-func (l *httpLink) sortOne(m mcp.Message, r *request) (reply mcp.Message) {
+// sortOne reports whether it is the response.
+func (l *httpLink) sortOne(m *mcp.Message, r *request) bool {
 	switch {
-	case answers(&m, r.id):
-		return m
+	case answers(m, r.id):
+		return true
 	case m.Kind == mcp.KindResponse:
 		l.d.t.opt.Log.Warn("target answered a request that was not asked here")
 	default:
-		came := m
+		came := *m
 		r.came(&came)
 	}
-	return reply
+	return false
 }
 
 // answers reports whether m is the response to a request. An error without id says that the server could not read the

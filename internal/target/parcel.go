@@ -21,20 +21,21 @@ type parcel struct {
 	buf     []byte
 	holders atomic.Int32
 	of      *parcels
+	kept    *[]byte // what the buffer is kept in until it is lent again
 }
 
 // keptParcel is the size above which a buffer is left to the garbage collector.
 const keptParcel = 256 << 10
 
-// get returns an empty parcel, which the caller holds.
-func (p *parcels) get() *parcel {
-	one := &parcel{of: p}
-	one.holders.Store(1)
-	if buf, ok := p.pool.Get().(*[]byte); ok {
-		one.buf = (*buf)[:0]
-	} else {
-		one.buf = make([]byte, 0, 4<<10)
+// lend fills a parcel that was never used with an empty buffer. The caller holds it.
+func (p *parcels) lend(one *parcel) *parcel {
+	kept, ok := p.pool.Get().(*[]byte)
+	if !ok {
+		buf := make([]byte, 0, 4<<10)
+		kept = &buf
 	}
+	one.buf, one.of, one.kept = (*kept)[:0], p, kept
+	one.holders.Store(1)
 	return one
 }
 
@@ -53,7 +54,8 @@ func (p *parcel) hold() bool {
 
 func (p *parcel) release() {
 	if p.holders.Add(-1) == 0 && cap(p.buf) <= keptParcel {
-		p.of.pool.Put(&p.buf)
+		*p.kept = p.buf
+		p.of.pool.Put(p.kept)
 	}
 }
 
@@ -61,9 +63,10 @@ func (p *parcel) release() {
 type sent struct {
 	mu     sync.Mutex // guards what follows: a transport may close a body that it reads
 	rest   bytes.Reader
-	in     *parcel // nil when the bytes last
 	closed bool
 
+	whole []byte
+	in    *parcel          // nil when the bytes last
 	lines *web.HeaderLines // of the request; may be nil
 }
 
@@ -72,19 +75,28 @@ func (s *sent) HeaderLines() *web.HeaderLines { return s.lines }
 
 var errSentClosed = errors.New("the body of the request has been closed")
 
-// setBody gives a request its body, and its headers written out, if they have been. In is the parcel that the body is in,
-// nil when it is in none.
-func setBody(r *http.Request, lines *web.HeaderLines, body []byte, in *parcel) {
-	open := func() (io.ReadCloser, error) {
-		if in != nil && !in.hold() {
-			return nil, errSentClosed
-		}
-		s := &sent{in: in, lines: lines}
-		s.rest.Reset(body)
-		return s, nil
+// give makes s the body of a request, and says what stands for its headers. Whoever calls it holds the parcel.
+func (s *sent) give(r *http.Request, lines *web.HeaderLines) {
+	s.lines = lines
+	_ = s.open()
+	r.Body, r.ContentLength, r.GetBody = s, int64(len(s.whole)), s.again
+}
+
+// again is for http.Request.GetBody.
+func (s *sent) again() (io.ReadCloser, error) {
+	one := &sent{whole: s.whole, in: s.in, lines: s.lines}
+	if err := one.open(); err != nil {
+		return nil, err
 	}
-	r.Body, _ = open() // the caller holds the parcel
-	r.ContentLength, r.GetBody = int64(len(body)), open
+	return one, nil
+}
+
+func (s *sent) open() error {
+	if s.in != nil && !s.in.hold() {
+		return errSentClosed
+	}
+	s.rest.Reset(s.whole)
+	return nil
 }
 
 // Read implements io.Reader.

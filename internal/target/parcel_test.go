@@ -81,9 +81,9 @@ func TestBodiesLastUntilTheyAreClosed(t *testing.T) {
 func TestParcels(t *testing.T) {
 	t.Parallel()
 	var all parcels
-	one := all.get()
+	one := all.lend(&parcel{})
 	r := &http.Request{}
-	setBody(r, nil, one.buf, one)
+	(&sent{whole: one.buf, in: one}).give(r, nil)
 	again, err := r.GetBody()
 	if err != nil {
 		t.Fatal(err)

@@ -29,8 +29,8 @@ type statelessLink struct {
 
 // carrier brings requests of the stateless era to their server, over HTTP or to a process.
 type carrier interface {
-	// head returns what a new request has: a header, which is only read, and a parcel, each nil when it has none.
-	head(method, name string) (id int64, h *header, in *parcel)
+	// head returns what a new request has: a header, which is only read, and where its parcel comes from, each nil when it has none.
+	head(method, name string) (id int64, h *header, from *parcels)
 	exchange(ctx context.Context, r *request) (mcp.Message, error)
 	listen(ctx context.Context, r *request) (mcp.Message, error) // the same for a stream; an *mcp.Error says that there will be none
 	send(ctx context.Context, body []byte) error                 // a notification
@@ -43,19 +43,19 @@ func (l *statelessLink) request(m *mcp.Message, name string) *request {
 	if name == "" {
 		name = m.Name
 	}
-	n, h, in := l.via.head(m.Method, copiedName(m, name))
-	r := newRequest(n)
-	r.header, r.in = h, in
+	n, h, from := l.via.head(m.Method, copiedName(m, name))
+	r := newRequest(n, from)
+	r.header = h
 	if h != nil && m.Method == mcp.MethodToolsCall {
 		r.header = l.withArguments(h, m, name)
 	}
 	var room []byte
-	if in != nil {
-		room = in.buf
+	if r.in != nil {
+		room = r.in.buf
 	}
 	meta := l.appendMeta(room, m, r.id)
-	if in != nil {
-		in.buf = meta // the body comes behind it
+	if r.in != nil {
+		r.in.buf = meta // the body comes behind it
 	}
 	r.write(m, mcp.Edit{Name: name, Meta: meta})
 	return r

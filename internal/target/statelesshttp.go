@@ -19,8 +19,8 @@ type httpCarrier struct {
 	ids    atomic.Int64
 }
 
-func (h *httpCarrier) head(method, name string) (int64, *header, *parcel) {
-	return h.ids.Add(1), h.d.named.get(h.d, method, name), h.d.parcels.get()
+func (h *httpCarrier) head(method, name string) (int64, *header, *parcels) {
+	return h.ids.Add(1), h.d.named.get(h.d, method, name), &h.d.parcels
 }
 
 // namedHeaders keeps the headers of requests by their method and name, for they are the same each time. What is in it is
@@ -82,8 +82,8 @@ func (h *httpCarrier) listen(ctx context.Context, r *request) (mcp.Message, erro
 }
 
 func (h *httpCarrier) post(ctx context.Context, r *request) (*http.Response, error) {
-	defer r.sent()
-	return h.d.send(ctx, http.MethodPost, h.d.url, r.header, r.body, r.in)
+	defer r.done()
+	return h.d.send(ctx, http.MethodPost, h.d.url, r.header, r.toSend())
 }
 
 func (h *httpCarrier) exchange(ctx context.Context, r *request) (mcp.Message, error) {
@@ -115,15 +115,15 @@ func (h *httpCarrier) read(ctx context.Context, resp *http.Response, r *request)
 	case "application/json":
 		return h.reader.readJSON(resp, r)
 	case "text/event-stream":
-		own := *r
-		own.came = func(m *mcp.Message) {
+		came := r.came
+		r.came = func(m *mcp.Message) {
 			if m.Kind == mcp.KindRequest { // there are none in this era, and no way to answer
 				h.d.t.opt.Log.Warn("target sent a request on a stream of the stateless era", "method", m.Method)
 				return
 			}
-			r.came(m)
+			came(m)
 		}
-		m, err := h.reader.readUntil(ctx, resp, &own, &cursor{})
+		m, err := h.reader.readUntil(ctx, resp, r, &cursor{})
 		if errors.Is(err, errStreamEnded) {
 			err = h.d.t.trouble(Down, err)
 		}

@@ -14,7 +14,7 @@ type processCarrier struct {
 	l *commandLink // the connection's place; nil while the process is asked what it is
 }
 
-func (c *processCarrier) head(string, string) (int64, *header, *parcel) {
+func (c *processCarrier) head(string, string) (int64, *header, *parcels) {
 	return c.p.ids.Add(1), nil, nil
 }
 
