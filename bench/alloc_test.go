@@ -7,10 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"gatehouse/internal/app"
 	"gatehouse/internal/config"
+	"gatehouse/internal/telemetry"
+	"gatehouse/internal/web"
 )
 
 // startInProcess runs a whole Gatehouse in this process, so that its allocations can be counted. The load generator and
@@ -50,8 +53,12 @@ func runInProcess(b *testing.B, file string) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	log, err := telemetry.NewLogger(telemetry.LogOptions{Writer: quiet{}, Format: telemetry.FormatJSON, RequestID: web.RequestID})
+	if err != nil {
+		b.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	a, err := app.New(ctx, app.Options{Config: c, Log: slog.New(slog.NewJSONHandler(quiet{}, nil)), Level: new(slog.LevelVar), Version: "bench"})
+	a, err := app.New(ctx, app.Options{Config: c, Log: log, Level: new(slog.LevelVar), Version: "bench"})
 	if err != nil {
 		cancel()
 		b.Fatal(err)
@@ -93,6 +100,30 @@ func BenchmarkCall(b *testing.B) {
 				r, err := c.do(request, nil)
 				if err != nil || r.status != 200 || first && k.call.check(r, 1) != nil {
 					b.Fatal(err, r.status, fmt.Sprintf("%.300s", r.body))
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkRefuse is one call with a bad token, from socket to socket.
+func BenchmarkRefuse(b *testing.B) {
+	h := startInProcess(b)
+	good := h.issuer.token("mallory", "")
+	for name, token := range map[string]string{
+		"wrong signature": good[:len(good)-80] + strings.Repeat("A", 12) + good[len(good)-68:],
+		"unknown key":     h.issuer.token("mallory", "other-key"),
+	} {
+		b.Run(name, func(b *testing.B) {
+			c, err := dial(h.gatehouse.addr)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.close()
+			request := call{tool: "echo", text: smallText}.append(nil, h.gatehouse, &person{token: token}, 1)
+			countAllocations(b, func(bool) {
+				if r, err := c.do(request, nil); err != nil || r.status != 401 {
+					b.Fatal(err, r.status)
 				}
 			})
 		})

@@ -48,7 +48,7 @@ var benchmarks = [][]string{
 	{"./internal/router", "2000x", "."},
 	{"./internal/policy", "2000x", "."},
 	{"./internal/authn", "2000x", "."},
-	{"./bench", "3000x", "Call|List"},
+	{"./bench", "3000x", "Call|List|Refuse"},
 	{"./bench", "6000x", "Growth/.*/(small|all)"},
 }
 

@@ -14,6 +14,7 @@ import (
 	"gatehouse/internal/app"
 	"gatehouse/internal/config"
 	"gatehouse/internal/sandbox"
+	"gatehouse/internal/telemetry"
 )
 
 func newServe(s streams) *cobra.Command {
@@ -43,6 +44,9 @@ a request, a bad one changes nothing. SIGTERM and Ctrl-C stop it gracefully.`,
 // serve runs until ctx ends. file is empty for the quickstart.
 func serve(ctx context.Context, s streams, c *config.Config, file string) error {
 	collectLess()
+	lines := telemetry.NewLines(s.err)
+	defer func() { _ = lines.Close() }() // as for each line, nobody is left to tell
+	s.err = lines
 	level := new(slog.LevelVar)
 	level.Set(c.Log.Level)
 	log, err := newLogger(s, c, level)

@@ -24,7 +24,7 @@ func WriteRefusal(w http.ResponseWriter, r *http.Request, e *Endpoint, err error
 		body.Code = "unauthorized"
 	}
 	if refusal.Status != http.StatusServiceUnavailable && refusal.Reason != NotLocal {
-		w.Header().Set("WWW-Authenticate", challenge(e, refusal, refusal.dpop || e.DPoPRequired || isDPoP(r)))
+		w.Header()["Www-Authenticate"] = []string{challenge(e, refusal, refusal.dpop || e.DPoPRequired || isDPoP(r))}
 	}
 	if refusal.nonce != "" {
 		w.Header().Set(dpop.NonceHeader, refusal.nonce)
@@ -49,12 +49,16 @@ func challenge(e *Endpoint, refusal *Refusal, asDPoP bool) string {
 		scopes = e.scopes()
 	}
 	var b strings.Builder
+	b.Grow(512)
 	if asDPoP {
 		b.WriteString(`DPoP algs="` + strings.Join(dpop.Algorithms(), " ") + `", resource_metadata="`)
 	} else {
 		b.WriteString(`Bearer resource_metadata="`)
 	}
-	quotable(&b, e.MetadataURL())
+	origin, path := e.split()
+	quotable(&b, origin)
+	quotable(&b, wellKnown)
+	quotable(&b, path)
 	b.WriteByte('"')
 	if list := validScopes(scopes).String(); list != "" {
 		b.WriteString(`, scope="` + list + `"`)
@@ -71,7 +75,8 @@ func challenge(e *Endpoint, refusal *Refusal, asDPoP bool) string {
 
 // quotable writes s without the characters that RFC 6750 §3 forbids in its values.
 func quotable(b *strings.Builder, s string) {
-	for _, c := range []byte(s) {
+	for i := range len(s) {
+		c := s[i]
 		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
 			c = '?'
 		}

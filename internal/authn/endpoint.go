@@ -68,13 +68,18 @@ func (e *Endpoint) MetadataURL() string {
 	return origin + wellKnown + path
 }
 
+// split parts the resource where its path begins; the path / is none.
 func (e *Endpoint) split() (origin, path string) {
-	scheme, rest, _ := strings.Cut(e.Resource, "://")
-	host, path, found := strings.Cut(rest, "/")
-	if found && path != "" {
-		path = "/" + path
+	_, rest, _ := strings.Cut(e.Resource, "://")
+	slash := strings.IndexByte(rest, '/')
+	if slash < 0 {
+		return e.Resource, ""
 	}
-	return scheme + "://" + host, path
+	origin, path = e.Resource[:len(e.Resource)-len(rest)+slash], rest[slash:]
+	if path == "/" {
+		path = ""
+	}
+	return origin, path
 }
 
 // scopes is what a client is told to ask for: the default scopes, or else what the leading authorizer wants to see; and

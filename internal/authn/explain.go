@@ -185,7 +185,7 @@ func (x *explainer) choose(ctx context.Context) {
 			continue
 		}
 		step := stepUnavailable + 1
-		v, refusal := verifyWith(ctx, x.t, issuerKeys{z.Keys, z.algorithms()}, x.now)
+		v, refusal := verifyWith(ctx, &x.t.Signed, issuerKeys{z.Keys, z.algorithms()}, x.now)
 		if refusal == nil {
 			refusal = z.judge(v, x.e)
 		}

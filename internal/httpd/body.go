@@ -137,6 +137,11 @@ func (b *body) discard() bool {
 	if b.state == bodyBroken || b.expected || b.chunks == nil && b.left > maxDiscard {
 		return false
 	}
+	if b.arrived() { // it has a length, and all of it is in the buffer
+		b.c.r += int(b.left)
+		b.left, b.state = 0, bodyDone
+		return true
+	}
 	_ = b.c.nc.SetReadDeadline(time.Now().Add(b.c.s.o.HeaderTimeout))
 	var scrap [4 << 10]byte
 	for total := 0; total <= maxDiscard; {

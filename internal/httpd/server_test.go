@@ -337,6 +337,11 @@ func TestBodyThatNobodyReads(t *testing.T) {
 		t.Errorf("%d requests were seen: %q", seen.Load(), got)
 	}
 	seen.Store(0)
+	tiny := "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 16\r\n\r\nGET / HTTP/1.1\r\n"
+	if got := talk(t, addr, tiny+tiny+"GET / HTTP/1.1\r\nHost: x\r\n\r\n"); strings.Count(got, "403 Forbidden") != 3 || seen.Load() != 3 {
+		t.Errorf("%d requests were seen: %q", seen.Load(), got)
+	}
+	seen.Store(0)
 	big := fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 10*maxDiscard)
 	if got := talk(t, addr, big+strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 100)); strings.Count(got, "403 Forbidden") != 1 || !strings.Contains(got, "Connection: close") || seen.Load() != 1 {
 		t.Errorf("%d requests were seen: %q", seen.Load(), got)

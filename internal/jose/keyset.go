@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-json-experiment/json"
@@ -149,19 +150,22 @@ func (s *KeySet) MarshalJSON() ([]byte, error) {
 
 // Key implements KeySource.
 func (s *KeySet) Key(_ context.Context, kid, alg string) (PublicKey, error) {
-	var found []PublicKey
+	var found PublicKey
+	n := 0
 	for _, k := range s.keys {
 		if (kid == "" || k.kid == kid) && k.fits(alg) {
-			found = append(found, k)
+			if n++; n == 1 {
+				found = k
+			}
 		}
 	}
 	switch {
-	case len(found) == 1 || len(found) > 1 && kid != "":
-		return found[0], nil
-	case len(found) > 1:
+	case n == 1 || n > 1 && kid != "":
+		return found, nil
+	case n > 1:
 		return PublicKey{}, fail(UnknownKey, "the token names no key and the issuer has several", nil)
 	}
-	return PublicKey{}, fail(UnknownKey, fmt.Sprintf("the issuer publishes no key %q for %s", kid, alg), nil)
+	return PublicKey{}, fail(UnknownKey, "the issuer publishes no key "+strconv.Quote(kid)+" for "+alg, nil)
 }
 
 // Generation implements KeySource: a fixed set never changes.

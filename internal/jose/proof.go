@@ -32,7 +32,7 @@ func ParseProof(text, typ string, algs []string) (*Proof, error) {
 		return nil, fail(TooLarge, fmt.Sprintf("the proof has %d bytes, at most %d are read", len(text), MaxProof), nil)
 	}
 	var raw jsontext.Value
-	t, err := parse(text, func(head []byte) (Header, error) {
+	s, err := read(text, func(head []byte) (Header, error) {
 		h, jwk, err := readHeader(head)
 		raw = jwk
 		return h, err
@@ -41,10 +41,10 @@ func ParseProof(text, typ string, algs []string) (*Proof, error) {
 		return nil, err
 	}
 	switch {
-	case !t.Header.IsType(typ):
-		return nil, fail(TypeRefused, fmt.Sprintf("typ is %.64q, want %s", t.Header.Typ, typ), nil)
-	case !allowed(t.Header.Alg, algs):
-		return nil, fail(AlgRefused, fmt.Sprintf("algorithm %.32q is not accepted", t.Header.Alg), nil)
+	case !s.Header.IsType(typ):
+		return nil, fail(TypeRefused, fmt.Sprintf("typ is %.64q, want %s", s.Header.Typ, typ), nil)
+	case !allowed(s.Header.Alg, algs):
+		return nil, fail(AlgRefused, fmt.Sprintf("algorithm %.32q is not accepted", s.Header.Alg), nil)
 	case raw == nil:
 		return nil, fail(KeyRefused, "the header has no jwk", nil)
 	}
@@ -52,11 +52,15 @@ func ParseProof(text, typ string, algs []string) (*Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !key.fits(t.Header.Alg) {
-		return nil, fail(KeyRefused, fmt.Sprintf("the key is not one for %s", t.Header.Alg), nil)
+	if !key.fits(s.Header.Alg) {
+		return nil, fail(KeyRefused, fmt.Sprintf("the key is not one for %s", s.Header.Alg), nil)
 	}
-	if alg, _ := algorithmOf(t.Header.Alg); !alg.verify(key.key, []byte(t.signed), t.signature) {
+	if alg, _ := algorithmOf(s.Header.Alg); !alg.verify(key.key, []byte(s.text), s.signature) {
 		return nil, fail(BadSignature, "the signature is not that of the key in the header", nil)
+	}
+	t, err := s.token()
+	if err != nil {
+		return nil, err
 	}
 	return &Proof{Token: *t, Thumbprint: thumbprint}, nil
 }

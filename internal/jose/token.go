@@ -1,16 +1,22 @@
 package jose
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"gatehouse/internal/identity"
+	"gatehouse/internal/mcp"
 )
+
+var strict = base64.RawURLEncoding.Strict()
 
 // Limits on what is read at all.
 const (
@@ -28,13 +34,20 @@ func (h Header) IsType(typ string) bool {
 	return strings.TrimPrefix(got, "application/") == typ
 }
 
-// Token is a compact JWS that was read, and not yet believed.
-type Token struct {
+// Signed is a compact JWS that was read, and not yet believed. Most that are refused are refused for what stands here.
+type Signed struct {
 	Header Header
-	Claims identity.Claims
+	Issuer identity.Issuer // iss; empty when it is missing or no string
 
-	signed    string // header and payload as they were signed
+	text      string // header and payload as they were signed
+	payload   []byte // a JSON object
 	signature []byte
+}
+
+// Token is Signed with its claims.
+type Token struct {
+	Signed
+	Claims identity.Claims
 }
 
 // KeySource finds the public keys of one issuer. Implementations are pointers, so that callers can compare them.
@@ -47,21 +60,22 @@ type KeySource interface {
 
 // Verify reads a compact JWS and checks its signature against the issuer's keys. Without algs the default list holds.
 func Verify(ctx context.Context, token string, keys KeySource, algs []string) (Header, identity.Claims, error) {
-	t, err := Parse(token)
+	s, err := Read(token)
 	if err != nil {
 		return Header{}, nil, err
 	}
-	if err := t.Verify(ctx, keys, algs); err != nil {
-		return t.Header, nil, err
+	t, err := s.Open(ctx, keys, algs)
+	if err != nil {
+		return s.Header, nil, err
 	}
 	return t.Header, t.Claims, nil
 }
 
-// Parse reads a compact JWS without checking its signature, and strictly: three base64url parts without padding, a
-// header and a payload that are JSON objects without duplicate names, and no header member that brings its own key or
-// demands an extension. What it says is good for choosing an issuer and for explaining a refusal, never for a decision.
-func Parse(token string) (*Token, error) {
-	return parse(token, func(head []byte) (Header, error) {
+// Read reads a compact JWS without checking its signature, and strictly: three base64url parts without padding, a header
+// and a payload that are JSON objects without duplicate names, and no header member that brings its own key or demands an
+// extension. What it says is good for choosing an issuer, never for a decision.
+func Read(token string) (*Signed, error) {
+	return read(token, func(head []byte) (Header, error) {
 		h, jwk, err := readHeader(head)
 		if err == nil && jwk != nil {
 			err = ownKey("jwk")
@@ -70,67 +84,112 @@ func Parse(token string) (*Token, error) {
 	})
 }
 
-func parse(token string, header func([]byte) (Header, error)) (*Token, error) {
+// Parse is Read for those who have to know the claims before they can check the signature, or explain why it is wrong.
+func Parse(token string) (*Token, error) {
+	s, err := Read(token)
+	if err != nil {
+		return nil, err
+	}
+	return s.token()
+}
+
+func read(token string, header func([]byte) (Header, error)) (*Signed, error) {
 	if len(token) > MaxToken {
 		return nil, fail(TooLarge, fmt.Sprintf("the token has %d bytes, at most %d are read", len(token), MaxToken), nil)
 	}
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return nil, fail(Malformed, fmt.Sprintf("a compact JWS has 3 parts, this has %d", len(parts)), nil)
+	first, last := strings.IndexByte(token, '.'), strings.LastIndexByte(token, '.')
+	if parts := strings.Count(token, ".") + 1; parts != 3 {
+		return nil, fail(Malformed, fmt.Sprintf("a compact JWS has 3 parts, this has %d", parts), nil)
 	}
-	head, err := decodePart("header", parts[0])
+	room := make([]byte, 0, len(token)) // for all parts at once
+	head, room, err := decodePart(room, "header", token[:first])
 	if err != nil {
 		return nil, err
 	}
-	payload, err := decodePart("payload", parts[1])
-	if err != nil {
+	s := &Signed{text: token[:last]}
+	if s.payload, room, err = decodePart(room, "payload", token[first+1:last]); err != nil {
 		return nil, err
 	}
-	t := &Token{signed: token[:len(parts[0])+1+len(parts[1])]}
-	if t.signature, err = decodePart("signature", parts[2]); err != nil {
+	if s.signature, _, err = decodePart(room, "signature", token[last+1:]); err != nil {
 		return nil, err
 	}
-	if t.Header, err = header(head); err != nil {
+	if s.Header, err = header(head); err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(payload, &t.Claims); err != nil {
-		return nil, fail(Malformed, "read the payload as a JSON object", err)
+	if err := s.readIssuer(); err != nil {
+		return nil, err
 	}
-	if t.Claims == nil {
-		return nil, fail(Malformed, "the payload is null", nil)
+	return s, nil
+}
+
+// readIssuer checks that the payload is an object, and finds its iss.
+func (s *Signed) readIssuer() error {
+	if !mcp.Valid(s.payload) {
+		return fail(Malformed, "read the payload as a JSON object", faultOf(s.payload))
+	}
+	if bytes.TrimSpace(s.payload)[0] != '{' {
+		return fail(Malformed, "the payload is no JSON object", nil)
+	}
+	iss, _ := mcp.LookupString(s.payload, "iss")
+	s.Issuer = identity.Issuer(iss)
+	return nil
+}
+
+// faultOf says what is wrong with a text that is no strictly valid JSON. Only refusals pay for it.
+func faultOf(raw []byte) error {
+	var v jsontext.Value
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return err
+	}
+	return errors.New("it is nested too deeply")
+}
+
+// Open checks the signature and reads the claims.
+func (s *Signed) Open(ctx context.Context, keys KeySource, algs []string) (*Token, error) {
+	if err := s.Verify(ctx, keys, algs); err != nil {
+		return nil, err
+	}
+	return s.token()
+}
+
+func (s *Signed) token() (*Token, error) {
+	t := &Token{Signed: *s}
+	if err := json.Unmarshal(s.payload, &t.Claims); err != nil {
+		return nil, fail(Malformed, "read the claims", err)
 	}
 	return t, nil
 }
 
 // Verify checks the signature.
-func (t *Token) Verify(ctx context.Context, keys KeySource, algs []string) error {
-	if !allowed(t.Header.Alg, algs) {
-		return fail(AlgRefused, fmt.Sprintf("algorithm %.32q is not on the list for this issuer", t.Header.Alg), nil)
+func (s *Signed) Verify(ctx context.Context, keys KeySource, algs []string) error {
+	if !allowed(s.Header.Alg, algs) {
+		return fail(AlgRefused, fmt.Sprintf("algorithm %.32q is not on the list for this issuer", s.Header.Alg), nil)
 	}
-	key, err := keys.Key(ctx, t.Header.Kid, t.Header.Alg)
+	key, err := keys.Key(ctx, s.Header.Kid, s.Header.Alg)
 	if err != nil {
 		return err
 	}
-	if !key.fits(t.Header.Alg) {
-		return fail(UnknownKey, fmt.Sprintf("key %q is not for %s", key.kid, t.Header.Alg), nil)
+	if !key.fits(s.Header.Alg) {
+		return fail(UnknownKey, fmt.Sprintf("key %q is not for %s", key.kid, s.Header.Alg), nil)
 	}
-	alg, _ := algorithmOf(t.Header.Alg)
-	if !alg.verify(key.key, []byte(t.signed), t.signature) {
-		return fail(BadSignature, fmt.Sprintf("the signature is not that of key %q", key.kid), nil)
+	alg, _ := algorithmOf(s.Header.Alg)
+	if !alg.verify(key.key, []byte(s.text), s.signature) {
+		return fail(BadSignature, "the signature is not that of key "+strconv.Quote(key.kid), nil)
 	}
 	return nil
 }
 
-// decodePart refuses what encoding/base64 would forgive: line breaks and stray trailing bits.
-func decodePart(name, part string) ([]byte, error) {
-	if strings.ContainsAny(part, "\r\n") {
-		return nil, fail(Malformed, "the "+name+" holds a line break", nil)
+// decodePart decodes one part into room and returns what is left of that. It refuses what encoding/base64 would forgive:
+// line breaks and stray trailing bits.
+func decodePart(room []byte, name, part string) (decoded, left []byte, err error) {
+	if strings.IndexByte(part, '\n') >= 0 || strings.IndexByte(part, '\r') >= 0 {
+		return nil, nil, fail(Malformed, "the "+name+" holds a line break", nil)
 	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	n, err := strict.Decode(room[:strict.DecodedLen(len(part))], []byte(part))
 	if err != nil {
-		return nil, fail(Malformed, "decode the "+name+" as base64url", err)
+		return nil, nil, fail(Malformed, "decode the "+name+" as base64url", err)
 	}
-	return b, nil
+	return room[:n:n], room[n:n], nil
 }
 
 // ownKey refuses a header that says where its key is.
@@ -139,31 +198,41 @@ func ownKey(member string) error {
 }
 
 // readHeader returns beside the header the key in it, which only a proof may have.
-func readHeader(raw []byte) (Header, jsontext.Value, error) {
-	var h struct {
-		Alg  string         `json:"alg"`
-		Kid  string         `json:"kid"`
-		Typ  string         `json:"typ"`
-		JKU  jsontext.Value `json:"jku"`
-		JWK  jsontext.Value `json:"jwk"`
-		X5U  jsontext.Value `json:"x5u"`
-		X5C  jsontext.Value `json:"x5c"`
-		Crit jsontext.Value `json:"crit"`
-		B64  jsontext.Value `json:"b64"`
+func readHeader(raw []byte) (h Header, jwk []byte, err error) {
+	if !mcp.Valid(raw) {
+		return Header{}, nil, fail(Malformed, "read the header as a JSON object", faultOf(raw))
 	}
-	if err := json.Unmarshal(raw, &h); err != nil {
-		return Header{}, nil, fail(Malformed, "read the header as a JSON object", err)
-	}
-	for _, m := range []struct {
-		name  string
-		value jsontext.Value
-	}{{"jku", h.JKU}, {"x5u", h.X5U}, {"x5c", h.X5C}, {"crit", h.Crit}, {"b64", h.B64}} {
-		if m.value != nil {
-			return Header{}, nil, ownKey(m.name)
+	other, refused := "", ""
+	text := func(name string, value []byte) string {
+		s, ok := mcp.DecodeString(value)
+		if !ok && string(value) != "null" {
+			other = name
 		}
+		return s
 	}
-	if len(h.Kid) > maxKid {
+	if !mcp.EachMember(raw, func(key, _, value []byte) {
+		switch string(key) {
+		case "alg":
+			h.Alg = text("alg", value)
+		case "kid":
+			h.Kid = text("kid", value)
+		case "typ":
+			h.Typ = text("typ", value)
+		case "jwk":
+			jwk = value
+		case "jku", "x5u", "x5c", "crit", "b64":
+			refused = string(key)
+		}
+	}) {
+		return Header{}, nil, fail(Malformed, "the header is no JSON object", nil)
+	}
+	switch {
+	case other != "":
+		return Header{}, nil, fail(Malformed, "the header's "+other+" is no string", nil)
+	case refused != "":
+		return Header{}, nil, ownKey(refused)
+	case len(h.Kid) > maxKid:
 		return Header{}, nil, fail(HeaderRefused, fmt.Sprintf("the key id has %d bytes, at most %d are read", len(h.Kid), maxKid), nil)
 	}
-	return Header{Alg: h.Alg, Kid: h.Kid, Typ: h.Typ}, h.JWK, nil
+	return h, jwk, nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
 	"gatehouse/internal/testkit"
 )
@@ -102,13 +103,22 @@ func TestChecklist46_VerifyRefuses(t *testing.T) {
 		"standard base64 characters": {parts[0] + "." + parts[1] + "+/." + parts[2], jose.Malformed},
 		"header is a list":           {raw(`["ES256"]`, `{}`), jose.Malformed},
 		"header names alg twice":     {raw(`{"alg":"ES256","alg":"none"}`, `{}`), jose.Malformed},
+		"header is null":             {raw(`null`, `{}`), jose.Malformed},
+		"header has deep duplicate":  {raw(`{"alg":"ES256","x":{"a":1,"\u0061":2}}`, `{}`), jose.Malformed},
 		"alg is a number":            {raw(`{"alg":256}`, `{}`), jose.Malformed},
+		"alg is null":                {raw(`{"alg":null}`, `{}`), jose.AlgRefused},
+		"kid is a list":              {raw(`{"alg":"ES256","kid":["a"]}`, `{}`), jose.Malformed},
+		"escaped jku":                {raw(`{"alg":"ES256","\u006aku":null}`, `{}`), jose.HeaderRefused},
 		"payload is a list":          {raw(head, `[]`), jose.Malformed},
 		"payload is null":            {raw(head, `null`), jose.Malformed},
 		"payload names aud twice":    {raw(head, `{"aud":"a","aud":"b"}`), jose.Malformed},
 		"payload has deep duplicate": {raw(head, `{"act":{"sub":"a","sub":"b"}}`), jose.Malformed},
 		"payload has trailing data":  {raw(head, `{}{}`), jose.Malformed},
 		"payload is not UTF-8":       {raw(head, "{\"sub\":\"\xff\"}"), jose.Malformed},
+		"payload has half a pair":    {raw(head, `{"sub":"\ud800"}`), jose.Malformed},
+		"payload is too deep":        {raw(head, `{"a":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)+`}`), jose.Malformed},
+		"payload has a huge number":  {raw(head, `{"exp":1e999}`), jose.Malformed},
+		"payload is empty":           {raw(head, ` `), jose.Malformed},
 		"too large":                  {good + strings.Repeat("A", jose.MaxToken), jose.TooLarge},
 		"jku":                        {with(map[string]any{"jku": "https://evil.example/keys"}), jose.HeaderRefused},
 		"x5u":                        {with(map[string]any{"x5u": "https://evil.example/cert"}), jose.HeaderRefused},
@@ -165,12 +175,35 @@ func TestParseDoesNotNeedTheKey(t *testing.T) {
 	}
 }
 
+// TestIssuer holds what Read finds without the claims against the claims.
+func TestIssuer(t *testing.T) {
+	t.Parallel()
+	key := testkit.NewIDPKey(t, "ES256")
+	for payload, want := range map[string]identity.Issuer{
+		`{}`: "", `{"iss":"a"}`: "a", `{"x":{"iss":"b"}, "iss" : "a" }`: "a", `{"\u0069ss":"\u0061\n"}`: "a\n", `{"iss":1}`: "", `{"iss":null}`: "", `{"iss":["a"]}`: "", `{"ISS":"a"}`: "",
+	} {
+		token := testkit.SignRaw(t, key, []byte(` {"alg":"ES256"} `), []byte(" "+payload+"\n"))
+		read, err := jose.Read(token)
+		if err != nil || read.Issuer != want {
+			t.Errorf("%s: read %+v %v, want %q", payload, read, err, want)
+		}
+		parsed, err := jose.Parse(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if iss, _ := parsed.Claims.String("iss"); iss != string(want) || parsed.Issuer != want {
+			t.Errorf("%s: the claims have %q, want %q", payload, iss, want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	key := testkit.NewIDPKey(f, "ES256")
 	set := keySet(f, key)
 	good := testkit.MintToken(f, key, nil, map[string]any{"sub": "alice"})
 	f.Add(good)
 	f.Add("e30.e30.AA")
+	f.Add(testkit.SignRaw(f, testkit.NewIDPKey(f, "ES256"), []byte(`{"alg":"ES256"}`), []byte(`{"\u0069ss":"a\ud83d\ude00","n":[1e3,null,{}]}`)))
 	f.Add("eyJhbGciOiJub25lIn0.e30.")
 	f.Add(string(bytes.Repeat([]byte("."), 100)))
 	f.Fuzz(func(t *testing.T, token string) {
@@ -183,6 +216,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if strings.Count(token, ".") != 2 || parsed.Claims == nil {
 			t.Errorf("read %q as a token", token)
+		}
+		if iss, _ := parsed.Claims.String("iss"); iss != string(parsed.Issuer) {
+			t.Errorf("%q: the issuer is %q, the claims have %q", token, parsed.Issuer, iss)
 		}
 		if err := parsed.Verify(context.Background(), set, nil); err == nil && token != good {
 			t.Errorf("verified a token that was never signed: %q", token)
@@ -209,7 +245,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-func BenchmarkParse(b *testing.B) {
+func BenchmarkRead(b *testing.B) {
 	key := testkit.NewIDPKey(b, "ES256")
 	token := testkit.MintToken(b, key, nil, map[string]any{
 		"iss": "https://idp.example", "sub": "alice", "aud": "api://default", "client_id": "client-1", "scope": "openid mcp:tools",
@@ -217,7 +253,7 @@ func BenchmarkParse(b *testing.B) {
 	})
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := jose.Parse(token); err != nil {
+		if _, err := jose.Read(token); err != nil {
 			b.Fatal(err)
 		}
 	}

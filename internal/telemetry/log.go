@@ -19,7 +19,7 @@ const (
 
 // LogOptions describe a logger.
 type LogOptions struct {
-	Writer    io.Writer
+	Writer    io.Writer    // *Lines gathers lines; anything else gets them one by one
 	Format    string       // "" means FormatAuto
 	Level     slog.Leveler // nil means info; a *slog.LevelVar can be changed while running
 	RequestID func(context.Context) string
@@ -41,7 +41,7 @@ func NewLogger(o LogOptions) (*slog.Logger, error) {
 	var h slog.Handler
 	switch o.Format {
 	case FormatJSON:
-		h = slog.NewJSONHandler(o.Writer, &slog.HandlerOptions{Level: o.Level, ReplaceAttr: redact})
+		return slog.New(newJSONHandler(o)), nil
 	case FormatText:
 		h = newTextHandler(o.Writer, o.Level, terminal && !o.NoColor)
 	default:
@@ -54,6 +54,9 @@ func NewLogger(o LogOptions) (*slog.Logger, error) {
 }
 
 func isTerminal(w io.Writer) bool {
+	if l, ok := w.(*Lines); ok {
+		w = l.w
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -130,4 +131,20 @@ func FuzzTokensStayOut(f *testing.F) {
 			t.Errorf("%q is not looked at", s)
 		}
 	})
+}
+
+// BenchmarkRecord writes the record of a request that was refused.
+func BenchmarkRecord(b *testing.B) {
+	l, err := NewLogger(LogOptions{Writer: io.Discard, Format: FormatJSON, RequestID: func(context.Context) string { return "0123456789abcdef0123456789abcdef" }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		l.LogAttrs(b.Context(), slog.LevelInfo, "request",
+			slog.String("method", "POST"), slog.String("route", "/mcp"), slog.Int("status", 401), slog.Float64("duration_ms", 0.123),
+			slog.Int64("bytes", 170), slog.String("client_ip", "127.0.0.1"), slog.String("endpoint", "/mcp"),
+			slog.String("auth_refused", "bad_signature"), slog.String("auth_detail", `bad_signature: the signature is not that of key "key-1"`),
+			slog.String("reason", "bad_signature"))
+	}
 }

@@ -44,13 +44,25 @@ func redact(groups []string, a slog.Attr) slog.Attr {
 
 // isSecretKey reports whether a value under this key is secret by its name.
 func isSecretKey(key string) bool {
-	key = strings.ToLower(strings.ReplaceAll(key, "-", "_"))
+	if !isPlainKey(key) {
+		key = strings.ToLower(strings.ReplaceAll(key, "-", "_"))
+	}
 	switch key {
 	case "authorization", "proxy_authorization", "cookie", "set_cookie", "token", "password", "passwd", "secret", "code",
 		"code_verifier", "assertion", "client_assertion", "arguments", "master_key", "private_key", "api_key", "session_id", "mcp_session_id":
 		return true
 	}
 	return strings.HasSuffix(key, "_token") || strings.HasSuffix(key, "_secret") || strings.HasSuffix(key, "_password") || strings.HasSuffix(key, "_cookie")
+}
+
+// isPlainKey reports whether a key is written as they all should be.
+func isPlainKey(key string) bool {
+	for i := range len(key) {
+		if c := key[i]; c != '_' && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 // guardText replaces what looks like a token inside a text.
@@ -69,14 +81,14 @@ func tokenMayBeIn(s string) bool {
 	return strings.Contains(s, "eyJ") || schemeMayBeIn(s) && tokenShape.MatchString(s)
 }
 
-// schemeMayBeIn reports whether some white space comes behind the last letter of a scheme that has a credential.
+// schemeMayBeIn reports whether some white space comes behind the last letters of a scheme that has a credential.
 func schemeMayBeIn(s string) bool {
-	for i := 1; i < len(s); i++ {
+	for i := 3; i < len(s); i++ {
 		if s[i] > ' ' {
 			continue
 		}
-		switch s[i-1] | 0x20 {
-		case 'r', 'c', 'p': // bearer, basic, dpop
+		switch a, b, c := s[i-3]|0x20, s[i-2]|0x20, s[i-1]|0x20; {
+		case a == 'r' && b == 'e' && c == 'r', a == 'p' && b == 'o' && c == 'p', b == 'i' && c == 'c': // bearer, dpop, basic
 			return true
 		}
 	}

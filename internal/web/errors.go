@@ -2,12 +2,13 @@ package web
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"time"
+
+	"gatehouse/internal/mcp"
 )
 
 // Error is an error at the HTTP edge: what the caller may read, and the cause that only the log sees.
@@ -93,15 +94,19 @@ func WriteError(w http.ResponseWriter, r *http.Request, e *Error) {
 	h.Set("Cache-Control", "no-store")
 	PrepareError(w, e)
 	w.WriteHeader(e.Status)
-	_ = json.NewEncoder(w).Encode(struct {
-		Error       string `json:"error"`
-		Description string `json:"error_description,omitempty"`
-		RequestID   string `json:"request_id,omitempty"`
-	}{e.Code, e.Public(), RequestID(r.Context())})
+	body := append(make([]byte, 0, 256), `{"error":`...)
+	body = mcp.AppendString(body, e.Code)
+	if text := e.Public(); text != "" {
+		body = mcp.AppendString(append(body, `,"error_description":`...), text)
+	}
+	if id := RequestID(r.Context()); id != "" {
+		body = mcp.AppendString(append(body, `,"request_id":`...), id)
+	}
+	_, _ = w.Write(append(body, '}', '\n'))
 }
 
 // noteReason gives the request's log record the word under which the refusal stands in docs/reasons.md.
-func noteReason(r *http.Request, e *Error) { Note(r.Context(), "reason", cmp.Or(e.Reason, e.Code)) }
+func noteReason(r *http.Request, e *Error) { NoteText(r.Context(), "reason", cmp.Or(e.Reason, e.Code)) }
 
 // PrepareError sets the headers that an error asks for whatever its body looks like; an ErrorWriter calls it first.
 func PrepareError(w http.ResponseWriter, e *Error) {

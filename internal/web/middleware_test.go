@@ -362,6 +362,27 @@ func TestErrorsAreMapped(t *testing.T) {
 	}
 }
 
+func TestErrorsAreJSON(t *testing.T) {
+	t.Parallel()
+	const odd = "a \"b\" \\ c\n\x00<ü>\u2028\xff"
+	r := httptest.NewRequest("GET", "/", nil)
+	w := httptest.NewRecorder()
+	WriteError(w, r, &Error{Status: 400, Code: odd, Reason: odd, Message: odd})
+	var got map[string]string
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatalf("%v: %q", err, w.Body)
+	}
+	want := strings.ToValidUTF8(odd, "\ufffd")
+	if got["error"] != want || got["error_description"] != want+" ("+want+")" || len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+	w = httptest.NewRecorder()
+	WriteError(w, r, &Error{Status: 400, Code: "invalid_request"})
+	if got := w.Body.String(); got != `{"error":"invalid_request"}`+"\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestHandlerWithItsOwnErrorPage(t *testing.T) {
 	t.Parallel()
 	page := func(w http.ResponseWriter, _ *http.Request, e *Error) {

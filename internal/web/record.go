@@ -3,7 +3,6 @@ package web
 import (
 	"log/slog"
 	"net/http"
-	"slices"
 	"time"
 )
 
@@ -18,7 +17,7 @@ func Record(log *slog.Logger, now func() time.Time, told func(Ended)) Middleware
 				if !done { // a panic passes through, http.ErrAbortHandler for example
 					Note(r.Context(), "aborted", true)
 				}
-				writeRecord(log, r, rec, now().Sub(start), told)
+				writeRecord(log, r, rec, start, now(), told)
 			}()
 			next.ServeHTTP(rec, r)
 			done = true
@@ -44,12 +43,12 @@ type Ended struct {
 	Notes         []slog.Attr // what was noted on the way; of the receiver only while it is told
 }
 
-func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, took time.Duration, told func(Ended)) {
+func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, start, end time.Time, told func(Ended)) {
 	status := rec.status
 	if status == 0 {
 		status = http.StatusOK
 	}
-	f, level := factsOf(r.Context()), slog.LevelInfo
+	f, level, took := factsOf(r.Context()), slog.LevelInfo, end.Sub(start)
 	if status >= 500 {
 		level = slog.LevelError
 	}
@@ -63,19 +62,23 @@ func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, took time.Dur
 			level = slog.LevelDebug
 		}
 	}
-	if !log.Enabled(r.Context(), level) {
+	h := log.Handler()
+	if !h.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := []slog.Attr{
+	var room [16]slog.Attr
+	attrs := append(room[:0],
 		slog.String("method", clip(r.Method, 32)),
 		slog.String("route", r.Pattern),
 		slog.Int("status", status),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
 		slog.Int64("bytes", rec.bytes),
 		slog.String("client_ip", ClientIP(r).String()),
-	}
+	)
 	if f != nil {
-		attrs = slices.Concat(attrs, f.notes)
+		attrs = append(attrs, f.notes...)
 	}
-	log.LogAttrs(r.Context(), level, "request", attrs...)
+	record := slog.NewRecord(end, level, "request", 0) // the place in the source, always this one, says nothing
+	record.AddAttrs(attrs...)
+	_ = h.Handle(r.Context(), record) // as a Logger, which has nobody to tell either
 }
