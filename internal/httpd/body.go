@@ -28,8 +28,13 @@ type body struct {
 	expected bool // the client waits to be told to send it
 	answered bool // and is not told any more: the answer has begun
 	left     int64
-	chunks   io.Reader     // nil when the length is known
-	in       *bufio.Reader // what chunks reads from
+	chunks   *chunks // nil when the length is known
+}
+
+// chunks read a body that is sent in such.
+type chunks struct {
+	io.Reader
+	in *bufio.Reader // what they are read from
 }
 
 // Read implements io.Reader.
@@ -75,7 +80,7 @@ func (b *body) read(p []byte) (int, error) {
 // some reads a part, and returns io.EOF only at the true end.
 func (b *body) some(p []byte) (int, error) {
 	if b.chunks != nil {
-		n, err := b.chunks.Read(p)
+		n, err := b.chunks.Reader.Read(p)
 		if err == io.EOF {
 			if err := b.skipTrailer(); err != nil {
 				return n, err
@@ -102,7 +107,7 @@ const maxTrailer = 4 << 10
 // skipTrailer reads to the end of the message, and gives what was read beyond it back to the connection.
 func (b *body) skipTrailer() error {
 	for n := 0; ; {
-		line, err := b.in.ReadSlice('\n')
+		line, err := b.chunks.in.ReadSlice('\n')
 		if n += len(line); err != nil || n > maxTrailer || !bytes.HasSuffix(line, []byte("\r\n")) {
 			return errors.New("the trailer of the request is malformed")
 		}
@@ -113,7 +118,7 @@ func (b *body) skipTrailer() error {
 			return errors.New("the trailer of the request is malformed")
 		}
 	}
-	rest, _ := b.in.Peek(b.in.Buffered())
+	rest, _ := b.chunks.in.Peek(b.chunks.in.Buffered())
 	b.c.unread(rest)
 	return nil
 }
@@ -142,7 +147,7 @@ func (b *body) discard() bool {
 		b.left, b.state = 0, bodyDone
 		return true
 	}
-	_ = b.c.nc.SetReadDeadline(time.Now().Add(b.c.s.o.HeaderTimeout))
+	_ = b.c.readTill(time.Now().Add(b.c.s.o.HeaderTimeout))
 	var scrap [4 << 10]byte
 	for total := 0; total <= maxDiscard; {
 		n, err := b.read(scrap[:])

@@ -31,12 +31,16 @@ type conn struct {
 	tls    *tls.ConnectionState
 	gather *gather // below TLS; nil without
 
-	remote string
-	known  bool   // has sent a whole request
-	buf    []byte // what was read and not used yet is buf[r:w]
-	r, w   int
-	out    []byte      // what is to be written
-	header http.Header // of the answer; a handler must not use it once it has returned
+	remote  string
+	known   bool   // has sent a whole request
+	buf     []byte // what was read and not used yet is buf[r:w]
+	r, w    int
+	lines   Lines       // of the heads
+	out     []byte      // what is to be written
+	pending []byte      // of a body whose length is not known yet
+	header  http.Header // of the answer; a handler must not use it once it has returned
+	wrote   time.Time   // when the last write began
+	limit   time.Time   // for writes
 
 	mu       sync.Mutex // guards what follows
 	state    connState
@@ -44,6 +48,7 @@ type conn struct {
 	request  *callctx.Context // of the one under way; nil once its handler has returned
 	watched  chan struct{}    // closed when the watcher has ended; nil when there is none
 	readable bool             // the request's body has been read to its end, so that nobody else reads
+	restTill time.Time        // the read deadline, when it is one for a connection that rests
 }
 
 type connState uint8
@@ -84,17 +89,17 @@ func (c *conn) one() bool {
 		c.refuse(err)
 		return false
 	}
-	x := &exchange{c: c}
-	if err := x.parse(head); err != nil {
+	x := &exchange{}
+	if err := x.parse(c, head); err != nil {
 		c.refuse(err)
 		return false
 	}
-	if !c.begin(x) {
+	if !c.begin(x, time.Now()) {
 		return false
 	}
 	c.known = true
 	if !x.body.complete() {
-		_ = c.nc.SetReadDeadline(time.Time{}) // how long a body may take is for the handler to say
+		_ = c.readTill(time.Time{}) // how long a body may take is for the handler to say
 	}
 	ok := c.handle(x)
 	c.end()
@@ -106,18 +111,37 @@ func (c *conn) one() bool {
 
 // awaitRequest waits for the first byte of a request.
 func (c *conn) awaitRequest() bool {
-	if c.r < c.w {
-		return true
-	}
+	return c.r < c.w || c.mayRest() && c.fill() == nil
+}
+
+// mayRest sets how long the connection may wait for its next request, and reports whether it may. A deadline costs more
+// than a look at it, so the one that was set for an earlier request stays while most of its time is left.
+func (c *conn) mayRest() bool {
 	wait := c.s.o.IdleTimeout
 	if !c.known { // who opens connections and says nothing does not keep them for long
 		wait = c.s.o.HeaderTimeout
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(wait))
 	c.mu.Lock()
-	closed := c.state == stateClosed
-	c.mu.Unlock()
-	return !closed && c.fill() == nil
+	defer c.mu.Unlock()
+	if c.state == stateClosed {
+		return false
+	}
+	if left := c.restTill.Sub(c.wrote); left > wait || mustRenew(left, wait) {
+		c.restTill = time.Now().Add(wait)
+		_ = c.nc.SetReadDeadline(c.restTill)
+	}
+	return true
+}
+
+// mustRenew reports whether too little is left of a deadline that shall be so far away.
+func mustRenew(left, wanted time.Duration) bool { return left < wanted-wanted/8 }
+
+// readTill sets a read deadline other than that of a connection that rests.
+func (c *conn) readTill(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.restTill = time.Time{}
+	return c.nc.SetReadDeadline(t)
 }
 
 // fill reads more into the buffer.
@@ -143,34 +167,34 @@ func (c *conn) fill() error {
 	return err
 }
 
-// readHead reads up to the empty line that ends a request's head, and returns what stands before it.
-func (c *conn) readHead() (string, error) {
+// readHead reads up to the empty line that ends a request's head, and returns what stands before it, until the next read.
+func (c *conn) readHead() ([]byte, error) {
 	for c.w-c.r >= 2 && c.buf[c.r] == '\r' && c.buf[c.r+1] == '\n' {
 		c.r += 2 // an empty line before a request (RFC 9112 §2.2)
 	}
 	for seen, late := 0, false; ; {
 		if end := bytes.Index(c.buf[c.r+seen:c.w], []byte("\r\n\r\n")); end >= 0 {
 			end += seen
-			head := string(c.buf[c.r : c.r+end])
+			head := c.buf[c.r : c.r+end]
 			c.r += end + 4
 			return head, nil
 		}
 		if c.w-c.r > c.s.o.MaxHeader {
-			return "", &fault{http.StatusRequestHeaderFieldsTooLarge, "the head of the request is too long"}
+			return nil, &fault{http.StatusRequestHeaderFieldsTooLarge, "the head of the request is too long"}
 		}
 		if bytes.Contains(c.buf[c.r+seen:c.w], []byte("\n\n")) {
-			return "", badRequest("lines end with CR LF")
+			return nil, badRequest("lines end with CR LF")
 		}
 		seen = max(0, c.w-c.r-3)
 		if !late {
 			late = true
-			_ = c.nc.SetReadDeadline(time.Now().Add(c.s.o.HeaderTimeout))
+			_ = c.readTill(time.Now().Add(c.s.o.HeaderTimeout))
 		}
 		if err := c.fill(); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return "", &fault{http.StatusRequestTimeout, "the head of the request took too long"}
+				return nil, &fault{http.StatusRequestTimeout, "the head of the request took too long"}
 			}
-			return "", errGone
+			return nil, errGone
 		}
 	}
 }
@@ -207,13 +231,13 @@ func (c *conn) linger() {
 }
 
 // begin makes the request the one under way, unless the server is stopping and cut the connection.
-func (c *conn) begin(x *exchange) bool {
+func (c *conn) begin(x *exchange, began time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state == stateClosed {
 		return false
 	}
-	c.state, c.began, c.request, c.readable = stateActive, x.began, &x.ctx, x.body.state == bodyDone
+	c.state, c.began, c.request, c.readable = stateActive, began, &x.ctx, x.body.state == bodyDone
 	return true
 }
 
@@ -225,7 +249,7 @@ func (c *conn) handle(x *exchange) (ok bool) {
 			c.panicked(p, debug.Stack())
 		}
 	}()
-	c.s.o.Handler.ServeHTTP(&x.response, x.request)
+	c.s.o.Handler.ServeHTTP(&x.response, &x.request)
 	return true
 }
 
@@ -299,7 +323,7 @@ func (c *conn) tick() {
 		return
 	}
 	done := make(chan struct{})
-	c.watched = done
+	c.watched, c.restTill = done, time.Time{}
 	_ = c.nc.SetReadDeadline(time.Time{})
 	go c.lookout(done, c.request)
 }
@@ -310,7 +334,7 @@ func (c *conn) lookout(done chan struct{}, request *callctx.Context) {
 	if c.r < c.w {
 		return
 	}
-	c.buf, c.r, c.w = nil, 0, 0 // a stream may last
+	c.buf, c.r, c.w, c.lines = nil, 0, 0, Lines{} // a stream may last
 	var b [1]byte
 	n, err := c.nc.Read(b[:])
 	switch {

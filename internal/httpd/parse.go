@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -32,9 +31,7 @@ func appendRefusal(dst []byte, f *fault) []byte {
 
 // exchange is one request and its answer. It is made in one piece.
 type exchange struct {
-	c        *conn
-	began    time.Time
-	request  *http.Request
+	request  http.Request
 	ctx      callctx.Context
 	url      url.URL
 	body     body
@@ -42,10 +39,12 @@ type exchange struct {
 }
 
 // parse reads a request's head (RFC 9112 §3 and §5). It is strict where parsers differ.
-func (x *exchange) parse(head string) error {
-	x.began = time.Now()
-	line, rest, _ := strings.Cut(head, "\r\n")
-	method, target, ok := strings.Cut(line, " ")
+func (x *exchange) parse(c *conn, text []byte) error {
+	head, err := c.lines.Parse(text)
+	if err != nil {
+		return badRequest("a header of the request is malformed")
+	}
+	method, target, ok := strings.Cut(head.First, " ")
 	target, proto, ok2 := strings.Cut(target, " ")
 	if !ok || !ok2 || !ValidName(method) {
 		return badRequest("the request line is malformed")
@@ -58,22 +57,19 @@ func (x *exchange) parse(head string) error {
 	default:
 		return &fault{http.StatusHTTPVersionNotSupported, "HTTP/1.1 is spoken here"}
 	}
-	header, err := ParseHeader(rest)
-	if err != nil {
-		return badRequest("a header of the request is malformed")
-	}
-	r := http.Request{
-		Method: method, Proto: proto, ProtoMajor: 1, ProtoMinor: minor, Header: header, RequestURI: target,
-		RemoteAddr: x.c.remote, TLS: x.c.tls, URL: &x.url,
-	}
-	if err := x.parseTarget(&r); err != nil {
+	x.body.c = c
+	r := &x.request
+	*r = *new(http.Request).WithContext(&x.ctx)
+	r.Method, r.RequestURI, r.URL = method, target, &x.url
+	r.Proto, r.ProtoMajor, r.ProtoMinor = proto, 1, minor
+	r.Header, r.RemoteAddr, r.TLS = head.Header, c.remote, c.tls
+	if err := x.parseTarget(r, head.Hosts); err != nil {
 		return err
 	}
-	if err := x.frame(&r); err != nil {
+	if err := x.frame(r); err != nil {
 		return err
 	}
-	x.ctx.Begin(x.c.s.o.Context)
-	x.request = r.WithContext(&x.ctx)
+	x.ctx.Begin(c.s.o.Context)
 	x.response.begin(x)
 	return nil
 }
@@ -112,9 +108,7 @@ func parseLine(line string) (name, value string, ok bool) {
 }
 
 // parseTarget reads what is asked for and from which host (RFC 9112 §3.2, RFC 9110 §7.2).
-func (x *exchange) parseTarget(r *http.Request) error {
-	hosts := r.Header["Host"]
-	delete(r.Header, "Host")
+func (x *exchange) parseTarget(r *http.Request, hosts []string) error {
 	switch {
 	case len(hosts) > 1 || len(hosts) == 0 && r.ProtoMinor == 1:
 		return badRequest("the request must name its host once")
@@ -163,7 +157,6 @@ func plainPath(s string) bool {
 // frame finds out how long the body is (RFC 9112 §6). A length that is said in two ways is refused: whoever stands in
 // front could read it otherwise.
 func (x *exchange) frame(r *http.Request) error {
-	x.body.c = x.c
 	lengths, codings := r.Header["Content-Length"], r.Header["Transfer-Encoding"]
 	if len(codings) > 0 && (len(lengths) > 0 || r.ProtoMinor == 0) {
 		return badRequest("the request says its length in two ways")
@@ -180,15 +173,15 @@ func (x *exchange) frame(r *http.Request) error {
 		n = int64(v)
 	}
 	if len(lengths) > 1 {
-		r.Header["Content-Length"] = lengths[:1]
+		r.Header["Content-Length"] = lengths[:1:1]
 	}
 	r.Close = r.ProtoMinor == 0 || httpguts.HeaderValuesContainsToken(r.Header["Connection"], "close")
 	switch {
 	case len(codings) == 1:
 		delete(r.Header, "Transfer-Encoding")
 		r.TransferEncoding, r.ContentLength = []string{"chunked"}, -1
-		x.body.in = bufio.NewReaderSize(rawReader{x.c}, firstBuffer)
-		x.body.chunks = httputil.NewChunkedReader(x.body.in)
+		in := bufio.NewReaderSize(rawReader{x.body.c}, firstBuffer)
+		x.body.chunks = &chunks{httputil.NewChunkedReader(in), in}
 	case n > 0:
 		r.ContentLength, x.body.left = n, n
 	default:

@@ -20,36 +20,35 @@ const (
 
 // response is an http.ResponseWriter. As with every one, it must not be used once the handler has returned.
 type response struct {
+	c      *conn
 	x      *exchange
-	header http.Header
 	status int // 0 until WriteHeader
 
 	length   int64 // as the handler said it; -1 when it did not
 	written  int64 // bytes of body
-	pending  []byte
-	framed   bool // the head is complete, in c.out or sent
+	framed   bool  // the head is complete, in c.out or sent
 	chunked  bool
-	bodiless bool // HEAD, 204, 304
-	typed    bool // the handler said what type the body has
-	close    bool // the connection ends with this answer
-	deadline time.Time
+	bodiless bool  // HEAD, 204, 304
+	typed    bool  // the handler said what type the body has
+	close    bool  // the connection ends with this answer
 	err      error // of a write
 }
 
 func (w *response) begin(x *exchange) {
-	if x.c.header == nil {
-		x.c.header = make(http.Header, 16)
+	c := x.body.c
+	w.c, w.x, w.length = c, x, -1
+	if c.header == nil {
+		c.header = make(http.Header, 16)
 	}
-	clear(x.c.header)
-	*w = response{x: x, header: x.c.header, length: -1}
+	clear(c.header)
 }
 
 // Header implements http.ResponseWriter.
-func (w *response) Header() http.Header { return w.header }
+func (w *response) Header() http.Header { return w.c.header }
 
 // WriteHeader implements http.ResponseWriter. The headers count as they are now.
 func (w *response) WriteHeader(status int) {
-	c, r := w.x.c, w.x.request
+	c, r := w.c, &w.x.request
 	if w.status != 0 {
 		c.s.o.Log.Warn("a handler wrote its head twice", "path", r.URL.Path, "status", status)
 		return
@@ -66,8 +65,8 @@ func (w *response) WriteHeader(status int) {
 	w.bodiless = r.Method == http.MethodHead || status == http.StatusNoContent || status == http.StatusNotModified
 	c.out = appendStatus(c.out[:0], status)
 	c.out = append(c.out, "Date: "...)
-	c.out = append(c.s.appendDate(c.out, w.x.began), "\r\n"...)
-	for name, values := range w.header {
+	c.out = append(c.s.appendDate(c.out, c.began), "\r\n"...)
+	for name, values := range c.header {
 		switch name {
 		case "Connection":
 			w.close = w.close || httpguts.HeaderValuesContainsToken(values, "close")
@@ -117,9 +116,9 @@ func (w *response) informational(status int) {
 	if w.x.request.ProtoMinor == 0 || status == http.StatusSwitchingProtocols {
 		return
 	}
-	c := w.x.c
+	c := w.c
 	c.out = appendStatus(c.out[:0], status)
-	for name, values := range w.header {
+	for name, values := range c.header {
 		if name != "Content-Length" && name != "Transfer-Encoding" && name != "Connection" {
 			c.out = appendHeader(c.out, name, values)
 		}
@@ -134,9 +133,9 @@ func (w *response) frame(length int64) {
 		return
 	}
 	w.framed = true
-	c := w.x.c
-	if !w.typed && len(w.pending) > 0 {
-		c.out = append(append(append(c.out, "Content-Type: "...), http.DetectContentType(w.pending)...), "\r\n"...)
+	c := w.c
+	if !w.typed && len(c.pending) > 0 {
+		c.out = append(append(append(c.out, "Content-Type: "...), http.DetectContentType(c.pending)...), "\r\n"...)
 	}
 	switch {
 	case w.status == http.StatusNoContent || w.status == http.StatusNotModified:
@@ -171,13 +170,13 @@ func (w *response) Write(p []byte) (int, error) {
 		return 0, http.ErrContentLength
 	}
 	w.written += int64(len(p))
-	if w.length < 0 && !w.framed && len(w.pending)+len(p) <= maxPending {
-		w.pending = append(w.pending, p...)
+	if w.length < 0 && !w.framed && len(w.c.pending)+len(p) <= maxPending {
+		w.c.pending = append(w.c.pending, p...)
 		return len(p), nil
 	}
 	if !w.typed && w.length >= 0 && !w.framed && len(p) > 0 {
 		w.typed = true
-		w.x.c.out = append(append(append(w.x.c.out, "Content-Type: "...), http.DetectContentType(p)...), "\r\n"...)
+		w.c.out = append(append(append(w.c.out, "Content-Type: "...), http.DetectContentType(p)...), "\r\n"...)
 	}
 	w.frame(w.length)
 	w.emitPending()
@@ -210,8 +209,8 @@ func (w *response) WriteParts(parts ...[]byte) (int, error) {
 	}
 	w.written = w.length
 	w.frame(w.length)
-	w.writeAll(w.x.c.out, parts...)
-	w.x.c.out = w.x.c.out[:0]
+	w.writeAll(w.c.out, parts...)
+	w.c.out = w.c.out[:0]
 	return total, w.err
 }
 
@@ -219,10 +218,9 @@ func (w *response) WriteParts(parts ...[]byte) (int, error) {
 func (w *response) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
 
 func (w *response) emitPending() {
-	if len(w.pending) > 0 {
-		p := w.pending
-		w.pending = nil
-		w.emit(p)
+	if len(w.c.pending) > 0 {
+		w.emit(w.c.pending)
+		w.c.pending = w.c.pending[:0]
 	}
 }
 
@@ -231,7 +229,7 @@ func (w *response) emit(p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	c := w.x.c
+	c := w.c
 	if w.chunked {
 		c.out = append(strconv.AppendInt(c.out, int64(len(p)), 16), "\r\n"...)
 	}
@@ -261,7 +259,7 @@ func (w *response) FlushError() error {
 }
 
 func (w *response) flushOut() {
-	c := w.x.c
+	c := w.c
 	if len(c.out) > 0 {
 		w.writeAll(c.out)
 		c.out = c.out[:0]
@@ -273,12 +271,12 @@ func (w *response) writeAll(first []byte, more ...[]byte) {
 	if w.err != nil {
 		return
 	}
-	c := w.x.c
-	deadline := w.deadline
-	if deadline.IsZero() {
-		deadline = time.Now().Add(c.s.o.StallTimeout)
+	c := w.c
+	c.wrote = time.Now()
+	if stall := c.s.o.StallTimeout; mustRenew(c.limit.Sub(c.wrote), stall) {
+		c.limit = c.wrote.Add(stall)
+		_ = c.nc.SetWriteDeadline(c.limit)
 	}
-	_ = c.nc.SetWriteDeadline(deadline)
 	write := func() error {
 		parts := append(net.Buffers{first}, more...)
 		_, err := parts.WriteTo(c.nc)
@@ -297,18 +295,15 @@ func (w *response) writeAll(first []byte, more ...[]byte) {
 	}
 }
 
+// BodyArrived reports whether the whole body of the request is here already.
+func (w *response) BodyArrived() bool { return w.x.body.complete() }
+
 // SetReadDeadline is what http.ResponseController looks for. There is nothing to limit once the body has arrived.
 func (w *response) SetReadDeadline(t time.Time) error {
 	if w.x.body.complete() {
 		return nil
 	}
-	return w.x.c.nc.SetReadDeadline(t)
-}
-
-// SetWriteDeadline is what http.ResponseController looks for.
-func (w *response) SetWriteDeadline(t time.Time) error {
-	w.deadline = t
-	return nil
+	return w.c.readTill(t)
 }
 
 // EnableFullDuplex is what http.ResponseController looks for: reading and writing never wait for each other here.
@@ -317,8 +312,7 @@ func (w *response) EnableFullDuplex() error { return nil }
 // finish completes the answer after the handler has returned, and reports whether the connection can take another
 // request.
 func (x *exchange) finish() bool {
-	w, c := &x.response, x.c
-	w.deadline = time.Time{}
+	w, c := &x.response, x.body.c
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}

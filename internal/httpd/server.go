@@ -21,7 +21,8 @@ import (
 	"time"
 )
 
-// Options describe a server. Only Handler and Log are required.
+// Options describe a server. Only Handler and Log are required. A deadline is not set anew as long as seven eighths of its
+// time are left, so IdleTimeout and StallTimeout may be an eighth shorter.
 type Options struct {
 	Handler       http.Handler
 	Log           *slog.Logger

@@ -501,8 +501,8 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		x := &exchange{c: c}
-		if x.parse(head) != nil {
+		x := &exchange{}
+		if x.parse(c, head) != nil {
 			return
 		}
 		defer x.ctx.Cancel(nil)

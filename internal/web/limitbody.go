@@ -22,13 +22,23 @@ func LimitBody(max int64, within time.Duration) Middleware {
 			}
 			if r.Body != nil && r.Body != http.NoBody {
 				b := boundedFor(r)
-				*b = boundedBody{ReadCloser: r.Body, deadlines: recorderOf(w).deadlines, max: max, left: max}
-				b.limit(time.Now().Add(within))
+				*b = boundedBody{ReadCloser: r.Body, max: max, left: max}
+				if reads := recorderOf(w).reads; reads != nil && !arrived(reads) {
+					b.reads = reads
+					b.limit(time.Now().Add(within))
+				}
 				r.Body = b
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
+}
+
+// arrived reports whether a body has arrived already, so that there is nothing to limit. Writers that do not know do not
+// say so.
+func arrived(below readLimiter) bool {
+	knows, ok := below.(interface{ BodyArrived() bool })
+	return ok && knows.BodyArrived()
 }
 
 // boundedFor returns the place for the body that the request's facts have, unless another limit took it.
@@ -41,16 +51,16 @@ func boundedFor(r *http.Request) *boundedBody {
 
 type boundedBody struct {
 	io.ReadCloser
-	deadlines deadliner
-	max       int64
-	left      int64
-	over      bool
+	reads readLimiter // nil when there is nothing to limit
+	max   int64
+	left  int64
+	over  bool
 }
 
-// limit sets until when the body may arrive. Writers that know no deadlines go without.
+// limit sets until when the body may arrive.
 func (b *boundedBody) limit(until time.Time) {
-	if b.deadlines != nil {
-		_ = b.deadlines.SetReadDeadline(until)
+	if b.reads != nil {
+		_ = b.reads.SetReadDeadline(until)
 	}
 }
 

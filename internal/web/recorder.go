@@ -12,16 +12,16 @@ const stallTimeout = 30 * time.Second
 // so that http.ResponseController works through it, and Flush, so that streaming does.
 type recorder struct {
 	http.ResponseWriter
-	deadlines deadliner // nil when the writer below knows none
-	status    int       // 0 until the header is written
-	bytes     int64
+	reads  readLimiter  // nil when the writer below knows no deadlines
+	writes writeLimiter // nil when the writer below knows none, or lets no write wait for long by itself, as that of httpd
+	status int          // 0 until the header is written
+	bytes  int64
 }
 
-// deadliner is a writer that knows deadlines, as that of a connection does.
-type deadliner interface {
-	SetReadDeadline(time.Time) error
-	SetWriteDeadline(time.Time) error
-}
+type (
+	readLimiter  interface{ SetReadDeadline(time.Time) error }
+	writeLimiter interface{ SetWriteDeadline(time.Time) error }
+)
 
 // recorderOf returns the recorder that w already is or wraps, or a new one around w.
 func recorderOf(w http.ResponseWriter) *recorder {
@@ -42,9 +42,11 @@ func recorderOf(w http.ResponseWriter) *recorder {
 // around makes r record what goes to w.
 func (r *recorder) around(w http.ResponseWriter) {
 	r.ResponseWriter = w
-	r.deadlines, _ = w.(deadliner)
-	if _, wraps := w.(interface{ Unwrap() http.ResponseWriter }); r.deadlines == nil && wraps {
-		r.deadlines = http.NewResponseController(w)
+	r.reads, _ = w.(readLimiter)
+	r.writes, _ = w.(writeLimiter)
+	if _, wraps := w.(interface{ Unwrap() http.ResponseWriter }); wraps {
+		below := http.NewResponseController(w)
+		r.reads, r.writes = below, below
 	}
 }
 
@@ -116,11 +118,11 @@ func (r *recorder) ok() {
 
 // guard sets the write deadline, and reports whether there is one to lift. Writers that know no deadlines go without.
 func (r *recorder) guard() bool {
-	return r.deadlines != nil && r.deadlines.SetWriteDeadline(time.Now().Add(stallTimeout)) == nil
+	return r.writes != nil && r.writes.SetWriteDeadline(time.Now().Add(stallTimeout)) == nil
 }
 
 func (r *recorder) lift(guarded bool) {
 	if guarded {
-		_ = r.deadlines.SetWriteDeadline(time.Time{})
+		_ = r.writes.SetWriteDeadline(time.Time{})
 	}
 }

@@ -1,0 +1,123 @@
+package httpd
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// sameAsFresh parses a head with what l remembers, and wants what is parsed without any memory.
+func sameAsFresh(t *testing.T, l *Lines, text string) http.Header {
+	t.Helper()
+	buf := []byte(text)
+	got, err := l.Parse(buf)
+	clear(buf) // the connection reads something else into it
+	want, wantErr := new(Lines).Parse([]byte(text))
+	if !reflect.DeepEqual(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+		t.Fatalf("%q: %+q %v; without memory %+q %v", text, got, err, want, wantErr)
+	}
+	return got.Header
+}
+
+// misuse does to the headers of a request what handlers may do.
+func misuse(header http.Header) {
+	if header == nil {
+		return
+	}
+	for name := range header {
+		header.Add(name, "added")
+	}
+	header.Set("Host", "another")
+	header.Del("A")
+	header.Add("B", "added")
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add("GET / HTTP/1.1\r\nHost: x\r\nA: b", "GET / HTTP/1.1\r\nHost: x\r\nA: c", "GET /a HTTP/1.1\r\nHost: x")
+	f.Add("GET /", "GET /\r\nA: b\r\na: c\r\nA: d", "GET /\r\nA: b\r\na: e\r\nA: d")
+	f.Add("\r\nA:b", "\r\nA:bc", "\r\nA:\r\n")
+	f.Add("GET /\r\nA: b\r\nB: c", "GET /\r\nA: b\nB: c", "GET /\r\nA: b\rB: c")
+	f.Add("GET /\r\nA: b\r\nB: c", "GET /\r\nB: c\r\nA: b", "GET /\r\nA : b\r\nB: c")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		var l Lines
+		for _, head := range []string{a, b, a, c, c, b} {
+			misuse(sameAsFresh(t, &l, head))
+		}
+	})
+}
+
+// Heads that have much in common, as those of one client have.
+func TestLinesOfManyHeads(t *testing.T) {
+	t.Parallel()
+	names := []string{"Host", "authorization", "Mcp-Session-Id", "mcp-name", "Content-Length", "Accept", "accept", "X-A", "Cookie"}
+	values := []string{"x", " x ", "", "\t", "a longer value, with \x80 in it", strings.Repeat("token", 200), "b"}
+	for seed := range uint64(50) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		var l Lines
+		var lines []string
+		for range 200 {
+			switch n := r.IntN(10); {
+			case n < 2 || len(lines) == 0:
+				lines = slices.Insert(lines, r.IntN(len(lines)+1), names[r.IntN(len(names))]+":"+values[r.IntN(len(values))])
+			case n < 3:
+				i := r.IntN(len(lines))
+				lines = slices.Delete(lines, i, i+1)
+			case n < 8:
+				name, _, _ := strings.Cut(lines[r.IntN(len(lines))], ":")
+				lines[r.IntN(len(lines))] = name + ":" + values[r.IntN(len(values))]
+			case n < 9:
+				_, _ = l.Parse([]byte("GET /\r\n" + strings.Join(lines, "\r\n") + "\r\nbad\x00: line"))
+			}
+			header := sameAsFresh(t, &l, strings.Join(append([]string{"GET /"}, lines...), "\r\n"))
+			if r.IntN(2) == 0 {
+				misuse(header)
+			}
+		}
+	}
+}
+
+// What a connection remembers is bounded, whatever its client sends.
+func TestLinesAreBounded(t *testing.T) {
+	t.Parallel()
+	var l Lines
+	for i := range 1000 {
+		var head strings.Builder
+		head.WriteString("GET /")
+		for j := range 1 + i%300 {
+			fmt.Fprintf(&head, "\r\nN%d: %d %s", j, i*j%7, strings.Repeat("v", i%97))
+		}
+		sameAsFresh(t, &l, head.String())
+		if l.kept > maxKept || len(l.last) > maxLines || len(l.head.Header) > maxLines {
+			t.Fatalf("%d bytes, %d lines, %d headers", l.kept, len(l.last), len(l.head.Header))
+		}
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	head := func(token, length int) []byte {
+		return fmt.Appendf(nil, "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAuthorization: Bearer %s%d\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"+
+			"User-Agent: bench/1\r\nMcp-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: 0123456789abcdef0123456789abcdef%d\r\nContent-Length: %d", strings.Repeat("0123456789", 80), token, token, length)
+	}
+	for name, heads := range map[string][][]byte{
+		"the same": {head(1, 1000), head(1, 1000)},
+		"length":   {head(1, 1000), head(1, 1001)},
+		"person":   {head(1, 1000), head(2, 1001)},
+	} {
+		b.Run(name, func(b *testing.B) {
+			c := &conn{s: &Server{}, remote: "127.0.0.1:1234"}
+			c.s.o.Context = b.Context()
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				x := &exchange{}
+				if err := x.parse(c, heads[i%2]); err != nil {
+					b.Fatal(err)
+				}
+				x.ctx.Cancel(nil)
+			}
+		})
+	}
+}
