@@ -92,6 +92,7 @@ func TestTargetWantsTokens(t *testing.T) {
 		t.Errorf("the target without a credential answers: %s", a)
 	}
 	front.log.await(t, 0, "check the client, its secret or key, and how it authenticates")
+	eventually(t, patience, "an audit record", func() bool { return back.auditRecords() != "" })
 	if records := back.auditRecords(); strings.Contains(records, "alice") || !strings.Contains(records, `"subject":"service:front-key"`) {
 		t.Errorf("the audit records behind:\n%s", records)
 	}
