@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/internal/callctx"
+	"gatehouse/internal/httpd"
 )
 
 // wire is an http.RoundTripper for calls to targets. It speaks HTTP/1.1 over connections that it keeps, on the caller's
@@ -53,6 +54,7 @@ const (
 type wireConn struct {
 	net.Conn
 	in    *bufio.Reader
+	lines httpd.Lines
 	out   []byte // the request
 	used  time.Time
 	old   bool // has carried an exchange before

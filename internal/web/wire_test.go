@@ -18,6 +18,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"gatehouse/internal/httpd"
 )
 
 // rawServer answers each request of a connection with what answer says, byte for byte.
@@ -476,7 +478,7 @@ func FuzzWireHead(f *testing.F) {
 			return
 		}
 		ours := &http.Response{}
-		if parseHead(head, ours) != nil || ours.StatusCode < 200 { // 1xx heads are skipped, whatever they say
+		if parseHead(new(httpd.Lines), []byte(head), ours) != nil || ours.StatusCode < 200 { // 1xx heads are skipped, whatever they say
 			return
 		}
 		ours.Request = &http.Request{Method: http.MethodPost}

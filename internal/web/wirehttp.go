@@ -101,11 +101,7 @@ func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 // readHead reads the head of the answer, behind any 1xx ones (RFC 9112 §2 to §6).
 func (c *wireConn) readHead(req *http.Request, resp *http.Response) error {
 	for {
-		head, err := c.head()
-		if err != nil {
-			return err
-		}
-		if err := parseHead(head, resp); err != nil {
+		if err := c.head(resp); err != nil {
 			return err
 		}
 		if resp.StatusCode == http.StatusSwitchingProtocols {
@@ -118,36 +114,39 @@ func (c *wireConn) readHead(req *http.Request, resp *http.Response) error {
 	}
 }
 
-// head returns the bytes of a head as a string, without the empty line that ends it.
-func (c *wireConn) head() (string, error) {
-	// Nearly always the whole head is in the buffer at once.
+// head reads one head.
+func (c *wireConn) head(resp *http.Response) error {
+	// Nearly always the whole of it is in the buffer at once.
 	if b, err := c.in.Peek(c.in.Buffered()); err == nil {
 		if end := bytes.Index(b, []byte("\r\n\r\n")); end >= 0 {
-			head := string(b[:end])
+			err := parseHead(&c.lines, b[:end], resp)
 			_, _ = c.in.Discard(end + 4)
-			return head, nil
+			return err
 		}
 	}
-	var b strings.Builder
+	var head []byte
 	for {
 		line, err := c.in.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return "", unexpected(err)
+			return unexpected(err)
 		}
-		if b.Len()+len(line) > maxResponseHeader {
-			return "", fmt.Errorf("its head is longer than %d bytes", maxResponseHeader)
+		if len(head)+len(line) > maxResponseHeader {
+			return fmt.Errorf("its head is longer than %d bytes", maxResponseHeader)
 		}
-		if s := b.String(); string(line) == "\r\n" && (strings.HasSuffix(s, "\r\n") || s == "") {
-			return strings.TrimSuffix(s, "\r\n"), nil
+		if string(line) == "\r\n" && (bytes.HasSuffix(head, line) || len(head) == 0) {
+			return parseHead(&c.lines, bytes.TrimSuffix(head, line), resp)
 		}
-		b.Write(line)
+		head = append(head, line...)
 	}
 }
 
-// parseHead reads status line and headers. It is strict where parsers differ: lines end with CR LF, names are tokens
-// without space before the colon, nothing is folded (RFC 9112 §5).
-func parseHead(head string, resp *http.Response) error {
-	line, rest, _ := strings.Cut(head, "\r\n")
+// parseHead reads status line and headers, which the connection remembers.
+func parseHead(lines *httpd.Lines, text []byte, resp *http.Response) error {
+	head, err := lines.Parse(text)
+	if err != nil {
+		return err
+	}
+	line := head.First
 	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !httpd.ValidValue(line) {
 		return fmt.Errorf("its status line is %.64q", line)
 	}
@@ -157,9 +156,8 @@ func parseHead(head string, resp *http.Response) error {
 	}
 	resp.Status, resp.StatusCode = line[9:], status
 	resp.Proto, resp.ProtoMajor, resp.ProtoMinor = line[:8], 1, int(line[7]-'0')
-	resp.ContentLength = -1
-	resp.Header, err = httpd.ParseHeader(rest)
-	return err
+	resp.Header, resp.ContentLength = head.Header, -1
+	return nil
 }
 
 // frame finds out how long the body is (RFC 9112 §6.3). An answer that says it twice is refused: whoever stands between
