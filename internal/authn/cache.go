@@ -11,10 +11,17 @@ const cacheShards = 16
 
 type digest = [sha256.Size]byte
 
-// digestOf hashes a token without a copy on the heap, unless it is unusually long.
-func digestOf(token string) digest {
-	var usual [2048]byte
-	return sha256.Sum256(append(usual[:0], token...))
+// digestOf hashes a token piece by piece, so that no copy of it is made on the heap, however long it is.
+func digestOf(token string) (d digest) {
+	h := sha256.New()
+	var piece [512]byte
+	for len(token) > 0 {
+		n := copy(piece[:], token)
+		h.Write(piece[:n])
+		token = token[n:]
+	}
+	h.Sum(d[:0])
+	return d
 }
 
 // cache keeps verified tokens under their digest: a bounded number, in shards so that requests do not wait for each
