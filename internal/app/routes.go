@@ -79,11 +79,27 @@ func (a *App) newRoutes(s *site) http.Handler {
 	}
 
 	// The MCP endpoints.
+	endpoints := make(map[string]http.Handler, len(s.config.Endpoints))
 	for i, e := range s.config.Endpoints {
-		mux.Handle(e.Path, web.CORS(s.origins[i])(a.gateway.Handler(e.Path)))
+		endpoints[e.Path] = web.CORS(s.origins[i])(a.gateway.Handler(e.Path))
+		mux.Handle(e.Path, endpoints[e.Path])
 		mux.Handle(e.Path+protectedResource, metadata)
 	}
-	return a.front(s, mux)
+	return a.front(s, straight(endpoints, mux))
+}
+
+// straight leads requests for endpoints, which are nearly all, to where mux would lead them, without its search. No other
+// route has the path of an endpoint: see config.ReservedPaths.
+func straight(endpoints map[string]http.Handler, mux http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := endpoints[r.URL.Path]
+		if h == nil || r.URL.RawPath != "" || r.Method == http.MethodConnect {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		r.Pattern = r.URL.Path
+		h.ServeHTTP(w, r)
+	})
 }
 
 // protectedResource is the well-known path of RFC 9728 §3.

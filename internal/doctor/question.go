@@ -64,12 +64,12 @@ func Answer(o AnswerOptions) web.Middleware {
 	box := o.Keys.Box(purpose)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			sealed := r.Header.Get(questionHeader)
-			if sealed == "" {
+			sealed := r.Header[questionHeader] // its name is in the form of keys
+			if len(sealed) == 0 {
 				next.ServeHTTP(w, r)
 				return
 			}
-			q, err := openQuestion(box, sealed, o.Now())
+			q, err := openQuestion(box, sealed[0], o.Now())
 			if err != nil {
 				next.ServeHTTP(w, r)
 				return

@@ -20,9 +20,10 @@ const (
 
 // response is an http.ResponseWriter. As with every one, it must not be used once the handler has returned.
 type response struct {
-	c      *conn
-	x      *exchange
-	status int // 0 until WriteHeader
+	c        *conn
+	x        *exchange
+	defaults *Defaults // nil for none
+	status   int       // 0 until WriteHeader
 
 	length   int64 // as the handler said it; -1 when it did not
 	written  int64 // bytes of body
@@ -38,7 +39,7 @@ func (w *response) begin(x *exchange) {
 	c := x.body.c
 	w.c, w.x, w.length = c, x, -1
 	if c.header == nil {
-		c.header = make(http.Header, 16)
+		c.header = make(http.Header, 8) // more is another kind of map, which costs more
 	}
 	clear(c.header)
 }
@@ -82,6 +83,9 @@ func (w *response) WriteHeader(status int) {
 			w.typed = true
 		}
 		c.out = appendHeader(c.out, name, values)
+	}
+	if w.defaults != nil {
+		c.out = w.defaults.append(c.out, c.header)
 	}
 	w.close = w.x.body.answer() || w.close
 }

@@ -23,9 +23,9 @@ func WithClientIP(p Proxies) Middleware {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if f := factsOf(r.Context()); f != nil {
 				peer := peerIP(r)
-				f.client = p.client(peer, r.Header.Values("X-Forwarded-For"))
-				if id := r.Header.Get(requestIDHeader); id != "" && p.has(peer) {
-					Note(r.Context(), "proxy_request_id", clip(id, 64))
+				f.client = p.client(peer, r.Header["X-Forwarded-For"])
+				if ids := r.Header[requestIDHeader]; len(ids) > 0 && ids[0] != "" && p.has(peer) {
+					Note(r.Context(), "proxy_request_id", clip(ids[0], 64))
 				}
 			}
 			next.ServeHTTP(w, r)

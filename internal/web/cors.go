@@ -29,8 +29,8 @@ func CORS(allowed Origins) Middleware {
 			if refuseOrigin(w, r, allowed) {
 				return
 			}
-			if origin := r.Header.Get("Origin"); origin != "" {
-				openTo(w, origin)
+			if origin := r.Header["Origin"]; len(origin) > 0 && origin[0] != "" {
+				openTo(w, origin[0])
 				if isPreflight(r) {
 					answerPreflight(w, r)
 					return

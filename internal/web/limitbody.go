@@ -17,7 +17,7 @@ func LimitBody(max int64, within time.Duration) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.ContentLength > max {
-				WriteError(w, r, tooLarge(max, nil))
+				WriteError(w, r, tooLarge(max))
 				return
 			}
 			if r.Body != nil && r.Body != http.NoBody {
@@ -66,7 +66,7 @@ func (b *boundedBody) limit(until time.Time) {
 
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.over {
-		return 0, tooLarge(b.max, nil)
+		return 0, tooLarge(b.max)
 	}
 	if int64(len(p)) > b.left+1 { // one more, to see whether there is more
 		p = p[:b.left+1]
@@ -74,7 +74,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if int64(n) > b.left {
 		b.over = true
-		return int(b.left), tooLarge(b.max, nil)
+		return int(b.left), tooLarge(b.max)
 	}
 	b.left -= int64(n)
 	switch {
@@ -87,17 +87,17 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func tooLarge(max int64, cause error) *Error {
+func tooLarge(max int64) *Error {
 	return &Error{
 		Status: http.StatusRequestEntityTooLarge, Code: "request_too_large",
-		Message: fmt.Sprintf("the request body is larger than %d bytes", max), Cause: cause,
+		Message: fmt.Sprintf("the request body is larger than %d bytes", max),
 	}
 }
 
 // IsJSON reports whether the headers declare a body of type application/json, once. A browser cannot send that type to
 // another origin without asking first.
 func IsJSON(h http.Header) bool {
-	values := h.Values("Content-Type")
+	values := h["Content-Type"]
 	if len(values) != 1 {
 		return false
 	}

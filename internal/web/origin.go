@@ -41,7 +41,7 @@ func (o Origins) Has(origin string) bool { return o.set[origin] }
 // Requests without Origin pass: browsers leave it out only where nothing can be changed, and other programs never send
 // it.
 func refuseOrigin(w http.ResponseWriter, r *http.Request, allowed Origins) bool {
-	values := r.Header.Values("Origin")
+	values := r.Header["Origin"]
 	if len(values) == 0 || len(values) == 1 && allowed.Has(values[0]) {
 		return false
 	}
