@@ -104,10 +104,10 @@ type Conn struct {
 
 	mu      sync.Mutex // guards what follows
 	link    link
-	server  Server
 	closed  bool
-	calls   *clock                        // of the calls on their way, the latest
-	alarm   alarm                         // of their clocks
+	calls   *clock // of the calls on their way, the latest
+	alarm   alarm  // of their clocks
+	server  Server
 	lasting map[string]mcp.Message        // what a new session has to be told again: subscriptions, the log level
 	asked   map[string]context.CancelFunc // requests of the server that are being answered, by id
 	working sync.WaitGroup                // goroutines of this connection; Add only under mu, before closed
@@ -342,14 +342,13 @@ func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, n
 
 func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
 	r := l.request(m, name)
-	id := r.id
 	r.came = func(n *mcp.Message) {
 		r.heard = true
 		if n.Method != mcp.NoteProgress {
 			c.came(ctx, clock, l, n, inflight)
 			return
 		}
-		if m.ProgressToken == nil || !bytes.Equal(n.ProgressToken, id) {
+		if m.ProgressToken == nil || !bytes.Equal(n.ProgressToken, r.id) {
 			return
 		}
 		clock.restart()
@@ -363,7 +362,7 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 		err = &heardError{err}
 	}
 	if ctx.Err() != nil && !errors.Is(err, errSessionGone) {
-		c.tellCancelled(ctx, l, id)
+		c.tellCancelled(ctx, l, r.id)
 	}
 	if err != nil {
 		return mcp.Result{}, err

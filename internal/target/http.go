@@ -94,10 +94,10 @@ func (l *httpLink) awaitStream(ctx context.Context) {
 type httpLink struct {
 	d        *httpDialer
 	c        *Conn
-	session  string       // Mcp-Session-Id, empty for servers without; set by the answer to initialize
-	revision mcp.Revision // empty until agreed
 	ids      atomic.Int64
 	posts    atomic.Pointer[header] // of every POST, once the revision has been agreed
+	revision mcp.Revision           // empty until agreed
+	session  string                 // Mcp-Session-Id, empty for servers without; set by the answer to initialize
 	stop     context.CancelFunc     // ends the listening stream
 	stopped  chan struct{}          // closed when it has ended
 	opened   chan struct{}          // closed when its first request was answered, or failed
@@ -177,7 +177,7 @@ func (d *httpDialer) header(method string, more int) http.Header {
 // header is that of a request, or of many.
 type header struct {
 	http.Header
-	lines *web.HeaderLines // of one that lasts
+	lines web.HeaderLines // of one that lasts
 }
 
 // lastingHeader is for a header that does not change any more.
@@ -190,7 +190,7 @@ func lastingHeader(h http.Header) *header {
 func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h *header, body *sent) (*http.Response, error) {
 	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if method == http.MethodPost {
-		body.give(r, h.lines)
+		body.give(r, &h.lines)
 	}
 	resp, err := d.transport.RoundTrip(r)
 	if err == nil {

@@ -1,7 +1,6 @@
 package target
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -62,12 +61,12 @@ func (p *parcel) release() {
 // sent is the body of a request: bytes that last, or such of a parcel.
 type sent struct {
 	mu     sync.Mutex // guards what follows: a transport may close a body that it reads
-	rest   bytes.Reader
+	read   int        // of whole
 	closed bool
 
 	whole []byte
 	in    *parcel          // nil when the bytes last
-	lines *web.HeaderLines // of the request; may be nil
+	lines *web.HeaderLines // of the request
 }
 
 // HeaderLines implements web.HasHeaderLines.
@@ -95,7 +94,6 @@ func (s *sent) open() error {
 	if s.in != nil && !s.in.hold() {
 		return errSentClosed
 	}
-	s.rest.Reset(s.whole)
 	return nil
 }
 
@@ -106,7 +104,12 @@ func (s *sent) Read(p []byte) (int, error) {
 	if s.closed {
 		return 0, errSentClosed
 	}
-	return s.rest.Read(p)
+	if s.read == len(s.whole) {
+		return 0, io.EOF
+	}
+	n := copy(p, s.whole[s.read:])
+	s.read += n
+	return n, nil
 }
 
 // Close implements io.Closer.

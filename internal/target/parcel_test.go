@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/testkit"
+	"gatehouse/internal/web"
 )
 
 // lateReader is a transport that reads the bodies of requests when it has answered them, as one over HTTP/2 may.
@@ -83,7 +84,7 @@ func TestParcels(t *testing.T) {
 	var all parcels
 	one := all.lend(&parcel{})
 	r := &http.Request{}
-	(&sent{whole: one.buf, in: one}).give(r, nil)
+	(&sent{whole: one.buf, in: one}).give(r, &web.HeaderLines{})
 	again, err := r.GetBody()
 	if err != nil {
 		t.Fatal(err)

@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"gatehouse/internal/httpd"
 )
 
 // HeaderLines are headers that many requests have in common, checked and written out once. A request's body that has
-// them (HasHeaderLines) spares a client for targets looking at the same headers again.
+// them (HasHeaderLines) spares a client for targets looking at the same headers again. The zero value stands for no headers.
 type HeaderLines struct {
 	of   http.Header
 	text []byte
@@ -19,12 +20,12 @@ type HeaderLines struct {
 type HasHeaderLines interface{ HeaderLines() *HeaderLines }
 
 // NewHeaderLines writes headers out, which must not change from now on. The error says which header cannot be sent.
-func NewHeaderLines(h http.Header) (*HeaderLines, error) {
+func NewHeaderLines(h http.Header) (HeaderLines, error) {
 	text, err := appendFields(nil, h)
 	if err != nil {
-		return nil, err
+		return HeaderLines{}, err
 	}
-	return &HeaderLines{h, text}, nil
+	return HeaderLines{h, slices.Clip(text)}, nil
 }
 
 // linesFor returns what stands for the headers of a request, nil when they have to be looked at: whoever stood between

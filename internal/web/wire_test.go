@@ -530,7 +530,7 @@ func TestWireHeaderLines(t *testing.T) {
 	changed.Set("Authorization", "Bearer other")
 	for _, h := range []http.Header{common, changed} {
 		req := postTo(t, s.URL, "hello")
-		req.Header, req.Body = h, writtenOut{req.Body, lines}
+		req.Header, req.Body = h, writtenOut{req.Body, &lines}
 		resp, err := w.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
