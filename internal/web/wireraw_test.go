@@ -103,7 +103,11 @@ func TestWireAnsweredBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	const early = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\n\r\nsorry"
 	url := connections(t, func(c net.Conn) {
-		if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+		for in := bufio.NewReader(c); ; {
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
 			_, _ = io.WriteString(c, early)
 			_, _ = io.Copy(io.Discard, r.Body)
 		}
