@@ -46,7 +46,7 @@ func (rq *request) post() error {
 	if !onLine && mcp.IsBatch(*rq.body) && !statelessHeader(rq.r.Header) {
 		return rq.postBatch()
 	}
-	if rq.m, err = mcp.Decode(*rq.body, mcp.Limits{}); err != nil {
+	if err = rq.m.Decode(*rq.body, mcp.Limits{}); err != nil {
 		return rq.undecoded(err)
 	}
 	if len(rq.m.ID) > maxID {

@@ -74,8 +74,15 @@ type places struct {
 // Decode reads one JSON-RPC 2.0 object. It is strict: one object and nothing after it, valid UTF-8, no key twice in
 // any object, bounded depth, exact names in the envelope and in params. The error is safe to send back, with
 // CodeParse for what is not JSON and CodeInvalidRequest for what is not a JSON-RPC message.
-func Decode(buf []byte, lim Limits) (Message, error) {
-	m := Message{Raw: buf}
+func Decode(buf []byte, lim Limits) (m Message, err error) {
+	err = m.Decode(buf, lim)
+	return m, err
+}
+
+// Decode is the function Decode for a message that lives somewhere: messages are large, and to copy them costs. With an
+// error m is empty.
+func (m *Message) Decode(buf []byte, lim Limits) error {
+	*m = Message{Raw: buf}
 	d := decoder{}
 	depth := lim.Depth
 	if depth == 0 {
@@ -83,10 +90,11 @@ func Decode(buf []byte, lim Limits) (Message, error) {
 	}
 	d.s.init(buf, depth)
 	d.s.lone = lim.LoneSurrogates
-	if err := d.envelope(&m); err != nil {
-		return Message{}, err
+	err := d.envelope(m)
+	if err != nil {
+		*m = Message{}
 	}
-	return m, nil
+	return err
 }
 
 // IsBatch reports whether buf holds an array, which only Batches revisions have.

@@ -55,38 +55,45 @@ var (
 // maxCalls bounds the calls in flight of one session.
 const maxCalls = 256
 
-// Session is the live part of one session. It is safe for concurrent use.
+// Session is the live part of one session. It is safe for concurrent use. What every call looks at stands first: the
+// memory of a session is cold by the time of its next call.
 type Session struct {
 	Person   identity.PersonKey
 	Endpoint string
 	Tied     bool
-	ID       string // as handed to the client
-	Created  time.Time
-
-	key      key
 	standing bool
-	done     chan struct{}
 	client   atomic.Pointer[client]
 
-	// Guarded by the table's mutex.
-	using    int
-	used     time.Time
-	moved    time.Time     // to the front of both lists
-	place    *list.Element // in Table.recent
-	own      *list.List    // in Table.byPerson
-	ownPlace *list.Element
+	// Guarded by the table's mutex, like the places below.
+	using int
+	used  time.Time
+	moved time.Time // to the front of both lists
 
 	// mu guards what follows.
 	mu        sync.Mutex
 	closed    bool
 	calls     []call
+	room      [1]call // for calls
+	upstreams []*upstream
 	asks      map[string]*ask // by our request id
 	lastAsk   uint64
-	upstreams []*upstream
 	level     []byte             // params of logging/setLevel
 	streams   map[uint64]*Stream // 0 is the standalone stream
 	lastNo    uint64
 	names     map[string]string // what Remember was told
+
+	sessionPlaces
+	ID      string // as handed to the client
+	Created time.Time
+	key     key
+	done    chan struct{}
+}
+
+// sessionPlaces is where a session stands in the table, whose mutex guards it.
+type sessionPlaces struct {
+	place    *list.Element // in Table.recent
+	own      *list.List    // in Table.byPerson
+	ownPlace *list.Element
 }
 
 // call is one in flight. There are few at a time, mostly one.
@@ -103,6 +110,7 @@ func newSession(id string, k key, f Facts, now time.Time) *Session {
 		Person: f.Person, Endpoint: f.Endpoint, Tied: f.Tied, ID: id, Created: now, key: k, done: make(chan struct{}),
 		asks: make(map[string]*ask), streams: make(map[uint64]*Stream, 1),
 	}
+	s.calls = s.room[:0]
 	s.streams[0] = &Stream{tag: s.tag(0, nil)}
 	s.client.Store(f.Client.clone())
 	return s

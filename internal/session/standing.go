@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+
 	"gatehouse/internal/identity"
 	"gatehouse/internal/mcp"
 )
@@ -19,7 +21,7 @@ func (t *Table) Standing(person identity.PersonKey, endpoint string, can mcp.Cli
 		t.hold(s, now)
 		return s, nil
 	}
-	s := newSession(string(id), key{}, Facts{Person: person, Endpoint: endpoint, Client: Client{Revision: mcp.Rev20260728, Capabilities: capabilities}}, now)
+	s := newSession(string(id), key{}, Facts{Person: person, Endpoint: endpoint, Client: Client{Revision: mcp.Rev20260728, Capabilities: bytes.Clone(capabilities)}}, now)
 	s.standing = true
 	if err := t.admit(s, now); err != nil {
 		return nil, err

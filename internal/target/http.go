@@ -389,14 +389,13 @@ func (d *httpDialer) readBody(resp *http.Response, limit int, room *parcel) (raw
 // sort reads what came at once, hands on what is not the response, and returns the response, empty when it was not there.
 func (l *httpLink) sort(raw []byte, r *request) (reply mcp.Message, err error) {
 	if !mcp.Batches(l.revision) || !mcp.IsBatch(raw) {
-		m, err := mcp.Decode(raw, fromUpstream())
-		if err != nil {
+		if err := reply.Decode(raw, fromUpstream()); err != nil {
 			return reply, l.d.t.trouble(Rubbish, err)
 		}
-		if !l.sortOne(&m, r) {
-			return reply, nil
+		if !l.sortOne(&reply, r) {
+			reply = mcp.Message{}
 		}
-		return m, nil
+		return reply, nil
 	}
 	all, err := mcp.DecodeBatch(raw, fromUpstream(), maxBatch)
 	if err != nil {
