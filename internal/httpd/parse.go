@@ -74,32 +74,6 @@ func (x *exchange) parse(c *conn, text []byte) error {
 	return nil
 }
 
-// ParseHeader reads the header lines of a request or an answer, without the empty line that ends them (RFC 9112 §5). It is
-// strict where parsers differ: lines end with CR LF, names are tokens without space before the colon, nothing is folded.
-// The error quotes the line that is malformed.
-func ParseHeader(lines string) (http.Header, error) {
-	if lines == "" {
-		return http.Header{}, nil
-	}
-	count := strings.Count(lines, "\r\n") + 1
-	header, values := make(http.Header, count), make([]string, count)
-	var line string
-	for i := range count {
-		line, lines, _ = strings.Cut(lines, "\r\n")
-		name, value, ok := parseLine(line)
-		if !ok {
-			return nil, fmt.Errorf("one of its headers is %.64q", line)
-		}
-		if had, again := header[name]; again {
-			header[name] = append(had, value)
-			continue
-		}
-		values[i] = value
-		header[name] = values[i : i+1 : i+1]
-	}
-	return header, nil
-}
-
 // parseLine reads one header line.
 func parseLine(line string) (name, value string, ok bool) {
 	name, value, ok = strings.Cut(line, ":")
