@@ -11,7 +11,7 @@ type accepted struct{ json, events bool }
 // parseAccept reads Accept leniently: a client that names nothing takes everything, and weights do not matter.
 func parseAccept(h http.Header) accepted {
 	values := h["Accept"]
-	if len(values) == 0 {
+	if len(values) == 0 || len(values) == 1 && values[0] == "application/json, text/event-stream" { // which nearly all write
 		return accepted{true, true}
 	}
 	var a accepted

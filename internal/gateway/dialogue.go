@@ -70,7 +70,7 @@ func (rq *request) converse(a *reply, to route) string {
 		rq.wantLogs(ctx, up)
 	}
 	d := &dialogue{s: rq.s, to: to, out: a}
-	if !mcp.ParseClientCapabilities(rq.m.Capabilities).Askable() { // it never has to wait for answers
+	if !rq.s.Capabilities().Askable() { // it never has to wait for answers
 		d.forward(ctx, up, &rq.m, rq.notes(to, d.notify, nil))
 		return rq.conclude(a, d)
 	}

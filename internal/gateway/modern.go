@@ -131,9 +131,9 @@ func (rq *request) checkParams(to route) *mcp.Error {
 	return nil
 }
 
-// single returns the value of a header that stands exactly once.
+// single returns the value of a header that stands exactly once; the name is written as in http.Header.
 func (rq *request) single(name string) (string, bool) {
-	values := rq.r.Header.Values(name)
+	values := rq.r.Header[name]
 	if len(values) != 1 {
 		return "", false
 	}

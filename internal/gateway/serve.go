@@ -170,14 +170,14 @@ func (rq *request) record(e audit.Event) error {
 // find puts the session of the request in place; the caller releases it. Whatever is wrong with a session looks the
 // same: 404, at which a client begins anew.
 func (rq *request) find() error {
-	id := rq.r.Header.Get(headerSession)
-	if len(rq.r.Header[headerSession]) > 1 {
+	ids := rq.r.Header[headerSession]
+	switch {
+	case len(ids) > 1:
 		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "Mcp-Session-Id stands there more than once"))
-	}
-	if id == "" {
+	case len(ids) == 0 || ids[0] == "":
 		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "the header Mcp-Session-Id is missing; begin with initialize"))
 	}
-	return rq.use(id, false)
+	return rq.use(ids[0], false)
 }
 
 // use puts the session of an id in place: one that is tied to a stream, or one that is not.
@@ -212,11 +212,11 @@ func (rq *request) release() {
 // checkRevision refuses a header that names a revision which is not served. Without the header, the session's own
 // revision counts.
 func (rq *request) checkRevision() error {
-	if len(rq.r.Header[headerRevision]) > 1 {
+	said := rq.r.Header[headerRevision]
+	switch {
+	case len(said) > 1:
 		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "MCP-Protocol-Version stands there more than once"))
-	}
-	v := mcp.Revision(rq.r.Header.Get(headerRevision))
-	if v == "" || mcp.SessionEra(v) {
+	case len(said) == 0 || said[0] == "" || mcp.SessionEra(mcp.Revision(said[0])):
 		return nil
 	}
 	names := make([]string, 0, 4)

@@ -126,6 +126,9 @@ func (s *Session) Introduce(c Client) {
 	s.Retain(func(any) bool { return false })
 }
 
+// Capabilities returns what the client said that it can be asked.
+func (s *Session) Capabilities() mcp.ClientCapabilities { return s.client.Load().can }
+
 // Can reports whether the client said that it can answer a request.
 func (s *Session) Can(m *mcp.Message) bool { return s.client.Load().can.Allows(m.Method, m.Params) }
 
