@@ -213,9 +213,10 @@ func (h *house) addUser(name string, groups ...string) {
 	})
 }
 
-// auditRecords returns everything that lies in the audit directory.
+// auditRecords returns everything that lies in the audit directory, once all that has been recorded does.
 func (h *house) auditRecords() string {
 	h.t.Helper()
+	eventually(h.t, patience, "audit events on the disk", func() bool { return h.app == nil || h.app.audit.Waiting() == 0 })
 	var all strings.Builder
 	err := filepath.WalkDir(filepath.Join(h.dir, "state", "audit"), func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
