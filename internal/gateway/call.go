@@ -30,7 +30,7 @@ type route struct {
 // use is a thing of the target that a call may come down to.
 type use struct{ method, name, alias string }
 
-func (r *route) about() string { return cmp.Or(r.subject, r.name) }
+func (r route) about() string { return cmp.Or(r.subject, r.name) }
 
 // call plans a request that names a tool, a prompt or a resource: it takes it to the target that owns it.
 func (rq *request) call() (job, error) {

@@ -191,7 +191,7 @@ func (rq *request) conclude(a *reply, d *dialogue) string {
 		a.error(missingCapability(needed))
 		return "error"
 	}
-	dressed, outcome, said := rq.dress(d.to, rq.renaming(d.to).ApplyTo(d.result))
+	dressed, outcome, said := rq.dress(&a.room, d.to, rq.renaming(d.to).ApplyTo(d.result))
 	if said != nil {
 		a.error(said)
 		return "error"

@@ -66,13 +66,19 @@ func (rq *request) modernTrouble(ctx context.Context, a *reply, to route, err er
 	return trouble(ctx, rq, a, to.to.Name(), err, sent)
 }
 
+// dressing has room for what dress makes of usual results.
+type dressing struct {
+	more   [192]byte
+	pieces [9][]byte
+}
+
 // dress gives a target's result what the stateless era asks of every result, in pieces, and returns the outcome for the
 // record.
-func (rq *request) dress(to route, r mcp.Result) (dressed [][]byte, outcome string, said *mcp.Error) {
+func (rq *request) dress(room *dressing, to route, r mcp.Result) (dressed [][]byte, outcome string, said *mcp.Error) {
 	if !r.Valid {
 		return nil, "", mcp.Errorf(codeTrouble, "The server %q gave a result that is not valid MCP.", to.to.Name())
 	}
-	more := r.AppendResultMeta(append(make([]byte, 0, len(r.Meta)+len(rq.g.serverInfo)+128), `"_meta":`...), rq.g.serverInfo)
+	more := r.AppendResultMeta(append(room.more[:0], `"_meta":`...), rq.g.serverInfo)
 	if r.Type == "" {
 		more = append(more, `,"resultType":"`+mcp.ResultComplete+`"`...)
 	}
@@ -95,7 +101,7 @@ func (rq *request) dress(to route, r mcp.Result) (dressed [][]byte, outcome stri
 		more = appendCacheHints(append(more, ','), mcp.Milliseconds(r.TTL))
 		dropped |= mcp.PartCaching
 	}
-	return r.Without(dropped, more), outcome, nil
+	return r.AppendWithout(room.pieces[:0], dropped, more), outcome, nil
 }
 
 // cacheable tells the methods whose results say how long they may be kept, of those that targets answer.
@@ -142,6 +148,7 @@ type reply struct {
 	rq    *request
 	level int
 	wait  wait // until the first heartbeat
+	room  dressing
 
 	mu     sync.Mutex // guards what follows, and the response writer
 	events bool       // the answer is a stream, which has begun

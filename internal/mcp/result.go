@@ -131,9 +131,12 @@ const (
 	PartStructured
 )
 
-// Without returns the result in pieces that make it when they are written one after the other: without some members, and
-// with more behind, raw JSON without braces, which may be nil. All other members are untouched, and nothing is copied.
-func (r *Result) Without(parts Part, more []byte) [][]byte {
+// Without returns the result without some members, in pieces, as AppendWithout does.
+func (r *Result) Without(parts Part) [][]byte { return r.AppendWithout(nil, parts, nil) }
+
+// AppendWithout appends the result in pieces that make it when they are written one after the other: without some members,
+// and with more behind, raw JSON without braces, which may be nil. All other members are untouched, and nothing is copied.
+func (r *Result) AppendWithout(pieces [][]byte, parts Part, more []byte) [][]byte {
 	var dropped [5]member
 	n := 0
 	for _, m := range [...]struct {
@@ -146,12 +149,13 @@ func (r *Result) Without(parts Part, more []byte) [][]byte {
 		}
 	}
 	slices.SortFunc(dropped[:n], func(a, b member) int { return cmp.Compare(a.key, b.key) })
-	pieces := append(make([][]byte, 0, 5+2*n), []byte("{"))
+	first := len(pieces)
+	pieces = append(pieces, []byte("{"))
 	add := func(piece []byte) {
 		if piece = bytes.Trim(piece, ", \t\r\n"); len(piece) == 0 {
 			return
 		}
-		if len(pieces) > 1 {
+		if len(pieces) > first+1 {
 			pieces = append(pieces, []byte(","))
 		}
 		pieces = append(pieces, piece)

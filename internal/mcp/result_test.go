@@ -34,7 +34,7 @@ func TestResultWithout(t *testing.T) {
 		{`{"\u005fmeta":{"x":1},"a":1}`, PartMeta, ``, `{"a":1}`},
 	} {
 		r := ParseResult([]byte(tc.raw))
-		if got := bytes.Join(r.Without(tc.drop, []byte(tc.more)), nil); !r.Valid || string(got) != tc.want {
+		if got := bytes.Join(r.AppendWithout(nil, tc.drop, []byte(tc.more)), nil); !r.Valid || string(got) != tc.want {
 			t.Errorf("%s: %t, %s, want %s", tc.raw, r.Valid, got, tc.want)
 		}
 	}
@@ -92,7 +92,7 @@ func FuzzResultWithout(f *testing.F) {
 			behind, want["more"] = []byte(`"more":1`), 1.0
 		}
 		got := map[string]any{}
-		if err := json.Unmarshal(bytes.Join(r.Without(Part(drop), behind), nil), &got); err != nil || !reflect.DeepEqual(got, want) {
+		if err := json.Unmarshal(bytes.Join(r.AppendWithout(nil, Part(drop), behind), nil), &got); err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%q without %d: %v, want %v, %v", raw, drop, got, want, err)
 		}
 	})

@@ -65,7 +65,7 @@ func olderResult(r *mcp.Result) mcp.Result {
 	if r.Structured == nil || r.Structured[0] == '{' {
 		return *r
 	}
-	return mcp.ParseResult(bytes.Join(r.Without(mcp.PartStructured, nil), nil))
+	return mcp.ParseResult(bytes.Join(r.Without(mcp.PartStructured), nil))
 }
 
 // inputs asks the client, one question after the other. Why says why there is no answer; visits grows by the ids of
