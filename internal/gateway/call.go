@@ -80,7 +80,8 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 			Kind: audit.KindCall, Method: rq.m.Method, Target: to.to.Name(), Name: to.about(), Decision: audit.Allow, Reason: reason,
 		}
 		event.Outcome = rq.forward(to)
-		event.Duration = rq.g.o.Now().Sub(began)
+		event.Time = rq.g.o.Now()
+		event.Duration = event.Time.Sub(began)
 		web.NoteText(rq.r.Context(), "outcome", event.Outcome)
 		if event.Outcome != handedOn {
 			_ = rq.record(event) // noted in the request's log record; the call has been made
