@@ -115,7 +115,8 @@ func (c *conn) awaitRequest() bool {
 }
 
 // mayRest sets how long the connection may wait for its next request, and reports whether it may. A deadline costs more
-// than a look at it, so the one that was set for an earlier request stays while most of its time is left.
+// than a look at it, so the one that was set for an earlier request stays while most of its time is left. How much that
+// is, the time of the last write tells well enough, and the clock need not be read.
 func (c *conn) mayRest() bool {
 	wait := c.s.o.IdleTimeout
 	if !c.known { // who opens connections and says nothing does not keep them for long

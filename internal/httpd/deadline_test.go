@@ -127,6 +127,26 @@ func TestConnectionsRestForAWhile(t *testing.T) {
 	}
 }
 
+// A connection that has sent a request rests for no longer because others may take long for their first.
+func TestRestIsNotThatOfStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const idle = time.Second
+		dial, stop := servePipes(t, Options{HeaderTimeout: time.Minute, IdleTimeout: idle, Handler: http.NotFoundHandler()})
+		defer stop()
+		c, in := dial()
+		defer c.Close()
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		answered(t, in)
+		rests := time.Now()
+		if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+		if took := time.Since(rests); took > idle {
+			t.Errorf("it rested for %s", took)
+		}
+	})
+}
+
 // Whatever was written before, a client that does not read is cut off in time.
 func TestStalledWritesEnd(t *testing.T) {
 	const stall = time.Minute

@@ -44,9 +44,6 @@ const (
 // Parse reads a head, without the empty line that ends it. Headers may be set and deleted, as always, but their values not
 // be written over: later heads have them too. The error quotes the line that is malformed.
 func (l *Lines) Parse(head []byte) (Head, error) {
-	if l.kept > maxKept {
-		*l = Lines{}
-	}
 	first, rest, more := bytes.Cut(head, crlf)
 	if l.head.First != string(first) {
 		l.head.First = string(first)

@@ -59,7 +59,7 @@ func (x *exchange) parse(c *conn, text []byte) error {
 	}
 	x.body.c = c
 	r := &x.request
-	*r = *new(http.Request).WithContext(&x.ctx)
+	*r = *new(http.Request).WithContext(&x.ctx) // there is no other way to set it; the two requests stay on the stack
 	r.Method, r.RequestURI, r.URL = method, target, &x.url
 	r.Proto, r.ProtoMajor, r.ProtoMinor = proto, 1, minor
 	r.Header, r.RemoteAddr, r.TLS = head.Header, c.remote, c.tls
