@@ -47,7 +47,7 @@ type answer struct {
 	rq    *request
 	call  session.Canceler
 	batch bool
-	wait  wait // until it has lasted a while
+	wait  wait // to be watched; then until the next heartbeat; after the client has gone: for its last chance to come back
 
 	// mu guards what follows, and the response writer.
 	mu      sync.Mutex
@@ -59,7 +59,6 @@ type answer struct {
 	until   time.Time // when it is gone: its first chance to come back lasts until then
 	done    bool
 	unhook  func() bool // stops watching the client's connection; nil until that begins
-	timer   *time.Timer // heartbeat; after the client has gone: its last chance to come back; nil before the first
 }
 
 // open begins an answer of so many responses; close ends it.
@@ -68,15 +67,8 @@ func (a *answer) open(rq *request, call session.Canceler, responses int) {
 	rq.g.watched.add(&a.wait, a)
 }
 
-// ring has tick called after a while. It needs a.mu.
-func (a *answer) ring(after time.Duration) {
-	if a.timer == nil {
-		a.rq.g.watched.remove(&a.wait)
-		a.timer = time.AfterFunc(after, a.tick)
-		return
-	}
-	a.timer.Reset(after)
-}
+// ring has tick called after a while.
+func (a *answer) ring(after time.Duration) { a.rq.g.watched.again(&a.wait, after) }
 
 // watchAfter is how long a call may take before its client is watched: to watch costs more than most calls do.
 const watchAfter = time.Second
@@ -235,9 +227,6 @@ func (a *answer) close() {
 	defer a.mu.Unlock()
 	a.done = true
 	a.rq.g.watched.remove(&a.wait)
-	if a.timer != nil {
-		a.timer.Stop()
-	}
 	if a.unhook != nil {
 		a.unhook()
 	}

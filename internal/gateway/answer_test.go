@@ -28,7 +28,7 @@ func TestClientHasTimeToComeBack(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ended := make(chan error, 8)
 				rq := &request{
-					g: &Gateway{o: Options{Heartbeat: 2 * time.Second, Orphan: time.Minute}},
+					g: &Gateway{o: Options{Heartbeat: 2 * time.Second, Orphan: time.Minute}, watched: waits{while: time.Second}},
 					w: deaf{httptest.NewRecorder()}, r: httptest.NewRequestWithContext(t.Context(), "POST", "/mcp", nil),
 				}
 				a := &answer{}

@@ -147,13 +147,12 @@ func (rq *request) wantLogs(ctx context.Context, up session.Upstream) {
 type reply struct {
 	rq    *request
 	level int
-	wait  wait // until the first heartbeat
+	wait  wait // until the next heartbeat
 	room  dressing
 
 	mu     sync.Mutex // guards what follows, and the response writer
 	events bool       // the answer is a stream, which has begun
 	done   bool
-	timer  *time.Timer // heartbeat; nil before the first
 }
 
 func (rq *request) newReply(level int) *reply {
@@ -212,11 +211,7 @@ func (a *reply) tick() {
 		a.begin()
 		_ = writeFlush(a.rq.w, mcp.AppendComment(nil, "still working"))
 	}
-	if a.timer == nil {
-		a.timer = time.AfterFunc(a.rq.g.o.Heartbeat, a.tick)
-		return
-	}
-	a.timer.Reset(a.rq.g.o.Heartbeat)
+	a.rq.g.quiet.again(&a.wait, a.rq.g.o.Heartbeat)
 }
 
 // result answers with a result, which may be in pieces.
@@ -251,9 +246,6 @@ func (a *reply) close() {
 	defer a.mu.Unlock()
 	a.done = true
 	a.rq.g.quiet.remove(&a.wait)
-	if a.timer != nil {
-		a.timer.Stop()
-	}
 }
 
 // modernError turns codes that the stateless era has given up into what it says instead.

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// waits are calls whose answers have not come. Each is told when it has lasted a while, once. Few last that long, so one
-// timer looks after all of them, where each would otherwise start one and stop it again.
+// waits are calls whose answers have not come. Each is told when it has lasted a while; whoever wants to be told once more
+// gets a timer of its own. Few last that long, so until then one timer looks after all of them, where each would otherwise
+// start one and stop it again.
 type waits struct {
 	while time.Duration
 
@@ -17,9 +18,10 @@ type waits struct {
 
 // wait is one of them. It stands in what is told.
 type wait struct {
-	long          longWait // nil: it is not waited for
+	long          longWait
 	began         time.Time
 	before, after *wait
+	timer         *time.Timer // nil before again
 }
 
 // longWait is told on a goroutine of its own.
@@ -39,16 +41,33 @@ func (ws *waits) add(w *wait, long longWait) {
 	ws.arm()
 }
 
-// remove ends the wait, if it has not been told yet.
+// again has it told after that time, and not before.
+func (ws *waits) again(w *wait, after time.Duration) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.unlink(w)
+	if w.timer == nil {
+		w.timer = time.AfterFunc(after, w.long.tick)
+		return
+	}
+	w.timer.Reset(after)
+}
+
+// remove ends the wait.
 func (ws *waits) remove(w *wait) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if w.long != nil {
-		ws.unlink(w)
+	ws.unlink(w)
+	if w.timer != nil {
+		w.timer.Stop()
 	}
 }
 
+// unlink takes it off the list, if it stands there. It needs ws.mu.
 func (ws *waits) unlink(w *wait) {
+	if w.before == nil && ws.first != w {
+		return
+	}
 	if w.before != nil {
 		w.before.after = w.after
 	} else {
@@ -59,7 +78,7 @@ func (ws *waits) unlink(w *wait) {
 	} else {
 		ws.last = w.before
 	}
-	*w = wait{}
+	w.before, w.after = nil, nil
 }
 
 // arm starts the timer for the one that began first. A timer that runs already rings no later than that is due. It needs

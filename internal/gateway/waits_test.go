@@ -60,7 +60,38 @@ func TestWhatLastsIsToldOnce(t *testing.T) {
 	})
 }
 
-// Whatever comes and goes at the same time is told at most once, and never after it was taken off for long.
+// Whoever asks to be told again is told then and not before, as often as it asks, and no more once it has ended.
+func TestWhatLastsIsToldAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ws := &waits{while: time.Second}
+		told := func(w *waited, want int64) {
+			t.Helper()
+			synctest.Wait()
+			if got := w.times.Load(); got != want {
+				t.Errorf("after %s it was told %d times, want %d", time.Since(w.began), got, want)
+			}
+		}
+		patient, hasty := &waited{began: time.Now()}, &waited{began: time.Now()}
+		ws.add(&patient.wait, patient)
+		ws.add(&hasty.wait, hasty)
+		ws.again(&patient.wait, time.Minute) // before the first time
+		time.Sleep(time.Second)
+		told(patient, 0)
+		told(hasty, 1)
+		ws.again(&hasty.wait, time.Millisecond)
+		time.Sleep(time.Millisecond)
+		told(hasty, 2)
+		ws.again(&hasty.wait, time.Millisecond)
+		ws.remove(&hasty.wait)
+		time.Sleep(time.Minute)
+		told(patient, 1)
+		told(hasty, 2)
+		ws.remove(&patient.wait)
+	})
+}
+
+// Whatever comes and goes at the same time is told at most once.
 func TestWaitsSideBySide(t *testing.T) {
 	t.Parallel()
 	ws := &waits{while: time.Microsecond}
