@@ -431,6 +431,7 @@ func TestLineSaysEverything(t *testing.T) {
 func FuzzLine(f *testing.F) {
 	f.Add("files", "read\n\"x\"", "ada@example.com", int64(1500))
 	f.Add("\x00\x7f\u2028", "\xff\xfe", "é", int64(-1))
+	f.Add("", "", "", int64(20_030))
 	f.Fuzz(func(t *testing.T, target, name, subject string, micros int64) {
 		e := Event{Time: time.Unix(1, 5), Kind: KindCall, Address: netip.MustParseAddr("2001:db8::1"), Target: target, Name: name,
 			Person: identity.PersonKey{Issuer: "https://i", Subject: subject}, Scopes: identity.Scopes{"a", "b"}, Duration: time.Duration(micros) * time.Microsecond}
@@ -441,6 +442,9 @@ func FuzzLine(f *testing.F) {
 		}
 		if len(name) <= maxField && utf8.ValidString(name) && name != "" && got["name"] != name {
 			t.Errorf("name %q became %q", name, got["name"])
+		}
+		if took, ok := got["duration_ms"].(float64); ok != (e.Duration.Microseconds() > 0) || ok && took != float64(e.Duration.Microseconds())/1000 {
+			t.Errorf("%s was written as %v ms", e.Duration, got["duration_ms"])
 		}
 		if got["v"] != 1.0 || got["kind"] != "call" || got["time"] != "1970-01-01T00:00:01.000000005Z" || got["scopes"] != "a b" || got["address"] != "2001:db8::1" {
 			t.Errorf("%s", b)
