@@ -104,8 +104,10 @@ func (w *wire) roundTrip(req *http.Request) (*http.Response, error) {
 	for {
 		c, err := w.take(req, host)
 		if err != nil {
-			if written != nil && errors.Is(err, errStandard) && rewind(req) != nil {
-				err = errors.New("send the request again: its body cannot be read again")
+			if written != nil && errors.Is(err, errStandard) {
+				if trouble := rewind(req); trouble != nil {
+					err = fmt.Errorf("send the request again: %w", trouble)
+				}
 			}
 			return nil, err
 		}
