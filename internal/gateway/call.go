@@ -212,7 +212,7 @@ func (rq *request) forward(to route) string {
 // upstream returns this session's own connection to a target, opening it on first use.
 func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upstream, error) {
 	s := rq.s
-	if up := s.Opened(t); up != nil {
+	if up := s.Opened(t); up != nil { // nearly always, and then nobody needs to say how it is opened
 		return up, nil
 	}
 	return s.Upstream(ctx, t, func(ctx context.Context) (session.Upstream, error) {

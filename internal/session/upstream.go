@@ -31,12 +31,10 @@ type upstream struct {
 // A key stands for one target of one configuration. A failed opening is not remembered.
 func (s *Session) Upstream(ctx context.Context, key any, open func(context.Context) (Upstream, error)) (Upstream, error) {
 	for {
-		u, mine, opened, err := s.reserve(key)
+		u, mine, err := s.reserve(key)
 		switch {
 		case err != nil:
 			return nil, err
-		case opened:
-			return u.conn, nil
 		case mine:
 			u.conn, u.err = open(ctx)
 			u.quit = u.err != nil && ctx.Err() != nil
@@ -55,18 +53,18 @@ func (s *Session) Upstream(ctx context.Context, key any, open func(context.Conte
 }
 
 // reserve returns the place of a key, which is made when there is none; then it is the caller's to open and to settle.
-func (s *Session) reserve(key any) (u *upstream, mine, opened bool, err error) {
+func (s *Session) reserve(key any) (u *upstream, mine bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, false, false, ErrEnded
+		return nil, false, ErrEnded
 	}
 	if u := s.placeOf(key); u != nil {
-		return u, false, u.open, nil
+		return u, false, nil
 	}
 	u = &upstream{key: key, ready: make(chan struct{})}
 	s.upstreams = append(s.upstreams, u)
-	return u, true, false, nil
+	return u, true, nil
 }
 
 // placeOf returns the place of a key, nil when there is none. It needs s.mu.
