@@ -13,7 +13,7 @@ const stallTimeout = 30 * time.Second
 type recorder struct {
 	http.ResponseWriter
 	reads  readLimiter  // nil when the writer below knows no deadlines
-	writes writeLimiter // nil when the writer below knows none, or lets no write wait for long by itself, as that of httpd
+	writes writeLimiter // nil when the writer below knows none: that of httpd ends writes that stall by itself
 	status int          // 0 until the header is written
 	bytes  int64
 }
