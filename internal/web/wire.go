@@ -264,7 +264,7 @@ func (c *wireConn) Read(p []byte) (n int, err error) {
 	}
 	c.unsent = nil
 	if c.swaps {
-		if n, out, err = c.raw.swap(out, p, c.old); err != nil || len(out) == 0 {
+		if n, out, err = c.raw.swap(out, p); err != nil || len(out) == 0 {
 			c.sent = len(out) < len(c.out)
 			return n, err
 		}

@@ -125,3 +125,24 @@ func TestWireAnsweredBeforeItIsSent(t *testing.T) {
 		}
 	}
 }
+
+// A server that says good-bye to a new connection, before the request or after it, lets nobody wait.
+func TestWireHeardGoodByeAtOnce(t *testing.T) {
+	t.Parallel()
+	url := connections(t, func(c net.Conn) {
+		_ = c.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+	})
+	w := target(t)
+	for range 50 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		resp, err := w.RoundTrip(postTo(t, url, "{}").WithContext(ctx))
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		if err == nil || ctx.Err() != nil {
+			t.Fatalf("ended with %v, %v", resp, err)
+		}
+		cancel()
+	}
+}

@@ -18,7 +18,6 @@ type raw struct {
 	quiet bool
 
 	// For the turns of swap.
-	again bool   // the connection rested before
 	begun bool   // the first turn has been
 	out   []byte // what is left to be sent
 	in    []byte
@@ -60,15 +59,15 @@ func (r *raw) doLook(fd uintptr) {
 }
 
 // swap sends a request and waits for its answer, of which it reads the beginning. Of a request that does not fit it sends
-// a part, and returns what is left of it at once. When the connection is used again it is looked at first, as alive does:
-// errRested says that it is useless, and that nothing was sent.
+// a part, and returns what is left of it at once. The connection is looked at first, as alive does: errRested says that it
+// is useless, and that nothing was sent.
 //
 // It does so in one go, because net.Conn would look for the answer as soon as the request is out, a system call that finds
 // nothing. That nothing is missed meanwhile: RawConn.Read forgets what it knows of the connection before the first turn,
 // so that whatever comes from then on wakes it, and what came before is seen by the look. The descriptor is not closed
 // during a turn, and nobody else writes, for one exchange has the connection to itself.
-func (r *raw) swap(out, in []byte, again bool) (n int, left []byte, err error) {
-	r.again, r.begun, r.out, r.in, r.n, r.err = again, false, out, in, 0, nil
+func (r *raw) swap(out, in []byte) (n int, left []byte, err error) {
+	r.begun, r.out, r.in, r.n, r.err = false, out, in, 0, nil
 	if err = r.conn.Read(r.turn); err == nil {
 		err = r.err
 	}
@@ -84,11 +83,9 @@ func (r *raw) doTurn(fd uintptr) (done bool) {
 		return r.receive(int(fd))
 	}
 	r.begun = true
-	if r.again {
-		if r.doLook(fd); !r.quiet {
-			r.err = errRested
-			return true
-		}
+	if r.doLook(fd); !r.quiet {
+		r.err = errRested
+		return true
 	}
 	n, err := uninterrupted(syscall.Write, int(fd), r.out)
 	switch {
