@@ -77,6 +77,10 @@ func appendRecord(dst []byte, r slog.Record, id string) (line []byte, ok bool) {
 
 // appendField reports false for what it leaves to slog.JSONHandler.
 func appendField(dst []byte, a slog.Attr) (field []byte, ok bool) {
+	switch a.Value.Kind() {
+	case slog.KindAny, slog.KindLogValuer, slog.KindGroup: // an error, for one, whose code must not run under the lock of all lines
+		return dst, false
+	}
 	a = redact(nil, a)
 	dst = append(dst, ',')
 	if dst, ok = appendText(dst, a.Key); !ok || a.Key == "" {

@@ -157,3 +157,20 @@ func (w *writes) take() []string {
 	w.all = nil
 	return all
 }
+
+// talkative is an error that logs when it is asked what it says, as one of somebody else's may.
+type talkative struct{ log *slog.Logger }
+
+func (e talkative) Error() string {
+	e.log.Info("asked")
+	return "it failed"
+}
+
+func TestErrorsMayLog(t *testing.T) {
+	t.Parallel()
+	l, b := logger(t, LogOptions{Format: FormatJSON})
+	l.Info("trouble", "error", talkative{l})
+	if got := b.String(); !strings.Contains(got, `"asked"`) || !strings.Contains(got, `"it failed"`) {
+		t.Errorf("%s", got)
+	}
+}
