@@ -49,7 +49,7 @@ var benchmarks = [][]string{
 	{"./internal/policy", "2000x", "."},
 	{"./internal/authn", "2000x", "."},
 	{"./bench", "3000x", "Call|List|Refuse"},
-	{"./bench", "6000x", "Growth/.*/(small|all)"},
+	{"./bench", "20000x", "Growth/.*/(small|all)"},
 }
 
 func counts(update bool) error {
