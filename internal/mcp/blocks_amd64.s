@@ -1,55 +1,36 @@
 #include "textflag.h"
 
-// Constants, each for 32 bytes at once.
+// Constants, which are repeated over 32 bytes.
 DATA quote<>+0(SB)/8, $0x2222222222222222
-DATA quote<>+8(SB)/8, $0x2222222222222222
-DATA quote<>+16(SB)/8, $0x2222222222222222
-DATA quote<>+24(SB)/8, $0x2222222222222222
-GLOBL quote<>(SB), RODATA|NOPTR, $32
-
+GLOBL quote<>(SB), RODATA|NOPTR, $8
 DATA backslash<>+0(SB)/8, $0x5c5c5c5c5c5c5c5c
-DATA backslash<>+8(SB)/8, $0x5c5c5c5c5c5c5c5c
-DATA backslash<>+16(SB)/8, $0x5c5c5c5c5c5c5c5c
-DATA backslash<>+24(SB)/8, $0x5c5c5c5c5c5c5c5c
-GLOBL backslash<>(SB), RODATA|NOPTR, $32
-
+GLOBL backslash<>(SB), RODATA|NOPTR, $8
 DATA space<>+0(SB)/8, $0x2020202020202020
-DATA space<>+8(SB)/8, $0x2020202020202020
-DATA space<>+16(SB)/8, $0x2020202020202020
-DATA space<>+24(SB)/8, $0x2020202020202020
-GLOBL space<>(SB), RODATA|NOPTR, $32
-
+GLOBL space<>(SB), RODATA|NOPTR, $8
 DATA nibble<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA nibble<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA nibble<>+16(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA nibble<>+24(SB)/8, $0x0f0f0f0f0f0f0f0f
-GLOBL nibble<>(SB), RODATA|NOPTR, $32
+GLOBL nibble<>(SB), RODATA|NOPTR, $8
 
 // What may stand behind a backslash is in four columns of the ASCII table: 2 has " and /, 5 has \, 6 has b, f and n,
 // 7 has r and t. columns gives each of them a bit, by the high half of a byte; rows says, by the low half, in which of
 // them something stands. A byte that has a bit in common is one of these eight.
 DATA columns<>+0(SB)/8, $0x0804020000010000
 DATA columns<>+8(SB)/8, $0x0000000000000000
-DATA columns<>+16(SB)/8, $0x0804020000010000
-DATA columns<>+24(SB)/8, $0x0000000000000000
-GLOBL columns<>(SB), RODATA|NOPTR, $32
+GLOBL columns<>(SB), RODATA|NOPTR, $16
 
 DATA rows<>+0(SB)/8, $0x00040008000d0000
 DATA rows<>+8(SB)/8, $0x0104000200000000
-DATA rows<>+16(SB)/8, $0x00040008000d0000
-DATA rows<>+24(SB)/8, $0x0104000200000000
-GLOBL rows<>(SB), RODATA|NOPTR, $32
+GLOBL rows<>(SB), RODATA|NOPTR, $16
 
 // func plainBlocks(p *byte, n int) (moved int, escaped bool)
 TEXT ·plainBlocks(SB), NOSPLIT, $0-25
 	MOVQ p+0(FP), SI
 	MOVQ n+8(FP), CX
-	VMOVDQU quote<>(SB), Y8
-	VMOVDQU backslash<>(SB), Y9
-	VMOVDQU space<>(SB), Y10
-	VMOVDQU nibble<>(SB), Y11
-	VMOVDQU rows<>(SB), Y12
-	VMOVDQU columns<>(SB), Y13
+	VPBROADCASTQ quote<>(SB), Y8
+	VPBROADCASTQ backslash<>(SB), Y9
+	VPBROADCASTQ space<>(SB), Y10
+	VPBROADCASTQ nibble<>(SB), Y11
+	VBROADCASTI128 rows<>(SB), Y12
+	VBROADCASTI128 columns<>(SB), Y13
 	VPXOR Y14, Y14, Y14
 	XORQ DI, DI // how far it is
 	XORQ R8, R8 // 1 when a backslash stands before DI, which belongs to what comes
