@@ -64,7 +64,7 @@ type Session struct {
 	standing bool
 	client   atomic.Pointer[client]
 
-	// Guarded by the table's mutex, like the places below.
+	// Guarded by the table's mutex.
 	using int
 	used  time.Time
 	moved time.Time // to the front of both lists
@@ -82,18 +82,15 @@ type Session struct {
 	lastNo    uint64
 	names     map[string]string // what Remember was told
 
-	sessionPlaces
+	// Where it stands in the table, whose mutex guards it.
+	place    *list.Element // in Table.recent
+	own      *list.List    // in Table.byPerson
+	ownPlace *list.Element
+
 	ID      string // as handed to the client
 	Created time.Time
 	key     key
 	done    chan struct{}
-}
-
-// sessionPlaces is where a session stands in the table, whose mutex guards it.
-type sessionPlaces struct {
-	place    *list.Element // in Table.recent
-	own      *list.List    // in Table.byPerson
-	ownPlace *list.Element
 }
 
 // call is one in flight. There are few at a time, mostly one.
