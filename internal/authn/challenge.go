@@ -55,10 +55,7 @@ func challenge(e *Endpoint, refusal *Refusal, asDPoP bool) string {
 	} else {
 		b.WriteString(`Bearer resource_metadata="`)
 	}
-	origin, path := e.split()
-	quotable(&b, origin)
-	quotable(&b, wellKnown)
-	quotable(&b, path)
+	quotable(&b, e.MetadataURL())
 	b.WriteByte('"')
 	if list := validScopes(scopes).String(); list != "" {
 		b.WriteString(`, scope="` + list + `"`)
