@@ -155,8 +155,8 @@ func rewind(req *http.Request) error {
 // errStandard means that the standard transport has to do it.
 var errStandard = errors.New("the server has chosen HTTP/2, or is behind a proxy")
 
-// errRested means that a connection that rested cannot be used any more. Nothing was sent over it.
-var errRested = errors.New("the connection has ended, or something came that was not asked for")
+// errUseless means that a connection cannot be used, or not any more. Nothing was sent over it.
+var errUseless = errors.New("the connection has ended, or something came that was not asked for")
 
 // host finds what is known about the server, and checks its URL once.
 func (w *wire) host(req *http.Request) (*wireHost, error) {

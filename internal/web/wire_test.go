@@ -25,40 +25,25 @@ import (
 // rawServer answers each request of a connection with what answer says, byte for byte.
 func rawServer(t *testing.T, answer func(n int, r *http.Request) string) (url string, accepted *atomic.Int64) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	accepted = new(atomic.Int64)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			conn, err := l.Accept()
+	addr := connections(t, func(conn net.Conn) {
+		accepted.Add(1)
+		in := bufio.NewReader(conn)
+		for n := 0; ; n++ {
+			r, err := http.ReadRequest(in)
 			if err != nil {
 				return
 			}
-			accepted.Add(1)
-			wg.Go(func() {
-				defer conn.Close()
-				in := bufio.NewReader(conn)
-				for n := 0; ; n++ {
-					r, err := http.ReadRequest(in)
-					if err != nil {
-						return
-					}
-					body, _ := io.ReadAll(r.Body)
-					r.Body = io.NopCloser(bytes.NewReader(body))
-					said := answer(n, r)
-					_, _ = io.WriteString(conn, said)
-					if strings.Contains(said, "Connection: close") || said == "" || !strings.Contains(said, "Content-Length") && !strings.Contains(said, "chunked") {
-						return
-					}
-				}
-			})
+			body, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			said := answer(n, r)
+			_, _ = io.WriteString(conn, said)
+			if strings.Contains(said, "Connection: close") || said == "" || !strings.Contains(said, "Content-Length") && !strings.Contains(said, "chunked") {
+				return
+			}
 		}
 	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
-	return "http://" + l.Addr().String(), accepted
+	return "http://" + addr, accepted
 }
 
 func echoBody(w http.ResponseWriter, r *http.Request) {

@@ -11,4 +11,4 @@ func newRaw(net.Conn) *raw { return nil }
 
 func (*raw) alive() bool { return false }
 
-func (*raw) swap([]byte, []byte) (n int, left []byte, err error) { return 0, nil, errRested }
+func (*raw) swap([]byte, []byte) (n int, left []byte, err error) { return 0, nil, errUseless }

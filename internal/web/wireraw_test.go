@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// connections serves each connection of a plain server with serve.
-func connections(t *testing.T, serve func(net.Conn)) (url string) {
+// connections serves each connection to addr with serve, and closes it then.
+func connections(t *testing.T, serve func(net.Conn)) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,7 +34,21 @@ func connections(t *testing.T, serve func(net.Conn)) (url string) {
 		}
 	})
 	t.Cleanup(func() { _ = l.Close(); serving.Wait() })
-	return "http://" + l.Addr().String()
+	return l.Addr().String()
+}
+
+// mustTell sends a request and wants to be told this.
+func mustTell(t *testing.T, w *wire, req *http.Request, want string) {
+	t.Helper()
+	resp, err := w.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if string(said) != want || err != nil {
+		t.Errorf("%s was told %q, %v", want, said, err)
+	}
 }
 
 // What comes over a connection that rests makes it useless: another answer, or its end. The request goes over another
@@ -48,7 +62,7 @@ func TestWireTakesNoLeftovers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			left, asked := make(chan struct{}), make(chan struct{})
-			url := connections(t, func(c net.Conn) {
+			url := "http://" + connections(t, func(c net.Conn) {
 				in := bufio.NewReader(c)
 				r, err := http.ReadRequest(in)
 				if err != nil {
@@ -68,15 +82,7 @@ func TestWireTakesNoLeftovers(t *testing.T) {
 			for _, who := range []string{"ada", "bob", "eve"} {
 				req := postTo(t, url, "")
 				req.Body, req.ContentLength, req.GetBody = io.NopCloser(strings.NewReader(who)), 3, nil
-				resp, err := w.RoundTrip(req)
-				if err != nil {
-					t.Fatal(err)
-				}
-				said, err := io.ReadAll(resp.Body)
-				_ = resp.Body.Close()
-				if string(said) != who || err != nil {
-					t.Errorf("%s was told %q, %v", who, said, err)
-				}
+				mustTell(t, w, req, who)
 				asked <- struct{}{}
 				<-left
 			}
@@ -89,7 +95,7 @@ func TestWireTakesNoLeftovers(t *testing.T) {
 func TestWireEndsWhileItSends(t *testing.T) {
 	t.Parallel()
 	over := make(chan struct{})
-	url := connections(t, func(c net.Conn) { <-over })
+	url := "http://" + connections(t, func(c net.Conn) { <-over })
 	defer close(over)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
@@ -102,7 +108,7 @@ func TestWireEndsWhileItSends(t *testing.T) {
 func TestWireAnsweredBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	const early = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\n\r\nsorry"
-	url := connections(t, func(c net.Conn) {
+	url := "http://" + connections(t, func(c net.Conn) {
 		for in := bufio.NewReader(c); ; {
 			r, err := http.ReadRequest(in)
 			if err != nil {
@@ -129,7 +135,7 @@ func TestWireAnsweredBeforeItIsSent(t *testing.T) {
 // A server that says good-bye to a new connection, before the request or after it, lets nobody wait.
 func TestWireHeardGoodByeAtOnce(t *testing.T) {
 	t.Parallel()
-	url := connections(t, func(c net.Conn) {
+	url := "http://" + connections(t, func(c net.Conn) {
 		_ = c.(*net.TCPConn).CloseWrite()
 		_, _ = io.Copy(io.Discard, c)
 	})

@@ -59,7 +59,7 @@ func (r *raw) doLook(fd uintptr) {
 }
 
 // swap sends a request and waits for its answer, of which it reads the beginning. Of a request that does not fit it sends
-// a part, and returns what is left of it at once. The connection is looked at first, as alive does: errRested says that it
+// a part, and returns what is left of it at once. The connection is looked at first, as alive does: errUseless says that it
 // is useless, and that nothing was sent.
 //
 // It does so in one go, because net.Conn would look for the answer as soon as the request is out, a system call that finds
@@ -84,7 +84,7 @@ func (r *raw) doTurn(fd uintptr) (done bool) {
 	}
 	r.begun = true
 	if r.doLook(fd); !r.quiet {
-		r.err = errRested
+		r.err = errUseless
 		return true
 	}
 	n, err := uninterrupted(syscall.Write, int(fd), r.out)

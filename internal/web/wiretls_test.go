@@ -97,13 +97,7 @@ func (c *corked) Write(p []byte) (int, error) {
 func TestWireTakesNoLeftoversOverTLS(t *testing.T) {
 	t.Parallel()
 	s, w := secure(t, nil, false)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	t.Cleanup(func() { w.CloseIdleConnections(); _ = l.Close(); serving.Wait() })
-	serve := func(nc net.Conn) {
+	addr := connections(t, func(nc net.Conn) {
 		below := &corked{Conn: nc}
 		c := tls.Server(below, &tls.Config{Certificates: s.TLS.Certificates})
 		defer c.Close()
@@ -121,26 +115,10 @@ func TestWireTakesNoLeftoversOverTLS(t *testing.T) {
 			below.held = nil
 			_, _ = below.Write(both)
 		}
-	}
-	serving.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { serve(nc) })
-		}
 	})
+	t.Cleanup(w.CloseIdleConnections)
 	for _, who := range []string{"ada", "bob", "eve"} {
-		resp, err := w.RoundTrip(postTo(t, "https://"+l.Addr().String(), who))
-		if err != nil {
-			t.Fatal(err)
-		}
-		said, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		if string(said) != who || err != nil {
-			t.Errorf("%s was told %q, %v", who, said, err)
-		}
+		mustTell(t, w, postTo(t, "https://"+addr, who), who)
 	}
 }
 
