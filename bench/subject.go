@@ -38,6 +38,7 @@ type house struct {
 	dir       string
 	binary    string
 	metrics   string // where Gatehouse serves them
+	limits    string // of its configuration, besides those that all have
 	issuer    *issuer
 	session   *stub // of the session era
 	stateless *stub
@@ -161,13 +162,13 @@ public_url: http://%s
 state_dir: %s
 master_key: {env: BENCH_MASTER_KEY}
 sign_in: {users: false}
-limits: {sessions: 120000}
+limits: {sessions: 120000%s}
 authorizers:
   - {name: bench, discovery_url: "%s/.well-known/openid-configuration", allowed_audience: [%q], allowed_clients: [bench]}
 targets:
   session: {url: "http://%s/"}
   stateless: {url: "http://%s/"}
-`, addr, h.metrics, addr, filepath.Join(h.dir, "state"), h.issuer.url, audience, h.session.addr(), h.stateless.addr())
+`, addr, h.metrics, addr, filepath.Join(h.dir, "state"), h.limits, h.issuer.url, audience, h.session.addr(), h.stateless.addr())
 	names := make([]string, len(h.many))
 	for i, s := range h.many {
 		names[i] = fmt.Sprintf("many%02d", i)

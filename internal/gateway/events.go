@@ -146,7 +146,7 @@ func (g *Gateway) tellChanged(path, kind string) {
 	raw := mcp.AppendNotification(nil, listChanged(kind), nil)
 	g.o.Sessions.Each(func(s *session.Session) {
 		if s.Endpoint == path && !s.Standing() {
-			s.Standalone().Send(raw)
+			s.Standalone().SendOnce(raw)
 		}
 	})
 }

@@ -73,7 +73,6 @@ type Session struct {
 	mu        sync.Mutex
 	closed    bool
 	calls     []call
-	room      [1]call // for calls
 	upstreams []*upstream
 	asks      map[string]*ask // by our request id
 	lastAsk   uint64
@@ -107,7 +106,6 @@ func newSession(id string, k key, f Facts, now time.Time) *Session {
 		Person: f.Person, Endpoint: f.Endpoint, Tied: f.Tied, ID: id, Created: now, key: k, done: make(chan struct{}),
 		asks: make(map[string]*ask), streams: make(map[uint64]*Stream, 1),
 	}
-	s.calls = s.room[:0]
 	s.streams[0] = &Stream{tag: s.tag(0, nil)}
 	s.client.Store(f.Client.clone())
 	return s

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"gatehouse/internal/mcp"
 )
@@ -356,6 +358,35 @@ func TestRememberIsBounded(t *testing.T) {
 		t.Errorf("%d names, the last one is %q", len(s.names), s.Remembered(strconv.Itoa(2*maxNames-1)))
 	}
 }
+
+// A session lasts for hours after its calls, whatever these held on to.
+func TestNothingIsKeptOfCallsThatEnded(t *testing.T) {
+	t.Parallel()
+	table, _ := newTable(t, nil)
+	s := create(t, table, "ada")
+	var all []weak.Pointer[heavy]
+	for n := range 3 { // several at a time
+		h := &heavy{}
+		all = append(all, weak.Make(h))
+		if err := s.Begin(mcp.ID(strconv.Itoa(n)), h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range all {
+		s.Finish(mcp.ID(strconv.Itoa(n)))
+	}
+	runtime.GC()
+	for n, h := range all {
+		if h.Value() != nil {
+			t.Errorf("call %d is still held", n)
+		}
+	}
+	runtime.KeepAlive(s)
+}
+
+type heavy struct{ request [1 << 10]byte }
+
+func (*heavy) Cancel(error) {}
 
 type canceler context.CancelCauseFunc
 

@@ -1,15 +1,20 @@
 package session
 
 import (
+	"bytes"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 )
 
-// Bounds of what a stream keeps for a client that comes back with Last-Event-ID.
+// Bounds of what a stream keeps for a client that comes back with Last-Event-ID, and for one that never listened so far
+// and may never do: most do not.
 const (
-	ringEvents = 256
-	ringBytes  = 256 << 10
+	ringEvents    = 256
+	ringBytes     = 256 << 10
+	unheardEvents = 32
+	unheardBytes  = 16 << 10
 )
 
 // Event is one message on a stream.
@@ -39,13 +44,32 @@ type Stream struct {
 func (st *Stream) Send(data []byte) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.finished || st.no == 0 && st.reader == nil && len(data) > ringBytes {
+	st.append(data)
+}
+
+// SendOnce is Send for an event that says no more when it is said twice: one that nobody took yet is enough.
+func (st *Stream) SendOnce(data []byte) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	waiting := st.ring[len(st.ring)-int(min(st.last-st.taken, uint64(len(st.ring)))):]
+	if !slices.ContainsFunc(waiting, func(event []byte) bool { return bytes.Equal(event, data) }) {
+		st.append(data)
+	}
+}
+
+// append needs st.mu.
+func (st *Stream) append(data []byte) {
+	events, size := ringEvents, ringBytes
+	if st.no == 0 && st.reader == nil && st.taken == 0 {
+		events, size = unheardEvents, unheardBytes
+	}
+	if st.finished || st.no == 0 && st.reader == nil && len(data) > size {
 		return // too large to wait for a client that may never listen
 	}
 	st.ring = append(st.ring, data)
 	st.bytes += len(data)
 	st.last++
-	for len(st.ring) > ringEvents || st.bytes > ringBytes && len(st.ring) > 1 {
+	for len(st.ring) > events || st.bytes > size && len(st.ring) > 1 {
 		st.bytes -= len(st.ring[0])
 		st.ring[0] = nil
 		st.ring = st.ring[1:]

@@ -104,6 +104,63 @@ func TestRingIsBounded(t *testing.T) {
 	}
 }
 
+// What says no more the second time waits once for a client that listens again, however often it was said.
+func TestSendOnce(t *testing.T) {
+	t.Parallel()
+	table, _ := newTable(t, nil)
+	st := create(t, table, "ada").Standalone()
+	for range 3 {
+		st.SendOnce([]byte("tools changed"))
+		st.Send([]byte("log"))
+		st.SendOnce([]byte("prompts changed"))
+	}
+	r := st.Read()
+	if got := take(r); got != "tools changed\nlog\nprompts changed\nlog\nlog" {
+		t.Errorf("it waited as\n%s", got)
+	}
+	for range 2 { // taken, it is news again
+		st.SendOnce([]byte("tools changed"))
+		if got := take(r); got != "tools changed" {
+			t.Errorf("a reader that had the last one got %q", got)
+		}
+	}
+	for range 2 * ringEvents { // pushes out what was taken and more
+		st.Send([]byte("log"))
+	}
+	st.SendOnce([]byte("tools changed"))
+	if got := take(r); !strings.HasSuffix(got, "\ntools changed") {
+		t.Errorf("after a full ring it got ...%q", got[len(got)-20:])
+	}
+}
+
+// Most clients never listen: little waits for them. One that has listened may only be away, and gets all it can.
+func TestLittleWaitsForWhoNeverListened(t *testing.T) {
+	t.Parallel()
+	table, _ := newTable(t, nil)
+	st := create(t, table, "ada").Standalone()
+	for i := range 2 * unheardEvents {
+		st.Send([]byte(fmt.Sprint(i)))
+	}
+	if len(st.ring) != unheardEvents {
+		t.Errorf("%d events wait for nobody, want %d", len(st.ring), unheardEvents)
+	}
+	for range 2 * unheardEvents {
+		st.Send(make([]byte, unheardBytes/4))
+	}
+	if st.bytes > unheardBytes {
+		t.Errorf("%d bytes wait for nobody, want at most %d", st.bytes, unheardBytes)
+	}
+	r := st.Read()
+	take(r)
+	r.Close()
+	for range 2 * ringEvents {
+		st.Send([]byte("x"))
+	}
+	if events, _ := st.Read().Take(); len(events) != ringEvents {
+		t.Errorf("%d events waited for who listened before, want %d", len(events), ringEvents)
+	}
+}
+
 // One huge event must reach a client that reads, but a session without a reader must not keep it, nor keep it twice.
 func TestHugeEventsAreNotKept(t *testing.T) {
 	t.Parallel()
