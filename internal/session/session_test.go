@@ -384,7 +384,7 @@ func TestNothingIsKeptOfCallsThatEnded(t *testing.T) {
 	runtime.KeepAlive(s)
 }
 
-type heavy struct{ request [1 << 10]byte }
+type heavy [1 << 10]byte
 
 func (*heavy) Cancel(error) {}
 
