@@ -50,7 +50,7 @@ func callAtSize(b *testing.B, s size, stateless bool) {
 	countAllocations(b, func(first bool) {
 		r, err := c.do(requests[next%len(requests)], nil)
 		if err != nil || r.status != 200 || first && g.calls.check(r, 1) != nil {
-			b.Fatal(err, r.status)
+			b.Fatalf("call %d: %v, status %d: %.500s", next, err, r.status, r.body)
 		}
 		next++
 	})

@@ -319,8 +319,8 @@ func fullDiskScenario(t *testing.T, mode Mode) {
 			t.Errorf("record on a full disk: %v", err)
 		}
 	}
-	if refused := errors.Is(l.Ready(), ErrUnavailable); refused != (mode == Strict) {
-		t.Errorf("ready on a full disk: %v", l.Ready())
+	if refused := errors.Is(l.Ready(t.Context()), ErrUnavailable); refused != (mode == Strict) {
+		t.Errorf("ready on a full disk: %v", l.Ready(t.Context()))
 	}
 	if l.Fault() == nil || mode == BestEffort && l.Dropped() == 0 {
 		t.Errorf("fault %v, dropped %d", l.Fault(), l.Dropped())
@@ -366,21 +366,82 @@ func TestBufferIsBounded(t *testing.T) {
 // begun before.
 func TestNotReadyWhileTheDiskHangs(t *testing.T) {
 	t.Parallel()
-	l := open(t, Options{Dir: t.TempDir(), MaxBuffer: 10_000}) // Run is not started: the disk hangs for ever
-	n := 0
-	for ; l.Ready() == nil && n < 1000; n++ {
-		if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil {
-			t.Fatalf("event %d was lost, and Ready gave no warning: %v", n, err)
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, Options{Dir: t.TempDir(), MaxBuffer: 10_000}) // Run is not started: the disk hangs for ever
+		began, n := time.Now(), 0
+		for ; l.Ready(t.Context()) == nil && n < 1000; n++ {
+			if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil {
+				t.Fatalf("event %d was lost, and Ready gave no warning: %v", n, err)
+			}
 		}
-	}
-	for range n / 2 { // calls on their way
-		if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil {
-			t.Fatalf("the event of a call that had begun was lost: %v", err)
+		if waited := time.Since(began); waited != patience {
+			t.Errorf("a call waited for the disk for %v, want %v", waited, patience)
 		}
-	}
-	if err := open(t, Options{Dir: t.TempDir(), Mode: BestEffort, MaxBuffer: 1}).Ready(); err != nil {
-		t.Errorf("best effort refuses calls: %v", err)
-	}
+		if err := l.Ready(t.Context()); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("it was then told: %v", err)
+		}
+		gone, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		if began = time.Now(); l.Ready(gone) == nil || time.Since(began) != time.Second {
+			t.Errorf("a call whose client left after a second waited for %v", time.Since(began))
+		}
+		for range n / 2 { // calls on their way
+			if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil {
+				t.Fatalf("the event of a call that had begun was lost: %v", err)
+			}
+		}
+		best := open(t, Options{Dir: t.TempDir(), Mode: BestEffort, MaxBuffer: 1})
+		began = time.Now()
+		if err := best.Ready(t.Context()); err != nil || time.Since(began) != 0 {
+			t.Errorf("best effort waits or refuses: %v", err)
+		}
+	})
+}
+
+// Disks of virtual machines stand still for a second now and then. Calls then take longer; none is refused, none is
+// missing in the log.
+func TestSlowDisk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l := open(t, Options{Dir: dir, MaxBuffer: 10_000})
+		create := l.segment.open
+		l.segment.open = func(path string) (file, error) {
+			f, err := create(path)
+			return slowDisk{f}, err
+		}
+		stop := run(t, l)
+		const callers, calls = 10, 50
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				for range calls {
+					if err := l.Ready(t.Context()); err != nil {
+						t.Error(err)
+						return
+					}
+					if err := l.Record(t.Context(), Event{Kind: KindCall}); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(lines(t, dir)); n != callers*calls {
+			t.Errorf("%d of %d calls are in the log", n, callers*calls)
+		}
+	})
+}
+
+type slowDisk struct{ file }
+
+func (d slowDisk) Sync() error {
+	time.Sleep(2 * time.Second)
+	return d.file.Sync()
 }
 
 func TestChecklist64_NoFieldForSecrets(t *testing.T) {

@@ -39,7 +39,10 @@ type Options struct {
 // keptBuffer is the size above which a buffer is left to the garbage collector.
 const keptBuffer = 1 << 20
 
-const retryAfterFault = 500 * time.Millisecond
+const (
+	retryAfterFault = 500 * time.Millisecond
+	patience        = 5 * time.Second // of those who are about to do something, with a disk that is slow
+)
 
 // Log keeps events. A nil *Log keeps none, and every Record succeeds. It is safe for concurrent use.
 type Log struct {
@@ -49,10 +52,11 @@ type Log struct {
 	dropped atomic.Uint64
 	refused atomic.Uint64
 
-	mu      sync.Mutex // guards all below
-	pending []byte     // whole lines that wait for the disk
-	spare   []byte     // takes the next lines while these are being written
-	fault   error      // why the last write did not succeed; nil when it did
+	mu      sync.Mutex    // guards all below
+	pending []byte        // whole lines that wait for the disk
+	spare   []byte        // takes the next lines while these are being written
+	fault   error         // why the last write did not succeed; nil when it did
+	flushed chan struct{} // closed after the next write; nil while nobody waits for it
 }
 
 // Open prepares the directory: a record that a crash left unfinished is cut off and set aside.
@@ -142,22 +146,42 @@ func (l *Log) Fault() error {
 	return l.fault
 }
 
-// Ready returns ErrUnavailable when Record would refuse an event now. Who is about to do what cannot be undone asks
-// first.
-func (l *Log) Ready() error {
+// Ready waits until there is room for the event of what the caller is about to do and cannot undo: a disk that is slow
+// for a moment slows calls down, and refuses none. It returns ErrUnavailable at once when the last write failed, and
+// when nothing reached the disk for a few seconds: a disk that hangs gives no fault. Under BestEffort it never waits.
+func (l *Log) Ready(ctx context.Context) error {
 	if l == nil || l.options.Mode == BestEffort {
 		return nil
 	}
+	for {
+		flushed, err := l.room()
+		if flushed == nil {
+			return err
+		}
+		select {
+		case <-flushed:
+		case <-time.After(patience):
+			return fmt.Errorf("%w: for %v nothing reached the disk", ErrUnavailable, patience)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// room returns nothing when there is room for another event, an error when the disk is faulty, and else what is closed
+// after the next write. Half of the buffer is for the events of what has been begun by now.
+func (l *Log) room() (flushed <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.fault != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, l.fault)
+	switch {
+	case l.fault != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, l.fault)
+	case len(l.pending) <= l.options.MaxBuffer/2:
+		return nil, nil
+	case l.flushed == nil:
+		l.flushed = make(chan struct{})
 	}
-	// A disk that hangs gives no fault. The other half of the buffer is for what has been begun by now.
-	if len(l.pending) > l.options.MaxBuffer/2 {
-		return fmt.Errorf("%w: %d bytes wait for the disk", ErrUnavailable, len(l.pending))
-	}
-	return nil
+	return l.flushed, nil
 }
 
 // Run writes events until ctx is done, then writes what is left and closes the files. It must run once.
@@ -215,6 +239,10 @@ func (l *Log) flush() {
 	}
 	l.report(err)
 	l.fault = err
+	if l.flushed != nil {
+		close(l.flushed)
+		l.flushed = nil
+	}
 }
 
 // report logs when the disk fails and when it works again, not each attempt. The caller holds mu.

@@ -99,7 +99,7 @@ const (
 
 // Audit says how strictly records are kept.
 type Audit struct {
-	Mode string `yaml:"mode" enum:"strict,best_effort" doc:"What happens to a call that cannot be recorded, because the disk is full, faulty or too slow: with strict it is refused with 503, with best_effort it is made, and the record that is lost is counted (gatehouse_audit_dropped_total). Either way records are gathered for 20 ms before they are brought to the disk together; a process that is killed loses those."`
+	Mode string `yaml:"mode" enum:"strict,best_effort" doc:"What happens to a call that cannot be recorded, because the disk is full, faulty or hangs: with strict it is refused with 503 (a disk that is merely slow makes calls wait), with best_effort it is made, and the record that is lost is counted (gatehouse_audit_dropped_total). Either way records are gathered for 20 ms before they are brought to the disk together; a process that is killed loses those."`
 }
 
 // Limits bound one request, one session, and all sessions together.

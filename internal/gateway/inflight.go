@@ -65,13 +65,14 @@ func (f *inflight) count() int {
 // takePlace takes a place among the calls in flight, for a call that can be recorded. Whoever runs the call, or drops it,
 // gives it back with leavePlace.
 func (rq *request) takePlace() error {
-	if err := rq.g.o.Audit.Ready(); err != nil {
-		return unrecordable(err)
-	}
 	if err := rq.g.calls.enter(rq.who.Key); err != nil {
 		return err
 	}
 	rq.placed = true
+	if err := rq.g.o.Audit.Ready(rq.r.Context()); err != nil {
+		rq.leavePlace()
+		return unrecordable(err)
+	}
 	return nil
 }
 

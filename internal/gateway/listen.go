@@ -32,8 +32,10 @@ func (rq *request) listen(offers mcp.Capabilities) error {
 	if said != nil {
 		return rq.failure(said)
 	}
-	if err := rq.g.o.Audit.Ready(); err != nil && len(uris)+len(tasks) > 0 {
-		return unrecordable(err)
+	if len(uris)+len(tasks) > 0 {
+		if err := rq.g.o.Audit.Ready(rq.r.Context()); err != nil {
+			return unrecordable(err)
+		}
 	}
 	if err := rq.stand(); err != nil {
 		return err

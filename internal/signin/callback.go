@@ -61,7 +61,7 @@ const strayText = "It took longer than ten minutes, was finished before, or belo
 
 // arrive opens the browser session of a person for whom the provider vouches.
 func (s *Service) arrive(w http.ResponseWriter, r *http.Request, p *Provider, flow identity.SignInStart, result *oauthclient.Result) error {
-	if err := s.Audit.Ready(); err != nil {
+	if err := s.Audit.Ready(r.Context()); err != nil {
 		return unavailable(err)
 	}
 	person, err := profileOf(p, result)

@@ -135,7 +135,7 @@ func (s *Service) renderRefusal(w http.ResponseWriter, r *http.Request, flow ide
 
 // finish opens the browser session and sends the browser back to where it came from.
 func (s *Service) finish(w http.ResponseWriter, r *http.Request, flow identity.SignInStart, user store.User, methods []string) error {
-	if err := s.Audit.Ready(); err != nil {
+	if err := s.Audit.Ready(r.Context()); err != nil {
 		return unavailable(err)
 	}
 	err := s.begin(w, r, user, methods)

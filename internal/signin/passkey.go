@@ -273,7 +273,7 @@ func (s *Service) AddPasskey(r *http.Request, signedIn *identity.SignedIn, cerem
 	if s.passkeys == nil {
 		return &PasskeyRefused{errPasskey}
 	}
-	if err := s.Audit.Ready(); err != nil {
+	if err := s.Audit.Ready(r.Context()); err != nil {
 		return unavailable(err)
 	}
 	session, err := s.openCeremony(ctx, ceremony, boundToSession(signedIn))
