@@ -64,10 +64,10 @@ type alarm struct {
 	at    time.Time // when it goes off; zero when it does not
 }
 
-// wake sets the alarm. It needs the lock.
+// wake sets the alarm, unless the connection is closed: its calls have ended. It needs the lock.
 func (c *Conn) wake(now, due time.Time) {
 	switch a := &c.alarm; {
-	case !a.at.IsZero() && !due.Before(a.at):
+	case c.closed || !a.at.IsZero() && !due.Before(a.at):
 		return
 	case a.timer == nil:
 		a.timer = time.AfterFunc(due.Sub(now), c.ring)
@@ -118,6 +118,9 @@ func (c *Conn) beginFor(ctx context.Context, quiet, limit time.Duration) (contex
 		clock.after.before = clock
 	}
 	c.calls = clock
+	if c.closed {
+		clock.Cancel(errClosed)
+	}
 	clock.set(now)
 	return clock, clock
 }

@@ -134,6 +134,11 @@ func TestNoAlarmIsLeft(t *testing.T) {
 	if conn.alarm.timer != nil {
 		t.Error("there is one")
 	}
+	ctx, c := conn.beginFor(t.Context(), time.Hour, time.Hour)
+	defer conn.finish(c)
+	if conn.alarm.timer != nil || !errors.Is(context.Cause(ctx), errClosed) {
+		t.Errorf("a call that comes too late: alarm %v, cause %v", conn.alarm.timer, context.Cause(ctx))
+	}
 }
 
 // A call that may take an hour is not cut after fifteen minutes because it reports progress.

@@ -238,6 +238,49 @@ func TestAProcessThatDiesMidCall(t *testing.T) {
 	wants(t, receive(t, hanging, "the other call"), Down)
 }
 
+// A process that can answer nothing more makes way for another one.
+func TestAProcessThatHangsIsReplaced(t *testing.T) {
+	t.Parallel()
+	for _, play := range []string{"freeze", "mute"} {
+		t.Run(play, func(t *testing.T) {
+			t.Parallel()
+			o := command("raw")
+			o.Timeout = 2 * time.Second
+			log := newLogBuffer()
+			o.Log = logTo(log)
+			conn := connected(t, started(t, o), Caller{Principal: person("ada")}, nil)
+			pid := mustTool(t, conn, "pid")
+			if _, err := callTool(t, conn, play); err == nil {
+				t.Fatal("an answer")
+			}
+			awaitEnd(t, pid)
+			if play == "freeze" {
+				log.await(t, "it answers no call, and no ping")
+			}
+			log.await(t, "target process ended")
+			if again := mustTool(t, conn, "pid"); again == pid {
+				t.Error("the same process")
+			}
+		})
+	}
+}
+
+// A process that is slow with one call keeps its other work.
+func TestAProcessThatIsOnlySlowIsKept(t *testing.T) {
+	t.Parallel()
+	o := command("raw")
+	o.Timeout = time.Second
+	conn := connected(t, started(t, o), Caller{Principal: person("ada")}, nil)
+	pid := mustTool(t, conn, "pid")
+	for range 4 {
+		_, err := callTool(t, conn, "hang")
+		wants(t, err, Timeout)
+	}
+	if again := mustTool(t, conn, "pid"); again != pid {
+		t.Error("another process")
+	}
+}
+
 func TestChildrenOfAProcessEndWithIt(t *testing.T) {
 	t.Parallel()
 	o := command("raw")

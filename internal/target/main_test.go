@@ -123,6 +123,10 @@ func rawTool(m *mcp.Message) {
 	case "die":
 		os.Exit(7)
 	case "hang":
+	case "freeze": // nothing else is answered any more
+		select {}
+	case "mute":
+		_ = os.Stdout.Close()
 	case "rubbish":
 		fmt.Println("Welcome to my server!")
 		fmt.Println(`{"jsonrpc":"2.0","id":99999,"result":{}}`)

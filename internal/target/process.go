@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,9 +37,11 @@ type process struct {
 
 	stateless bool // set before anybody else has the process
 
-	out  chan []byte   // lines to write
-	gone chan struct{} // closed when the process has ended and its output has been read
-	err  error         // why it ended; set before gone is closed
+	out    chan []byte   // lines to write
+	silent chan struct{} // holds one: a call had no answer in time
+	exited chan struct{} // closed when the process has ended
+	gone   chan struct{} // closed when its output has been read, too
+	err    error         // why it ended; set before gone is closed
 
 	pending pending
 
@@ -49,6 +52,7 @@ type process struct {
 const (
 	stopGrace = 2 * time.Second        // between closing stdin, asking, and killing
 	lastWords = 250 * time.Millisecond // for output that is still in the pipe when the process has ended
+	pingTime  = 10 * time.Second       // for a sign of life of a process that left a call without an answer
 )
 
 // startProcess starts the command with nothing but what the options list: the environment, three descriptors, a place
@@ -64,6 +68,8 @@ func startProcess(ctx context.Context, t *Target, key slotKey, at *place) (*proc
 		at:      at,
 		started: time.Now(),
 		out:     make(chan []byte),
+		silent:  make(chan struct{}, 1),
+		exited:  make(chan struct{}),
 		gone:    make(chan struct{}),
 		shared:  t.opt.Command.Shared,
 		errors:  newStderr(t),
@@ -124,10 +130,15 @@ func (o *CommandOptions) sandboxed(name, person string) (*sandbox.Command, error
 func (p *process) supervise(ctx context.Context, stdout, stderr *os.File) {
 	ctx, cancel := context.WithCancel(ctx)
 	var readers, writer sync.WaitGroup
-	readers.Go(func() { p.readOut(ctx, stdout) })
+	readers.Go(func() {
+		p.readOut(ctx, stdout)
+		p.end("it closed its standard output")
+	})
 	readers.Go(func() { p.errors.read(stderr) })
 	writer.Go(func() { p.write(ctx) })
+	writer.Go(func() { p.watchSilence(ctx) })
 	err := p.running.Wait()
+	close(p.exited)
 	// Where children of the process cannot all be ended, some may still hold its pipes.
 	for _, f := range []*os.File{stdout, stderr} {
 		if f.SetReadDeadline(time.Now().Add(lastWords)) != nil {
@@ -157,21 +168,64 @@ func (p *process) ended() bool {
 // reason says why the process ended; call it after gone.
 func (p *process) reason() error { return p.err }
 
-// stop ends the process and its children: it closes standard input, asks, and at last kills (2025-11-25
-// basic/lifecycle, shutdown).
 func (p *process) stop() {
+	p.end("")
+	<-p.gone
+}
+
+// end ends the process and its children: it closes standard input, asks, and at last kills (2025-11-25 basic/lifecycle,
+// shutdown). Why is for the log, when nobody wanted it to end and it does not do so by itself.
+func (p *process) end(why string) {
 	_ = p.stdin.Close()
 	for _, next := range []func(){p.running.Terminate, p.running.Kill} {
 		timer := time.NewTimer(stopGrace)
 		select {
-		case <-p.gone:
+		case <-p.exited:
 			timer.Stop()
 			return
 		case <-timer.C:
-			next()
+		}
+		if why != "" {
+			p.t.opt.Log.Warn("target process can do nothing more, and is ended", "reason", why)
+			why = ""
+		}
+		next()
+	}
+	<-p.exited
+}
+
+// watchSilence ends a process that hangs: it left a call without an answer in time, and does not even answer a ping. Else
+// it would keep a person's place for as long as that person tries.
+func (p *process) watchSilence(ctx context.Context) {
+	for {
+		select {
+		case <-p.silent:
+		case <-p.exited:
+			return
+		}
+		if !p.lives(ctx) {
+			p.end("it answers no call, and no ping")
 		}
 	}
-	<-p.gone
+}
+
+// lives reports whether the process answers a ping, be it with an error.
+func (p *process) lives(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, min(pingTime, p.t.opt.Timeout))
+	defer cancel()
+	id := strconv.AppendInt(nil, p.ids.Add(1), 10)
+	w := p.pending.awaitAside(string(id))
+	defer p.pending.dismiss(string(id), w)
+	ping := &mcp.Message{Method: mcp.MethodPing}
+	if p.send(ctx, ping.AppendRequest(nil, id, mcp.Edit{})) != nil {
+		return false
+	}
+	select {
+	case <-w.reply:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (p *process) write(ctx context.Context) {
@@ -219,8 +273,14 @@ func (p *process) exchange(ctx context.Context, r *request) (mcp.Message, error)
 		return mcp.Message{}, err
 	}
 	m, err := w.response(ctx, p.t, r, nil, p.gone)
-	if errors.Is(err, errStreamEnded) {
+	switch {
+	case errors.Is(err, errStreamEnded):
 		err = p.t.trouble(Down, p.err)
+	case err != nil && errors.Is(context.Cause(ctx), errTimeout):
+		select {
+		case p.silent <- struct{}{}:
+		default:
+		}
 	}
 	return m, err
 }
