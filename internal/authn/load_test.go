@@ -95,13 +95,13 @@ func TestIssuerAwayForAnHour(t *testing.T) {
 			if p != nil {
 				t.Fatal("a forged token got in")
 			}
-			wantRefusal(t, w, http.StatusUnauthorized, "invalid_token", authn.Reason(jose.UnknownKey))
+			wantRefusal(t, w, http.StatusServiceUnavailable, "temporarily_unavailable", authn.Reason(jose.KeysUnavailable))
 		}
 		p, w := h.present(unknown, e)
 		if p != nil {
 			t.Fatal("a token got in whose key nobody has")
 		}
-		wantRefusal(t, w, http.StatusUnauthorized, "invalid_token", authn.Reason(jose.UnknownKey))
+		wantRefusal(t, w, http.StatusServiceUnavailable, "temporarily_unavailable", authn.Reason(jose.KeysUnavailable))
 	}
 	if _, n := h.idp.Fetches(); n-before > 60*2 {
 		t.Errorf("%d fetches at 60 moments, want at most two at each", n-before)

@@ -224,14 +224,14 @@ func (k *RemoteKeys) renew(ctx context.Context, seen *remoteSet, kid string) (*r
 	k.mu.Lock()
 	if k.usable() != seen { // renewed since the caller looked
 		k.mu.Unlock()
-		return k.orUnavailable()
+		return k.orUnavailable(kid)
 	}
 	f, mine := k.flight, false
 	if f == nil {
 		now := k.o.Now()
 		if now.Before(k.missing[kid]) || !k.ration.AllowN(now, 1) {
 			k.mu.Unlock()
-			return k.orUnavailable()
+			return k.orUnavailable(kid)
 		}
 		f, mine = k.takeOff()
 	}
@@ -242,20 +242,25 @@ func (k *RemoteKeys) renew(ctx context.Context, seen *remoteSet, kid string) (*r
 	} else if !f.wait(ctx) {
 		return nil, fail(KeysUnavailable, "wait for the issuer's keys", ctx.Err())
 	}
-	set, err := k.orUnavailable()
+	set, err := k.orUnavailable(kid)
 	if err == nil && kid != "" && !set.keys.has(kid) {
 		k.noteMissing(kid)
 	}
 	return set, err
 }
 
-func (k *RemoteKeys) orUnavailable() (*remoteSet, error) {
-	if set := k.usable(); set != nil {
-		return set, nil
-	}
+// orUnavailable returns the set that holds. While the issuer cannot be asked, a key that is not in it may be a new one.
+func (k *RemoteKeys) orUnavailable(kid string) (*remoteSet, error) {
+	set := k.usable()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return nil, fail(KeysUnavailable, notYetFetched+" or are too old", k.lastErr)
+	switch {
+	case set == nil:
+		return nil, fail(KeysUnavailable, notYetFetched+" or are too old", k.lastErr)
+	case k.lastErr != nil && kid != "" && !set.keys.has(kid):
+		return nil, fail(KeysUnavailable, fmt.Sprintf("the issuer's keys cannot be refreshed, and key %q is not among those at hand", kid), k.lastErr)
+	}
+	return set, nil
 }
 
 func (k *RemoteKeys) noteMissing(kid string) {
