@@ -93,13 +93,15 @@ func (x *exchange) parseTarget(r *http.Request, hosts []string) error {
 		return badRequest("the host of the request is malformed")
 	}
 	switch target := r.RequestURI; {
+	case r.Method == http.MethodConnect: // a proxy takes what follows a success for no requests any more
+		return badRequest("nothing is connected through here")
 	case plainPath(target):
 		x.url.Path = target
 		return nil
 	case target == "*" && r.Method == http.MethodOptions:
 		x.url.Path = "*"
 		return nil
-	case r.Method == http.MethodConnect || !strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "http://") && !strings.HasPrefix(target, "https://"):
+	case !strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "http://") && !strings.HasPrefix(target, "https://"):
 		return badRequest("the target of the request is malformed")
 	}
 	u, err := url.ParseRequestURI(r.RequestURI)

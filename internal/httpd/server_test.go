@@ -142,6 +142,7 @@ func TestConversations(t *testing.T) {
 		"a target of no kind": {"GET evil HTTP/1.1\r\nHost: x\r\n\r\n", []string{"400 Bad Request"}, "200 OK"},
 		"a fragment":          {"GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n", []string{"400 Bad Request"}, "200 OK"},
 		"connect":             {"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", []string{"400 Bad Request"}, "200 OK"},
+		"connect to a path":   {"CONNECT /a HTTP/1.1\r\nHost: x\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\n\r\n", []string{"400 Bad Request"}, "200 OK"},
 		"another expectation": {"POST / HTTP/1.1\r\nHost: x\r\nExpect: magic\r\nContent-Length: 2\r\n\r\nhi", []string{"417"}, "200 OK"},
 		"a long head":         {"GET / HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("a", 9<<10) + "\r\n\r\n", []string{"431"}, "200 OK"},
 	} {
