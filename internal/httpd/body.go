@@ -176,7 +176,7 @@ func (b *body) answer() (end bool) {
 	}
 	defer b.mu.Unlock()
 	b.answered = true
-	return !b.arrived() && (b.expected || b.left > maxDiscard)
+	return b.expected || !b.arrived() && b.left > maxDiscard
 }
 
 func (b *body) arrived() bool {

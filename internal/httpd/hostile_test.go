@@ -111,6 +111,19 @@ func TestNoContinueInsideAnAnswer(t *testing.T) {
 	}
 }
 
+// A client that asked whether to send its body, and sent it without being told to, hears that the connection ends: where its
+// next request begins, nobody knows.
+func TestBodyThatNobodyAskedFor(t *testing.T) {
+	t.Parallel()
+	addr, _ := serve(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.URL.Path)
+	})})
+	got := talk(t, addr, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nhiGET /next HTTP/1.1\r\nHost: x\r\n\r\n")
+	if !strings.Contains(got, "Connection: close") || !strings.HasSuffix(got, "/a") {
+		t.Errorf("%q", got)
+	}
+}
+
 // Whoever opens connections and says nothing holds them no longer than somebody who is slow to speak.
 func TestConnectionThatNeverSpeaks(t *testing.T) {
 	t.Parallel()
