@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,4 +133,48 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	conn := connected(t, started(t, o), Caller{}, nil)
 	_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("moved", ""), nil)
 	wants(t, err, Down)
+}
+
+// A connection can be an answer behind when a proxy in front of the target has lost count. What was said to one person is
+// nobody else's then.
+func TestAnswersToEarlierRequests(t *testing.T) {
+	t.Parallel()
+	for name, stateless := range map[string]bool{"session": false, "stateless": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testkit.NewMCPServer(t)
+			s.Stateless = stateless
+			var behind atomic.Bool
+			late := func(result string) func(*testkit.MCPCall) {
+				var before atomic.Pointer[testkit.MCPCall]
+				return func(c *testkit.MCPCall) {
+					if last := before.Swap(&testkit.MCPCall{MCPRequest: c.MCPRequest}); last != nil && behind.Load() {
+						c.ID = last.ID
+					}
+					c.W.Header().Set("Mcp-Session-Id", s.MintSession())
+					c.Result(result)
+				}
+			}
+			s.Tool("late", `{}`, late(`{"resultType":"complete","content":[]}`))
+			s.Handle(mcp.MethodInitialize, late(`{"protocolVersion":"2025-11-25","capabilities":{"tools":{}}}`))
+			tg := started(t, rawOptions(s))
+			var people [3]*Conn // the first one's finds out what the server is
+			for i := range people {
+				people[i] = connected(t, tg, Caller{Principal: person(fmt.Sprint(i))}, newRecorder())
+			}
+			if _, err := people[1].Call(t.Context(), mcp.MethodToolsCall, toolParams("late", ""), nil); err != nil {
+				t.Fatal(err)
+			}
+			behind.Store(true)
+			_, err := people[2].Call(t.Context(), mcp.MethodToolsCall, toolParams("late", ""), nil)
+			wants(t, err, Rubbish)
+			conn, err := tg.Connect(t.Context(), Caller{Principal: person("late")}, newRecorder())
+			if err == nil {
+				conn.Close()
+			}
+			if err == nil && !stateless {
+				t.Error("a session begins with the answer that began another person's")
+			}
+		})
+	}
 }

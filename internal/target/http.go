@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -25,8 +26,9 @@ type httpDialer struct {
 	url       *url.URL
 	fixed     http.Header // the static credential and what every request has
 	era       era
-	parcels   parcels // for requests and small answers
-	answers   parcels // for large answers
+	ids       atomic.Int64 // of requests; see nextID
+	parcels   parcels      // for requests and small answers
+	answers   parcels      // for large answers
 	named     namedHeaders
 }
 
@@ -50,9 +52,13 @@ func newHTTPDialer(t *Target) (*httpDialer, error) {
 
 func (d *httpDialer) close() {}
 
+// nextID returns the id of a request, which no other to this target has: all sessions share its connections, and when one of
+// those is an answer behind, that answer must not pass for the one to another person's request.
+func (d *httpDialer) nextID() int64 { return d.ids.Add(1) }
+
 func (d *httpDialer) dialSession(ctx context.Context, c *Conn) (*httpLink, error) {
 	l := &httpLink{d: d, c: c}
-	err := c.handshake(ctx, []byte("0"), l.exchange, func(s Server) {
+	err := c.handshake(ctx, strconv.AppendInt(nil, d.nextID(), 10), l.exchange, func(s Server) {
 		l.revision = s.Revision
 		c.setServer(s)
 	}, l.send)
@@ -94,7 +100,6 @@ func (l *httpLink) awaitStream(ctx context.Context) {
 type httpLink struct {
 	d        *httpDialer
 	c        *Conn
-	ids      atomic.Int64
 	posts    atomic.Pointer[header] // of every POST, once the revision has been agreed
 	revision mcp.Revision           // empty until agreed
 	session  string                 // Mcp-Session-Id, empty for servers without; set by the answer to initialize
@@ -104,7 +109,7 @@ type httpLink struct {
 }
 
 func (l *httpLink) request(m *mcp.Message, name string) *request {
-	return sessionRequest(l.ids.Add(1), m, name, &l.d.parcels)
+	return sessionRequest(l.d.nextID(), m, name, &l.d.parcels)
 }
 
 // end closes the listening stream and deletes the session.

@@ -58,14 +58,14 @@ func TestWhatIsSentUpstream(t *testing.T) {
 			t.Errorf("%s with accept %q", r.Method, r.Header.Get("Accept"))
 		}
 	}
-	var init string
+	var init testkit.MCPRequest
 	for _, r := range s.RequestsOf(mcp.MethodInitialize) {
 		if strings.Contains(r.Body, "kiro") {
-			init = r.Body
+			init = r
 		}
 	}
-	if init != `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"experimental":{"x":1},"roots":{"listChanged":true}},"clientInfo":{"name":"kiro","version":"3"}}}` {
-		t.Errorf("initialize %s", init)
+	if init.Body != `{"jsonrpc":"2.0","id":`+string(init.ID)+`,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"experimental":{"x":1},"roots":{"listChanged":true}},"clientInfo":{"name":"kiro","version":"3"}}}` {
+		t.Errorf("initialize %s", init.Body)
 	}
 	call := s.RequestsOf(mcp.MethodToolsCall)[0]
 	want := fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"method":"tools/call","params":{"name":"echo","arguments":{"a": 1.0},"_meta":{"progressToken":%s,"k":1}}}`, call.ID, call.ID)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"sync/atomic"
 
 	"gatehouse/internal/mcp"
 )
@@ -16,11 +15,10 @@ import (
 type httpCarrier struct {
 	d      *httpDialer
 	reader httpLink // reads answers; has no session
-	ids    atomic.Int64
 }
 
 func (h *httpCarrier) head(method, name string) (int64, *header, *parcels) {
-	return h.ids.Add(1), h.d.named.get(h.d, method, name), &h.d.parcels
+	return h.d.nextID(), h.d.named.get(h.d, method, name), &h.d.parcels
 }
 
 // namedHeaders keeps the headers of requests by their method and name, for they are the same each time. What is in it is
