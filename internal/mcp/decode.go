@@ -191,9 +191,9 @@ func (d *decoder) raw(depth int) (span, bool) {
 }
 
 // alike notes a key that a careless parser takes for one of names: another case, a character that folds to a letter
-// of it (such as the Kelvin sign), or NUL bytes around it.
+// of it (such as the Kelvin sign), a NUL before it, or one behind it, where some end the key and whatever follows.
 func (d *decoder) alike(key []byte, names ...string) {
-	key = bytes.Trim(key, "\x00")
+	key, _, _ = bytes.Cut(bytes.TrimLeft(key, "\x00"), []byte{0})
 	for _, n := range names {
 		if bytes.EqualFold(key, []byte(n)) {
 			d.twisted = n

@@ -78,6 +78,7 @@ func refusals() map[string]string {
 		"Kelvin sign escaped":         `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":{"progressTo\u212aen":1}}}`,
 		"long s":                      `{"jſonrpc":"2.0","jsonrpc":"2.0","id":1,"method":"ping"}`,
 		"NUL behind a key":            `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","name\u0000":"b"}}`,
+		"NUL and more behind a key":   `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","name\u0000x":"b"}}`,
 		"NUL before a key":            `{"jsonrpc":"2.0","id":1,"method":"ping","\u0000method":"tools/call"}`,
 		"ref name in other case":      `{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"a","Name":"b"}}}`,
 		"overlong UTF-8":              "{\"jsonrpc\":\"2.0\",\"method\":\"a\xc0\xafb\"}",
