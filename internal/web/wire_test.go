@@ -135,6 +135,7 @@ func TestWireRefuses(t *testing.T) {
 		"a folded line":             "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
 		"a line feed in the status": "HTTP/1.1 200 O\nContent-Length: 5\r\nContent-Length: 0\r\n\r\n",
 		"a bare line feed":          "HTTP/1.1 200 OK\r\nX: a\nContent-Length: 0\r\n\r\n",
+		"line feeds alone":          "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
 		"a control character":       "HTTP/1.1 200 OK\r\nX: \x00\r\nContent-Length: 0\r\n\r\n",
 		"a head without an end":     "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", maxResponseHeader+1) + "\r\nContent-Length: 0\r\n\r\n",
 		"a body that is too long":   "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",

@@ -137,6 +137,9 @@ func (c *wireConn) head(resp *http.Response) error {
 			return parseHead(&c.lines, bytes.TrimSuffix(head, line), resp)
 		}
 		head = append(head, line...)
+		if err == nil && !bytes.HasSuffix(head, []byte("\r\n")) { // its end would be waited for in vain
+			return errors.New("a line of its head does not end with CR LF")
+		}
 	}
 }
 
