@@ -35,6 +35,7 @@ type request struct {
 	answer *parcel              // that the response is in; nil when its bytes last
 	came   func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
 	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
+	astray bool                 // and with it a response to another request; likewise
 
 	// Room for what is pointed to, and what nearly each request over HTTP needs.
 	room      [20]byte

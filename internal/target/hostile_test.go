@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/testkit"
+	"gatehouse/internal/web"
 )
 
 // TestHostileAnswers scripts what a broken or lying server may do to a call.
@@ -136,7 +138,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 }
 
 // A connection can be an answer behind when a proxy in front of the target has lost count. What was said to one person is
-// nobody else's then.
+// nobody else's then, and nothing more is asked over that connection.
 func TestAnswersToEarlierRequests(t *testing.T) {
 	t.Parallel()
 	for name, stateless := range map[string]bool{"session": false, "stateless": true} {
@@ -145,11 +147,15 @@ func TestAnswersToEarlierRequests(t *testing.T) {
 			s := testkit.NewMCPServer(t)
 			s.Stateless = stateless
 			var behind atomic.Bool
+			var spoilt sync.Map // addresses of connections
 			late := func(result string) func(*testkit.MCPCall) {
 				var before atomic.Pointer[testkit.MCPCall]
 				return func(c *testkit.MCPCall) {
 					if last := before.Swap(&testkit.MCPCall{MCPRequest: c.MCPRequest}); last != nil && behind.Load() {
 						c.ID = last.ID
+						spoilt.Store(c.R.RemoteAddr, true)
+					} else if _, ok := spoilt.Load(c.R.RemoteAddr); ok {
+						t.Error("a connection that was an answer behind has carried another request")
 					}
 					c.W.Header().Set("Mcp-Session-Id", s.MintSession())
 					c.Result(result)
@@ -157,7 +163,10 @@ func TestAnswersToEarlierRequests(t *testing.T) {
 			}
 			s.Tool("late", `{}`, late(`{"resultType":"complete","content":[]}`))
 			s.Handle(mcp.MethodInitialize, late(`{"protocolVersion":"2025-11-25","capabilities":{"tools":{}}}`))
-			tg := started(t, rawOptions(s))
+			o := rawOptions(s)
+			o.Client = web.NewTargetClient(web.ClientOptions{})
+			t.Cleanup(o.Client.CloseIdleConnections)
+			tg := started(t, o)
 			var people [3]*Conn // the first one's finds out what the server is
 			for i := range people {
 				people[i] = connected(t, tg, Caller{Principal: person(fmt.Sprint(i))}, newRecorder())
@@ -174,6 +183,10 @@ func TestAnswersToEarlierRequests(t *testing.T) {
 			}
 			if err == nil && !stateless {
 				t.Error("a session begins with the answer that began another person's")
+			}
+			behind.Store(false)
+			if _, err := people[2].Call(t.Context(), mcp.MethodToolsCall, toolParams("late", ""), nil); err != nil {
+				t.Error(err)
 			}
 		})
 	}

@@ -358,9 +358,17 @@ func (l *httpLink) readJSON(resp *http.Response, r *request) (mcp.Message, error
 		r.answer = in
 	}
 	if err == nil && m.Kind == 0 {
+		amiss(resp, r)
 		err = l.d.t.trouble(Rubbish, fmt.Errorf("the answer is not the response to request %s", r.id))
 	}
 	return m, err
+}
+
+// amiss gives up the connection when the answer that came over it was one to another request.
+func amiss(resp *http.Response, r *request) {
+	if body, ok := resp.Body.(interface{ Amiss() }); ok && r.astray {
+		body.Amiss()
+	}
 }
 
 // Sizes of answers.
@@ -420,6 +428,7 @@ func (l *httpLink) sortOne(m *mcp.Message, r *request) bool {
 	case answers(m, r.id):
 		return true
 	case m.Kind == mcp.KindResponse:
+		r.astray = true
 		l.d.t.opt.Log.Warn("target answered a request that was not asked here")
 	default:
 		came := *m

@@ -83,6 +83,7 @@ func (l *httpLink) readUntil(ctx context.Context, resp *http.Response, r *reques
 			return mcp.Message{}, l.d.t.trouble(TooLarge, err)
 		}
 		if err != nil {
+			amiss(resp, r)
 			return mcp.Message{}, fmt.Errorf("%w: %w", errStreamEnded, err)
 		}
 		cur.note(e)

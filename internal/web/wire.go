@@ -57,9 +57,10 @@ type wireConn struct {
 	lines httpd.Lines
 	out   []byte // the request
 	used  time.Time
-	old   bool // has carried an exchange before
-	raw   *raw // nil when there is none
-	swaps bool // raw sends requests, too: there is no TLS
+	old   bool        // has carried an exchange before
+	amiss atomic.Bool // see Amiss
+	raw   *raw        // nil when there is none
+	swaps bool        // raw sends requests, too: there is no TLS
 
 	// Of the request that is on its way.
 	unsent []byte // what the next Read sends first
@@ -200,7 +201,7 @@ func (w *wire) take(req *http.Request, h *wireHost) (*wireConn, error) {
 		h.idle[n-1] = nil
 		h.idle = h.idle[:n-1]
 		w.mu.Unlock()
-		if c.swaps || c.alive() {
+		if !c.amiss.Load() && (c.swaps || c.alive()) {
 			return c, nil
 		}
 		_ = c.Close()
@@ -454,6 +455,10 @@ func (b *wireBody) Close() error {
 	b.finish(errBodyCut)
 	return nil
 }
+
+// Amiss says that this was not the answer to the request. Its connection is an answer behind, and carries no other, even if
+// it has been kept already.
+func (b *wireBody) Amiss() { b.c.amiss.Store(true) }
 
 // finish ends the exchange; the first one counts.
 func (b *wireBody) finish(err error) {

@@ -117,6 +117,38 @@ func TestWireReadsEveryFraming(t *testing.T) {
 	}
 }
 
+// Whoever reads an answer may find that it is none, at a time when the connection has been kept, or is in use again.
+func TestWireAmiss(t *testing.T) {
+	t.Parallel()
+	url, accepted := rawServer(t, func(int, *http.Request) string { return "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello" })
+	w := target(t)
+	answer := func() *http.Response {
+		t.Helper()
+		resp, err := w.RoundTrip(postTo(t, url, "question"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	read := func(resp *http.Response) {
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+	for i := range int64(3) {
+		first := answer()
+		read(first)
+		second := answer() // over the same connection
+		if i > 0 {
+			read(second)
+		}
+		first.Body.(interface{ Amiss() }).Amiss()
+		read(second)
+		if got := accepted.Load(); got != i+1 {
+			t.Errorf("%d connections, want %d", got, i+1)
+		}
+	}
+}
+
 func TestWireRefuses(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{
