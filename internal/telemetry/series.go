@@ -16,8 +16,8 @@ type labels [4]string
 // overlooked.
 const maxSeries = 2000
 
-// series are the counters or histograms of one metric, by their labels. To find one costs a look into a map that never
-// changes, and no lock.
+// series are the counters or histograms of one metric, by the values of its labels. The map is never changed, only replaced
+// by a larger one, so that finding what is already there takes no lock.
 type series[C any] struct {
 	with func(values ...string) (C, error)
 	n    int // labels of the metric
@@ -39,27 +39,24 @@ func (s *series[C]) of(l labels) C {
 	return s.add(l)
 }
 
-// add makes what of does not find. Where there is no room for more, or a value is no text, it is counted under "other".
+// add makes the counter or histogram that of did not find. In a value that is not UTF-8, which Prometheus would refuse,
+// the faulty bytes become "?". When the metric has maxSeries series, everything new is counted under "other".
 func (s *series[C]) add(l labels) C {
+	for i, v := range l {
+		l[i] = strings.ToValidUTF8(v, "?")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	made := *s.made.Load()
 	if c, ok := made[l]; ok {
 		return c
 	}
-	values := l[:s.n]
 	if len(made) >= maxSeries {
-		values = strings.Split(strings.Repeat(" other", s.n)[1:], " ")
-		c, _ := s.with(values...)
+		l = labels{"other", "other", "other", "other"}
+		c, _ := s.with(l[:s.n]...)
 		return c
 	}
-	c, err := s.with(values...)
-	if err != nil {
-		for i, v := range values {
-			values[i] = strings.ToValidUTF8(v, "?")
-		}
-		c, _ = s.with(values...)
-	}
+	c, _ := s.with(l[:s.n]...)
 	next := maps.Clone(made)
 	next[l] = c
 	s.made.Store(&next)
