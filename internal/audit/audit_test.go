@@ -540,12 +540,3 @@ func BenchmarkRecord(b *testing.B) {
 	cancel()
 	<-done
 }
-
-func TestThousandths(t *testing.T) {
-	t.Parallel()
-	for n, want := range map[int64]string{1: "0.001", 10: "0.01", 100: "0.1", 1000: "1", 1200: "1.2", 20_030: "20.03", 123_456_789: "123456.789", 100_000: "100"} {
-		if got := string(appendThousandths([]byte("x0"), n)); got != "x0"+want {
-			t.Errorf("%d: %s, want %s", n, got, want)
-		}
-	}
-}
