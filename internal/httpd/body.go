@@ -18,23 +18,23 @@ const (
 	bodyBroken
 )
 
-// body is a request's body. Reads come from the handler, and from the server once the handler has returned.
+// body is a request's body. The handler reads it; once the handler has returned, the server reads what is left.
 type body struct {
 	c *conn
 
-	mu       sync.Mutex // guards what follows: a handler may leave a read behind
+	mu       sync.Mutex // guards what follows: a goroutine of the handler may still read after the handler has returned
 	state    bodyState
 	closed   bool
-	expected bool // the client waits to be told to send it
-	answered bool // and is not told any more: the answer has begun
-	left     int64
+	expected bool    // the client sent "Expect: 100-continue" and waits for "100 Continue" before it sends the body
+	answered bool    // the answer has begun, so "100 Continue" is not sent any more
+	left     int64   // bytes that were not read yet, when the length is known
 	chunks   *chunks // nil when the length is known
 }
 
-// chunks read a body that is sent in such.
+// chunks reads a body with the transfer coding chunked.
 type chunks struct {
-	io.Reader
-	in *bufio.Reader // what they are read from
+	io.Reader               // the decoder
+	in        *bufio.Reader // what the decoder reads from
 }
 
 // Read implements io.Reader.
@@ -47,6 +47,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return b.read(p)
 }
 
+// read is Read for the server, too, which may read a body that the handler has closed. It needs b.mu.
 func (b *body) read(p []byte) (int, error) {
 	switch b.state {
 	case bodyDone:
@@ -77,7 +78,8 @@ func (b *body) read(p []byte) (int, error) {
 	return n, err
 }
 
-// some reads a part, and returns io.EOF only at the true end.
+// some reads a part of the body. It returns io.EOF only at the end of the body; a connection that ends before that is
+// io.ErrUnexpectedEOF.
 func (b *body) some(p []byte) (int, error) {
 	if b.chunks != nil {
 		n, err := b.chunks.Reader.Read(p)
@@ -159,7 +161,8 @@ func (b *body) discard() bool {
 	return false
 }
 
-// complete reports whether the whole body has arrived already. While somebody reads, nobody knows.
+// complete reports whether the whole body has arrived already. While another goroutine reads, that cannot be told, and it
+// reports false.
 func (b *body) complete() bool {
 	if !b.mu.TryLock() {
 		return false
@@ -172,13 +175,14 @@ func (b *body) complete() bool {
 // still has to send is not waited for.
 func (b *body) answer() (end bool) {
 	if !b.mu.TryLock() {
-		return true // somebody else reads, for as long as it takes
+		return true // another goroutine is in a read, which may take for ever
 	}
 	defer b.mu.Unlock()
 	b.answered = true
 	return b.expected || !b.arrived() && b.left > maxDiscard
 }
 
+// arrived reports whether what is left of the body is in the connection's read buffer. It needs b.mu.
 func (b *body) arrived() bool {
 	return b.state == bodyDone || b.chunks == nil && int64(b.c.w-b.c.r) >= b.left
 }

@@ -24,41 +24,44 @@ const (
 // longAgo makes a read that is under way fail.
 var longAgo = time.Unix(1, 0)
 
-// conn is one connection. Its fields belong to the goroutine that serves it, but for those that say otherwise.
+// conn is one connection. Only the goroutine that runs serve uses its fields, except where a comment says otherwise. While a
+// request takes long, a second goroutine, lookout, reads from the connection and uses the read buffer; end stops it and
+// waits for it before the next request is read.
 type conn struct {
 	s      *Server
 	nc     net.Conn // mu guards its one change, in the handshake
 	tls    *tls.ConnectionState
-	gather *gather // below TLS; nil without
+	gather *gather // between TLS and the network; nil without TLS
 
-	remote  string
-	known   bool   // has sent a whole request
-	buf     []byte // what was read and not used yet is buf[r:w]
+	remote  string // the client's address
+	known   bool   // the client has sent a whole request before
+	buf     []byte // the read buffer: buf[r:w] was read and not used yet
 	r, w    int
-	lines   Lines       // of the heads
-	out     []byte      // what is to be written
-	pending []byte      // of a body whose length is not known yet
+	lines   Lines       // reads the heads of requests
+	out     []byte      // the part of the answer that was not written yet
+	pending []byte      // the beginning of a body whose length is not known yet
 	header  http.Header // of the answer; a handler must not use it once it has returned
 	wrote   time.Time   // when the last write began
-	limit   time.Time   // for writes
+	limit   time.Time   // the write deadline
 
 	mu       sync.Mutex // guards what follows
 	state    connState
-	began    time.Time        // of the request under way
-	request  *callctx.Context // of the one under way; nil once its handler has returned
-	watched  chan struct{}    // closed when the watcher has ended; nil when there is none
-	readable bool             // the request's body has been read to its end, so that nobody else reads
-	restTill time.Time        // the read deadline, when it is one for a connection that rests
+	began    time.Time        // when the request under way began
+	request  *callctx.Context // of the request under way; nil once its handler has returned
+	watched  chan struct{}    // closed when lookout has ended; nil when it does not run
+	readable bool             // the request's body has been read to its end, so lookout may read from the connection
+	restTill time.Time        // the read deadline, if it was set by mayRest; else zero
 }
 
 type connState uint8
 
 const (
-	stateIdle connState = iota // waits for a request
-	stateActive
+	stateIdle   connState = iota // waits for a request
+	stateActive                  // a request is under way
 	stateClosed
 )
 
+// serve serves one request after another until the connection ends.
 func (c *conn) serve() {
 	if !c.handshake() {
 		return
@@ -79,7 +82,8 @@ func (c *conn) release() {
 	}
 }
 
-// one serves one request, and reports whether the connection can take another.
+// one serves one request from its first byte to the last byte of its answer, and reports whether the connection can take
+// another.
 func (c *conn) one() bool {
 	if !c.awaitRequest() {
 		return false
@@ -114,12 +118,12 @@ func (c *conn) awaitRequest() bool {
 	return c.r < c.w || c.mayRest() && c.fill() == nil
 }
 
-// mayRest sets how long the connection may wait for its next request, and reports whether it may. A deadline costs more
-// than a look at it, so the one that was set for an earlier request stays while most of its time is left. How much that
-// is, the time of the last write tells well enough, and the clock need not be read.
+// mayRest sets how long the connection may wait for its next request; it reports false when the connection was closed
+// meanwhile. Setting a deadline is expensive, so the one of an earlier request stays while most of it is left. How much is
+// left is reckoned from the time of the last write, which spares reading the clock.
 func (c *conn) mayRest() bool {
 	wait := c.s.o.IdleTimeout
-	if !c.known { // who opens connections and says nothing does not keep them for long
+	if !c.known { // a client that opens connections and sends nothing cannot keep them for long
 		wait = c.s.o.HeaderTimeout
 	}
 	c.mu.Lock()
@@ -134,7 +138,7 @@ func (c *conn) mayRest() bool {
 	return true
 }
 
-// mustRenew reports whether too little is left of a deadline that shall be so far away.
+// mustRenew reports whether less than seven eighths of a deadline are left.
 func mustRenew(left, wanted time.Duration) bool { return left < wanted-wanted/8 }
 
 // readTill sets a read deadline other than that of a connection that rests.
@@ -168,7 +172,8 @@ func (c *conn) fill() error {
 	return err
 }
 
-// readHead reads up to the empty line that ends a request's head, and returns what stands before it, until the next read.
+// readHead reads up to the empty line that ends a request's head, and returns what stands before that line. The bytes are
+// part of the read buffer, so they are valid until the next read.
 func (c *conn) readHead() ([]byte, error) {
 	for c.w-c.r >= 2 && c.buf[c.r] == '\r' && c.buf[c.r+1] == '\n' {
 		c.r += 2 // an empty line before a request (RFC 9112 §2.2)
@@ -221,8 +226,8 @@ func (c *conn) refuse(err error) {
 // lingering is how long a client that is still sending gets to read the answer.
 const lingering = 500 * time.Millisecond
 
-// linger takes for a moment what the client is still sending, however much: a connection that is closed with something
-// unread is reset, which can take the answer from the client.
+// linger reads and drops, for a moment, what the client is still sending. Closing a connection with unread bytes resets it,
+// and then the client may lose the answer that it has not read yet.
 func (c *conn) linger() {
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
@@ -231,7 +236,7 @@ func (c *conn) linger() {
 	_, _ = io.Copy(io.Discard, c.nc)
 }
 
-// begin makes the request the one under way, unless the server is stopping and cut the connection.
+// begin makes x the request under way. It reports false when the server has closed the connection meanwhile.
 func (c *conn) begin(x *exchange, began time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -254,7 +259,7 @@ func (c *conn) handle(x *exchange) (ok bool) {
 	return true
 }
 
-// end stops watching, and cancels the context of the request.
+// end is called when the handler has returned: it stops lookout, if that runs, and cancels the context of the request.
 func (c *conn) end() {
 	c.mu.Lock()
 	watched := c.watched
@@ -269,7 +274,8 @@ func (c *conn) end() {
 	request.Cancel(nil)
 }
 
-// rest makes the connection one that may be closed at any time, and gives up its buffers.
+// rest marks the connection as idle, so that a server that stops may close it, and frees buffers that have grown. It reports
+// false when the server is stopping already.
 func (c *conn) rest() bool {
 	c.release()
 	if c.s.stopping.Load() {
@@ -284,7 +290,7 @@ func (c *conn) rest() bool {
 	return true
 }
 
-// closeIfIdle is called by a server that stops.
+// closeIfIdle ends the connection if it waits for a request. The server calls it when it stops.
 func (c *conn) closeIfIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -294,7 +300,7 @@ func (c *conn) closeIfIdle() {
 	}
 }
 
-// cut is called by a server that does not wait any longer.
+// cut closes the connection and cancels its request. The server calls it when it does not wait any longer.
 func (c *conn) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -308,15 +314,16 @@ func (c *conn) cut() {
 	_ = c.nc.Close()
 }
 
-// bodyRead notes that nobody reads from the connection any more until the request has been answered. Once the handler has
-// returned that is not so: the server itself reads, what the handler left and then the next request.
+// bodyRead notes that the request's body has been read to its end: until the answer is complete, nobody but lookout needs
+// to read from the connection. After the handler has returned it does nothing, because then the server itself reads: the
+// rest of the body, and the next request.
 func (c *conn) bodyRead() {
 	c.mu.Lock()
 	c.readable = c.request != nil
 	c.mu.Unlock()
 }
 
-// tick starts the watcher of a request that has been under way for a while. The server calls it.
+// tick starts lookout for a request that has been under way for a while. Server.watch calls it.
 func (c *conn) tick() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -329,7 +336,9 @@ func (c *conn) tick() {
 	go c.lookout(done, c.request)
 }
 
-// lookout cancels the request when the client goes away. A client that sends its next request early is there.
+// lookout waits for something to read while a request is under way: when the client closes the connection, it cancels the
+// request. A byte that comes is the beginning of the client's next request; it is kept, and lookout ends. It runs until then
+// or until end moves the read deadline into the past.
 func (c *conn) lookout(done chan struct{}, request *callctx.Context) {
 	defer close(done)
 	if c.r < c.w {

@@ -12,7 +12,8 @@ func ValidName(s string) bool {
 	return s != ""
 }
 
-// tokenByte tells the bytes of tokens: letters, digits and !#$%&'*+-.^_`|~.
+// tokenByte reports whether c may stand in a token: letters, digits and !#$%&'*+-.^_`|~. It looks c up in two sets of 64
+// bits, one bit for each ASCII character.
 func tokenByte(c byte) bool {
 	const (
 		low  = 1<<'!' | 1<<'#' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'*' | 1<<'+' | 1<<'-' | 1<<'.' | (1<<10-1)<<'0'
@@ -25,6 +26,9 @@ func tokenByte(c byte) bool {
 }
 
 // ValidValue reports whether s may be the value of a header: it holds no control character but the tab (RFC 9110 §5.5).
+//
+// It looks at eight bytes at a time: the high bit of a byte in the first expression below is set when that byte of x is less
+// than a space, or is DEL. Such a group may still be fine, because of tabs, so plainBytes looks at it again.
 func ValidValue(s string) bool {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	for len(s) >= 8 {
@@ -38,6 +42,7 @@ func ValidValue(s string) bool {
 	return plainBytes(s)
 }
 
+// plainBytes is ValidValue, one byte at a time.
 func plainBytes(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
@@ -58,7 +63,7 @@ func trim(s string) string {
 	return s
 }
 
-// canonical is the form in which a header's name is a key, empty when it is no token.
+// canonical returns a header's name in the spelling of http.Header's keys, such as Content-Type, and "" when it is no token.
 func canonical(name string) string {
 	upper, already := true, true
 	for i := range len(name) {

@@ -12,27 +12,29 @@ import (
 // Lines reads the heads of the messages that come over one connection, one after another (RFC 9112 §5). It is strict where
 // parsers differ: lines end with CR LF, names are tokens without space before the colon, nothing is folded.
 //
-// Most lines of a head are, byte for byte, those of the head before. They are not read again: what they say are strings
-// that both heads share. The zero value is ready.
+// Most clients send nearly the same head with every request. Lines therefore remembers the last head line by line: a line
+// that comes again, byte for byte, is not parsed and not allocated again, and the new head gets the strings of the old one.
+// The zero value is ready.
 type Lines struct {
-	head  Head   // the last one; whoever asks gets a copy of its headers
-	last  []line // of its headers
-	apart bool   // no name stands there twice
-	kept  int    // bytes that may be in memory for what is remembered
+	head     Head   // the last head; callers get a copy of its Header
+	last     []line // the header lines of that head, in order
+	distinct bool   // no header name stands in last twice
+	kept     int    // upper bound of the bytes that are remembered
 }
 
-// Head is what the head of a message says.
+// Head is the head of a message, read.
 type Head struct {
-	First  string // the first line
-	Hosts  []string
-	Header http.Header // without Host
+	First  string      // the first line: request line or status line
+	Hosts  []string    // the values of Host
+	Header http.Header // all other headers
 }
 
+// line is one header line.
 type line struct {
-	text  string
-	colon int // where it stands in text
+	text  string // all of it
+	colon int    // where the colon stands in text
 	name  string
-	value []string // full, so that whoever adds to it gets a copy
+	value []string // one value; its capacity is 1, so that an append by the caller makes a copy
 }
 
 // Bounds of what is remembered. Usual heads are far below.
@@ -89,16 +91,18 @@ func cutLine(head []byte, expected string) (rest []byte, more, ok bool) {
 	return head, true, false
 }
 
-// renew reads the lines from the i-th on. All that is new stands in one string, and the values in one list.
+// renew reads the lines from the i-th on, and puts those that changed into l.last. While each changed line has the name of the
+// line that stood there before, only its value in the header changes; else the header is put together anew. New strings are
+// parts of rest, and new values are parts of one slice, to save allocations.
 func (l *Lines) renew(i int, rest string, more bool) error {
 	values := make([]string, 0, max(len(l.last), 8)-i)
 	l.kept += len(rest) + 16*cap(values)
-	alike := l.apart // only values differ so far
+	sameNames := l.distinct // so far, only values differ from the last head
 	for ; more; i++ {
 		var text string
 		text, rest, more = strings.Cut(rest, "\r\n")
 		if i == len(l.last) {
-			l.last, alike = append(l.last, line{}), false
+			l.last, sameNames = append(l.last, line{}), false
 		}
 		here := &l.last[i]
 		if here.text == text && text != "" {
@@ -112,20 +116,20 @@ func (l *Lines) renew(i int, rest string, more bool) error {
 		n := len(values)
 		values = append(values, value)
 		here.value = values[n : n+1 : n+1]
-		if alike = alike && here.name == name; alike {
+		if sameNames = sameNames && here.name == name; sameNames {
 			l.put(name, here.value)
 		}
 	}
 	if i < len(l.last) {
-		l.last, alike = slices.Delete(l.last, i, len(l.last)), false
+		l.last, sameNames = slices.Delete(l.last, i, len(l.last)), false
 	}
-	if !alike {
-		l.gather()
+	if !sameNames {
+		l.collect()
 	}
 	return nil
 }
 
-// read makes l another line, which most often has the same name.
+// read replaces l by another line and returns its value. The new line often has the same name, which is then kept.
 func (l *line) read(text string) (value string, ok bool) {
 	if l.name != "" && strings.HasPrefix(text, l.text[:l.colon+1]) {
 		l.text, value = text, trim(text[l.colon+1:])
@@ -136,6 +140,7 @@ func (l *line) read(text string) (value string, ok bool) {
 	return value, ok
 }
 
+// put sets the values of one header.
 func (l *Lines) put(name string, value []string) {
 	if name == "Host" {
 		l.head.Hosts = value
@@ -144,9 +149,9 @@ func (l *Lines) put(name string, value []string) {
 	l.head.Header[name] = value
 }
 
-// gather puts all lines together.
-func (l *Lines) gather() {
-	l.head.Hosts, l.head.Header, l.apart = nil, make(http.Header, len(l.last)), true
+// collect makes the header anew from all lines.
+func (l *Lines) collect() {
+	l.head.Hosts, l.head.Header, l.distinct = nil, make(http.Header, len(l.last)), true
 	for i := range l.last {
 		name, value := l.last[i].name, l.last[i].value
 		had := l.head.Header[name]
@@ -154,11 +159,11 @@ func (l *Lines) gather() {
 			had = l.head.Hosts
 		}
 		if had != nil {
-			value, l.apart = append(had, value...), false
+			value, l.distinct = append(had, value...), false
 		}
 		l.put(name, value)
 	}
-	if !l.apart {
+	if !l.distinct {
 		for name, value := range l.head.Header {
 			l.head.Header[name] = slices.Clip(value)
 		}

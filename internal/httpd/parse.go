@@ -29,7 +29,8 @@ func appendRefusal(dst []byte, f *fault) []byte {
 		f.status, http.StatusText(f.status), len(f.text)+1, f.text)
 }
 
-// exchange is one request and its answer. It is made in one piece.
+// exchange is one request and its answer. All its parts stand in one struct, so that a request costs one allocation instead
+// of five.
 type exchange struct {
 	request  http.Request
 	ctx      callctx.Context
@@ -38,7 +39,8 @@ type exchange struct {
 	response response
 }
 
-// parse reads a request's head (RFC 9112 §3 and §5). It is strict where parsers differ.
+// parse makes the request from its head (RFC 9112 §3 and §5). Where HTTP parsers are known to disagree, it refuses, so that a
+// proxy in front cannot understand the request in another way.
 func (x *exchange) parse(c *conn, text []byte) error {
 	head, err := c.lines.Parse(text)
 	if err != nil {
@@ -70,7 +72,7 @@ func (x *exchange) parse(c *conn, text []byte) error {
 		return err
 	}
 	x.ctx.Begin(c.s.o.Context)
-	x.response.begin(x)
+	x.response.begin(c, x)
 	return nil
 }
 
@@ -115,7 +117,7 @@ func (x *exchange) parseTarget(r *http.Request, hosts []string) error {
 	return nil
 }
 
-// plainPath reports whether a target is a path that means what it says, as nearly all are.
+// plainPath reports whether a request target is a path that needs no decoding and has no query, as nearly all are.
 func plainPath(s string) bool {
 	if len(s) == 0 || s[0] != '/' || len(s) > 1 && s[1] == '/' {
 		return false
@@ -130,8 +132,8 @@ func plainPath(s string) bool {
 	return true
 }
 
-// frame finds out how long the body is (RFC 9112 §6). A length that is said in two ways is refused: whoever stands in
-// front could read it otherwise.
+// frame finds out how long the body is (RFC 9112 §6). A request that gives its length in two ways is refused: a proxy in
+// front might go by the other one (request smuggling).
 func (x *exchange) frame(r *http.Request) error {
 	lengths, codings := r.Header["Content-Length"], r.Header["Transfer-Encoding"]
 	if len(codings) > 0 && (len(lengths) > 0 || r.ProtoMinor == 0) {

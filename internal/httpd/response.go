@@ -18,28 +18,28 @@ const (
 	maxOut     = 16 << 10 // of head and body in one write
 )
 
-// response is an http.ResponseWriter. As with every one, it must not be used once the handler has returned.
+// response is the http.ResponseWriter of one request. What is written is gathered in the connection's out and pending, so
+// that a usual answer leaves in one write. As with every ResponseWriter, it must not be used once the handler has returned.
 type response struct {
 	c        *conn
 	x        *exchange
 	defaults *Defaults // nil for none
 	status   int       // 0 until WriteHeader
 
-	length   int64 // as the handler said it; -1 when it did not
-	written  int64 // bytes of body
+	length   int64 // Content-Length as the handler set it; -1 when it did not
+	written  int64 // bytes of the body so far, sent or not
 	framed   bool  // the head is complete, in c.out or sent
 	chunked  bool
 	bodiless bool  // HEAD, 204, 304
-	typed    bool  // the handler said what type the body has
+	typed    bool  // the handler set Content-Type or Content-Encoding
 	close    bool  // the connection ends with this answer
-	err      error // of a write
+	err      error // the first error of a write
 }
 
-func (w *response) begin(x *exchange) {
-	c := x.body.c
+func (w *response) begin(c *conn, x *exchange) {
 	w.c, w.x, w.length = c, x, -1
 	if c.header == nil {
-		c.header = make(http.Header, 8) // more is another kind of map, which costs more
+		c.header = make(http.Header, 8) // up to 8 entries, Go has a cheaper kind of map
 	}
 	clear(c.header)
 }
@@ -131,7 +131,8 @@ func (w *response) informational(status int) {
 	w.flushOut()
 }
 
-// frame completes the head: how long the body is, and whether the connection goes on.
+// frame completes the head with what depends on the body: its length (-1 when nobody knows it), its type if the handler set
+// none, and whether the connection ends after it.
 func (w *response) frame(length int64) {
 	if w.framed {
 		return
@@ -191,7 +192,8 @@ func (w *response) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// WriteParts writes a whole body, with no copy of its large parts.
+// WriteParts writes a whole body that stands in several slices. A body that is larger than maxOut goes to the connection
+// from where it stands, without being copied together first.
 func (w *response) WriteParts(parts ...[]byte) (int, error) {
 	total := 0
 	for _, p := range parts {
@@ -228,7 +230,7 @@ func (w *response) emitPending() {
 	}
 }
 
-// emit puts a part of the body behind what is to be written, and writes it all when that is much.
+// emit appends a part of the body to c.out. If the two together are larger than maxOut, it writes both.
 func (w *response) emit(p []byte) {
 	if len(p) == 0 {
 		return
@@ -270,7 +272,8 @@ func (w *response) flushOut() {
 	}
 }
 
-// writeAll writes all parts at once. The first failure is the last attempt, and ends the request: its client has gone.
+// writeAll writes all parts in one system call where it can. After a failure nothing more is written, and the request's
+// context ends, because its client has gone.
 func (w *response) writeAll(first []byte, more ...[]byte) {
 	if w.err != nil {
 		return
@@ -316,7 +319,7 @@ func (w *response) EnableFullDuplex() error { return nil }
 // finish completes the answer after the handler has returned, and reports whether the connection can take another
 // request.
 func (x *exchange) finish() bool {
-	w, c := &x.response, x.body.c
+	w, c := &x.response, x.response.c
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}

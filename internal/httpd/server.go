@@ -1,11 +1,15 @@
-// Package httpd is a server for HTTP/1.1 (RFC 9110, RFC 9112): it turns connections into calls of an http.Handler, with
-// the types of net/http, and hands the connections of clients that choose HTTP/2 to a server for that. It owns reading
-// and writing on the wire, the time that each part of that may take, and which connections are open. It knows nothing of
-// what is served.
+// Package httpd is a server for HTTP/1.1 (RFC 9110, RFC 9112). It calls an http.Handler, with the types of net/http, for
+// each request; a connection whose client chooses HTTP/2 in the TLS handshake goes to another server. It owns reading and
+// writing on the wire, the time that each part of that may take, and the list of open connections. It knows nothing of what
+// is served.
 //
-// It is here because each request is served from it: beside net/http's own server it costs a third of the CPU time for a
-// small request and a quarter of the memory for a stream that rests. It takes less than net/http does: lines end with
-// CR LF, lengths are said once, nothing is folded, and what it takes net/http reads the same way (FuzzRequest).
+// It takes the place of net/http's server because every request passes it: a small request costs a third of the CPU time,
+// and an idle stream a quarter of the memory. It is stricter than net/http: lines must end with CR LF, the length of a body
+// may be given in one way only, and header lines may not be folded. What it accepts, net/http reads the same way
+// (FuzzRequest).
+//
+// Where to look: server.go accepts connections and stops, conn.go is the loop of one connection, parse.go and lines.go read
+// the head of a request, body.go its body, response.go writes the answer.
 package httpd
 
 import (
@@ -21,8 +25,8 @@ import (
 	"time"
 )
 
-// Options describe a server. Only Handler and Log are required. A deadline is not set anew as long as seven eighths of its
-// time are left, so IdleTimeout and StallTimeout may be an eighth shorter.
+// Options describe a server. Only Handler and Log are required. To save system calls, a deadline that was set before is kept
+// while at least seven eighths of it are left, so IdleTimeout and StallTimeout may end up to an eighth early.
 type Options struct {
 	Handler       http.Handler
 	Log           *slog.Logger
@@ -35,16 +39,17 @@ type Options struct {
 	MaxHeader     int             // bytes of a request's head; 0 means 32 KiB
 }
 
-// Server serves connections. Serve may be called once.
+// Server serves connections. Serve may be called once. Each connection has a goroutine of its own, which Shutdown waits for;
+// one more goroutine, watch, runs from Serve until Shutdown or Close.
 type Server struct {
 	o       Options
 	date    atomic.Pointer[date]
 	spare   sync.Pool      // see gather
-	serving sync.WaitGroup // connections
+	serving sync.WaitGroup // the goroutines of connections
 
-	watching sync.WaitGroup
-	quit     chan struct{} // ends watching
-	quitting sync.Once
+	watching sync.WaitGroup // the goroutine of watch
+	quit     chan struct{}  // closed to end watch
+	quitting sync.Once      // closes quit
 
 	stopping atomic.Bool // set under mu
 	mu       sync.Mutex  // guards what follows
@@ -139,8 +144,9 @@ func (s *Server) forget(c *conn) {
 // watchEvery is how soon a client that vanishes while its request is under way is noticed, at the latest twice that.
 const watchEvery = 100 * time.Millisecond
 
-// watch has connections watched whose request takes long, until the server has stopped. To watch every request would cost
-// more than most requests do.
+// watch looks, every watchEvery, for connections whose request takes long, and has each of them notice when its client goes
+// away (conn.tick). Doing that for every request from its beginning would cost more than most requests do. It runs until
+// stopWatching.
 func (s *Server) watch() {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
@@ -154,6 +160,7 @@ func (s *Server) watch() {
 	}
 }
 
+// each calls f for every open connection. It holds s.mu meanwhile.
 func (s *Server) each(f func(*conn)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,6 +195,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// stop refuses new connections from now on, and calls end for those that are open.
 func (s *Server) stop(end func(*conn)) {
 	s.mu.Lock()
 	s.stopping.Store(true)
@@ -215,7 +223,8 @@ func (s *Server) appendDate(dst []byte, now time.Time) []byte {
 	return append(dst, d.text...)
 }
 
-// handshake returns the connection to serve HTTP/1.1 on, or nil when it was handed on or is of no use.
+// handshake does the TLS handshake, if the server has TLS. It reports false when there is nothing left to serve here: the
+// handshake failed, or the client chose HTTP/2 and the connection went to the server for that.
 func (c *conn) handshake() bool {
 	if c.s.o.TLS == nil {
 		return true
