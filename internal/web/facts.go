@@ -9,20 +9,21 @@ import (
 	"time"
 )
 
-// facts is what is known about one request; WithRequestID puts it into the context, and the steps after it fill it. What
-// the steps need for each request stands in it too, so that it is all made at once.
+// facts is what is known about one request. WithRequestID puts it into the request's context; the middleware after it and the
+// handlers add to it, and Record logs it. It also has room for what the middleware needs for each request, so that all of it
+// is one allocation.
 type facts struct {
 	id     string
-	header [1]string  // of the answer
-	client netip.Addr // set by WithClientIP before any other goroutine can see the request
-	rec    recorder
-	body   boundedBody
+	header [1]string   // the value of the answer's X-Request-Id
+	client netip.Addr  // set by WithClientIP before any other goroutine can see the request
+	rec    recorder    // room for Record
+	body   boundedBody // room for LimitBody
 
 	mu       sync.Mutex // guards all below
 	notes    []slog.Attr
-	room     [8]slog.Attr // for notes
-	quiet    bool
-	recorded bool
+	room     [8]slog.Attr // for the first notes
+	quiet    bool         // see hush
+	recorded bool         // see Recorded
 }
 
 type factsKey struct{}
@@ -54,8 +55,8 @@ func (f *facts) note(a slog.Attr) {
 	f.notes = append(f.notes, a)
 }
 
-// Aside returns a context for work that outlasts its request. What is noted on it goes, with what was noted so far, into
-// a record of its own under the same request id, which write writes.
+// Aside returns a context for work that outlasts its request. What is noted on that context, and what was noted on the
+// request until now, goes into a log record of its own, with the same request id; write logs it.
 func Aside(ctx context.Context, log *slog.Logger) (aside context.Context, write func()) {
 	began := time.Now()
 	own := &facts{}

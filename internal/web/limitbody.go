@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// LimitBody refuses bodies over max bytes with 413, and bodies that take longer than within to arrive with 408. The
-// deadline ends with the body, so that a stream that answers it may last. Reads fail with a *Error. Wrapped around one
-// route inside another limit, the smaller one counts.
+// LimitBody refuses bodies over max bytes with 413, and bodies that take longer than within to arrive with 408: reading such
+// a body fails with a *Error, which the handler returns. The deadline is lifted once the body has been read, so that the
+// answer may be a stream that lasts. Where one LimitBody wraps another, the smaller limit counts.
 func LimitBody(max int64, within time.Duration) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -34,8 +34,8 @@ func LimitBody(max int64, within time.Duration) Middleware {
 	}
 }
 
-// arrived reports whether a body has arrived already, so that there is nothing to limit. Writers that do not know do not
-// say so.
+// arrived reports whether the whole body has arrived already, so that no deadline is needed. The server of httpd can tell; of
+// others it is not known, and arrived reports false.
 func arrived(below readLimiter) bool {
 	knows, ok := below.(interface{ BodyArrived() bool })
 	return ok && knows.BodyArrived()

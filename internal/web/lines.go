@@ -9,14 +9,15 @@ import (
 	"gatehouse/internal/httpd"
 )
 
-// HeaderLines are headers that many requests have in common, checked and written out once. A request's body that has
-// them (HasHeaderLines) spares a client for targets looking at the same headers again. The zero value stands for no headers.
+// HeaderLines are headers that many requests have in common, checked and written out once as they go over the wire. The
+// client for targets takes them in place of the request's Header when the request's Body is a HasHeaderLines, because
+// http.Request has no field for them. The zero value stands for no headers.
 type HeaderLines struct {
-	of   http.Header
+	of   http.Header // what was written out
 	text []byte
 }
 
-// HasHeaderLines is the body of a request with headers that have been written out.
+// HasHeaderLines is the Body of a request whose Header has been written out before.
 type HasHeaderLines interface{ HeaderLines() *HeaderLines }
 
 // NewHeaderLines writes headers out, which must not change from now on. The error says which header cannot be sent.
@@ -28,8 +29,8 @@ func NewHeaderLines(h http.Header) (HeaderLines, error) {
 	return HeaderLines{h, slices.Clip(text)}, nil
 }
 
-// linesFor returns what stands for the headers of a request, nil when they have to be looked at: whoever stood between
-// and changed one has made a copy.
+// linesFor returns the lines of a request's headers if they were written out before, else nil. They count only when the
+// request still has the very map that they were made of: a RoundTripper in between that changes a header does so in a copy.
 func linesFor(req *http.Request) []byte {
 	has, ok := req.Body.(HasHeaderLines)
 	if !ok {
@@ -42,12 +43,12 @@ func linesFor(req *http.Request) []byte {
 	return l.text
 }
 
-// appendFields writes headers. Names and values are checked: nothing that they hold may begin another header.
+// appendFields appends headers as lines. It checks names and values, so that none of them can smuggle in another line.
 func appendFields(dst []byte, h http.Header) ([]byte, error) {
 	for name, values := range h {
 		switch name {
 		case "Host", "Content-Length", "Transfer-Encoding", "Trailer", "Connection":
-			continue // said by what they are and not by what somebody wrote
+			continue // appendHTTP writes those that are needed, from the request itself
 		}
 		if !httpd.ValidName(name) {
 			return dst, fmt.Errorf("send a request: %q is no header name", name)

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Record writes one log record per request when it ends, with everything that was noted on the way. For a stream that
-// is when the stream ends. The query is left out: it may carry codes. The same facts go to told, unless that is nil.
+// Record writes one log record for each request when the request ends, with everything that was noted on the way (Note). A
+// request that is answered with a stream ends with the stream. The query is not logged, because it may carry codes. The same
+// facts go to told, unless that is nil.
 func Record(log *slog.Logger, now func() time.Time, told func(Ended)) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -25,7 +26,7 @@ func Record(log *slog.Logger, now func() time.Time, told func(Ended)) Middleware
 	}
 }
 
-// recorderFor is recorderOf, in the place that the request's facts have for it.
+// recorderFor is recorderOf, but a new recorder is made in the room that the request's facts have for it.
 func recorderFor(w http.ResponseWriter, r *http.Request) *recorder {
 	f := factsOf(r.Context())
 	if f == nil || f.rec.ResponseWriter != nil {
@@ -40,7 +41,7 @@ type Ended struct {
 	Method, Route string
 	Status        int
 	Took          time.Duration
-	Notes         []slog.Attr // what was noted on the way; of the receiver only while it is told
+	Notes         []slog.Attr // what was noted on the way; valid only during the call that is given it
 }
 
 func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, start, end time.Time, told func(Ended)) {
@@ -78,7 +79,7 @@ func writeRecord(log *slog.Logger, r *http.Request, rec *recorder, start, end ti
 	if f != nil {
 		attrs = append(attrs, f.notes...)
 	}
-	record := slog.NewRecord(end, level, "request", 0) // the place in the source, always this one, says nothing
+	record := slog.NewRecord(end, level, "request", 0) // no place in the source: it would always be this one
 	record.AddAttrs(attrs...)
-	_ = h.Handle(r.Context(), record) // as a Logger, which has nobody to tell either
+	_ = h.Handle(r.Context(), record) // a Logger drops this error, too: there is nowhere to report it
 }

@@ -8,8 +8,9 @@ import (
 // stallTimeout is how long one write may wait for a client that does not read.
 const stallTimeout = 30 * time.Second
 
-// recorder remembers what was answered, and frees the handler of a client that stopped reading. It implements Unwrap,
-// so that http.ResponseController works through it, and Flush, so that streaming does.
+// recorder is the ResponseWriter that the middleware gives to handlers. It remembers the status and size of the answer, and
+// sets a deadline for each write, so that a client that stops reading does not hold the handler for ever. It implements
+// Unwrap, so that http.ResponseController works through it, and Flush, so that streaming does.
 type recorder struct {
 	http.ResponseWriter
 	reads  readLimiter  // nil when the writer below knows no deadlines
@@ -39,7 +40,7 @@ func recorderOf(w http.ResponseWriter) *recorder {
 	}
 }
 
-// around makes r record what goes to w.
+// around makes r a recorder for w.
 func (r *recorder) around(w http.ResponseWriter) {
 	r.ResponseWriter = w
 	r.reads, _ = w.(readLimiter)
@@ -109,7 +110,7 @@ func (r *recorder) Flush() { _ = r.FlushError() }
 // Unwrap returns the writer below.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// ok notes the status that net/http sends when nobody names one.
+// ok notes status 200, which a server sends when the handler sets none before the first write.
 func (r *recorder) ok() {
 	if r.status == 0 {
 		r.status = http.StatusOK

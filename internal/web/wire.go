@@ -18,12 +18,13 @@ import (
 	"gatehouse/internal/httpd"
 )
 
-// wire is an http.RoundTripper for calls to targets. It speaks HTTP/1.1 over connections that it keeps, on the caller's
-// own goroutine: a request is one write, and no goroutine or channel stands between the caller and the answer. What needs
-// more than that goes to the standard transport: HTTP/2, which a server picks in the TLS handshake, and proxies.
+// wire is the http.RoundTripper for calls to targets. It speaks HTTP/1.1 over connections that it keeps open. All of it
+// happens on the caller's own goroutine, where http.Transport has two more for each connection; that is what makes it
+// cheaper. Requests to servers that choose HTTP/2 in the TLS handshake, or that are reached through a proxy, go to an
+// http.Transport.
 //
-// Like the standard transport it sends a request a second time only when the connection was an old one, nothing of the
-// answer had come, and the request can be repeated.
+// Like http.Transport it sends a request a second time only when the connection had carried another request before, nothing
+// of the answer had come, and either nothing of the request had left or the request can be repeated.
 type wire struct {
 	fence   Fence
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -39,9 +40,9 @@ type hostKey struct{ scheme, host string }
 
 // wireHost is what is known about one server. The mutex of wire guards it.
 type wireHost struct {
-	standard bool        // HTTP/2, a proxy
-	idle     []*wireConn // the one used last at the end
-	prune    *time.Timer // closes what has been idle for long; nil when nothing is
+	standard bool        // the standard transport does it: HTTP/2, or a proxy
+	idle     []*wireConn // connections to use again; the one used last stands at the end
+	prune    *time.Timer // closes connections that have been idle for long; nil when none is idle
 }
 
 // Bounds of the connections that are kept for one server.
@@ -50,7 +51,8 @@ const (
 	idleExpiry = 90 * time.Second
 )
 
-// wireConn is one connection, used by one exchange at a time.
+// wireConn is one connection, used by one exchange at a time. An exchange begins with a read: Read sends the request, if it
+// was not sent yet, and then waits for the answer. So both can be one step for raw.swap, which saves a system call.
 type wireConn struct {
 	net.Conn
 	in    *bufio.Reader
@@ -63,12 +65,12 @@ type wireConn struct {
 	swaps bool        // raw sends requests, too: there is no TLS
 
 	// Of the request that is on its way.
-	unsent []byte // what the next Read sends first
+	unsent []byte // what the next Read sends before it reads; nil once that was tried
 	sent   bool   // some of it has left
 	cut    error  // why not all of it could be sent
 }
 
-// newWire makes one that shares the settings of a standard transport, which does what it does not.
+// newWire returns a wire with the settings of std, which serves the requests that wire cannot.
 func newWire(fence Fence, std *http.Transport) *wire {
 	config := std.TLSClientConfig.Clone()
 	config.NextProtos = []string{"h2", "http/1.1"}
@@ -88,7 +90,7 @@ func newWire(fence Fence, std *http.Transport) *wire {
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := w.roundTrip(req)
 	if errors.Is(err, errStandard) {
-		return w.std.RoundTrip(req) // which may still read the body when the answer has begun, and closes it
+		return w.std.RoundTrip(req) // it closes the body, and may read it after it has returned
 	}
 	if req.Body != nil {
 		_ = req.Body.Close()
@@ -96,6 +98,8 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// roundTrip sends the request over one connection after another until one of them brings an answer, or a failure after which
+// the request may not be sent again.
 func (w *wire) roundTrip(req *http.Request) (*http.Response, error) {
 	host, err := w.host(req)
 	if err != nil {
@@ -133,11 +137,12 @@ func (w *wire) roundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// repeatable reports whether a request may be sent again when it may have arrived (RFC 9110 §9.2.2).
+// repeatable reports whether a request that may have arrived can be sent again without harm (RFC 9110 §9.2.2).
 func repeatable(req *http.Request) bool {
 	return req.Method == http.MethodGet || req.Method == http.MethodDelete
 }
 
+// rewind gives a request whose body has been read a fresh one.
 func rewind(req *http.Request) error {
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil
@@ -153,13 +158,13 @@ func rewind(req *http.Request) error {
 	return err
 }
 
-// errStandard means that the standard transport has to do it.
+// errStandard means that the standard transport has to send the request.
 var errStandard = errors.New("the server has chosen HTTP/2, or is behind a proxy")
 
 // errUseless means that a connection cannot be used, or not any more. Nothing was sent over it.
 var errUseless = errors.New("the connection has ended, or something came that was not asked for")
 
-// host finds what is known about the server, and checks its URL once.
+// host returns what is known about the request's server. The first request to a server has its URL checked.
 func (w *wire) host(req *http.Request) (*wireHost, error) {
 	key := hostKey{req.URL.Scheme, req.URL.Host}
 	w.mu.Lock()
@@ -184,8 +189,8 @@ func (w *wire) host(req *http.Request) (*wireHost, error) {
 	return h, nil
 }
 
-// take returns a kept connection, or a new one. One over TLS has been seen to be alive; another one is looked at when the
-// request is sent.
+// take returns an idle connection, or a new one. Whether an idle one is still good is checked here, except for those that
+// send with raw.swap, which checks it itself.
 func (w *wire) take(req *http.Request, h *wireHost) (*wireConn, error) {
 	for {
 		w.mu.Lock()
@@ -208,8 +213,9 @@ func (w *wire) take(req *http.Request, h *wireHost) (*wireConn, error) {
 	}
 }
 
-// alive reports whether the connection is still open and nothing has come that nobody asked for: it would be taken for the
-// answer to the next request, which may be another person's. TLS may have read ahead, where the look below sees nothing.
+// alive reports whether the connection is still open and the server has sent nothing since the last answer. Anything that it
+// sent would be taken for the answer to the next request, which may be another person's. With TLS there are two places to
+// look at: what the TLS layer has read already, and the socket.
 func (c *wireConn) alive() bool {
 	if secure, ok := c.Conn.(*tls.Conn); ok {
 		_ = secure.SetReadDeadline(longAgo) // only what has been read already
@@ -257,7 +263,7 @@ func newWireConn(conn net.Conn) *wireConn {
 	return c
 }
 
-// Read implements io.Reader. It sends the request first, if that has not been done.
+// Read implements io.Reader. If the request was not sent yet, it sends it first.
 func (c *wireConn) Read(p []byte) (n int, err error) {
 	out := c.unsent
 	if out == nil {
@@ -299,7 +305,7 @@ func (c *wireConn) watch(ctx context.Context) watch {
 	return watch{c: c, end: context.AfterFunc(ctx, c.Ended)}
 }
 
-// stop ends watching, and reports whether the connection is untouched.
+// stop ends watching. It reports false when the context has ended before, so that the connection's deadline is in the past.
 func (w watch) stop() bool {
 	if w.ctx != nil {
 		return w.ctx.Unwatch(w.c)
@@ -321,7 +327,7 @@ func hostPort(scheme, host string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// keep puts a connection back whose exchange is complete.
+// keep makes a connection idle whose exchange is complete, for the next request.
 func (w *wire) keep(h *wireHost, c *wireConn) {
 	c.used, c.old = time.Now(), true
 	if cap(c.out) > keptOut {
@@ -342,7 +348,7 @@ func (w *wire) keep(h *wireHost, c *wireConn) {
 // keptOut is the size above which a connection's buffer is left to the garbage collector.
 const keptOut = 32 << 10
 
-// expire closes connections that nobody has used for long. They stand in the order of their last use.
+// expire closes connections that have been idle for long. A timer calls it while there are idle ones.
 func (w *wire) expire(h *wireHost) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -378,18 +384,18 @@ func (w *wire) CloseIdleConnections() {
 	}
 }
 
-// wireBody is the body of an answer. At its end the connection is kept, when both sides want that. As with every body,
-// Close may be called during Read.
+// wireBody is the body of an answer. When it has been read to its end, the connection becomes idle again, if both sides want
+// to keep it. As with every body, Close may be called during Read.
 type wireBody struct {
 	w         *wire
 	h         *wireHost
 	c         *wireConn
 	ctx       context.Context // of the request
-	watch     watch
-	chunks    io.Reader // nil when the length is known, or runs to the end of the connection
-	left      int64     // -1: until the connection ends
-	keepAlive bool
-	state     atomic.Uint32 // bodyOpen, or how it ended
+	watch     watch           // ends the exchange with ctx
+	chunks    io.Reader       // decodes the transfer coding chunked; nil without it
+	left      int64           // bytes that were not read yet; -1: the body runs to the end of the connection
+	keepAlive bool            // the connection may be used again
+	state     atomic.Uint32   // bodyOpen, or how it ended
 }
 
 const (

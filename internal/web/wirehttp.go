@@ -21,13 +21,13 @@ import (
 // longAgo makes reads and writes that are under way fail.
 var longAgo = time.Unix(1, 0)
 
-// answer is a response with its body. It is made in one piece.
+// answer is a response with its body, in one allocation.
 type answer struct {
 	http.Response
 	body wireBody
 }
 
-// exchange sends the request that has been put together, and reads the head of its answer.
+// exchange sends the request that stands in c.out, and reads the head of its answer.
 func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http.Response, err error) {
 	ctx := req.Context()
 	watching := c.watch(ctx)
@@ -37,7 +37,7 @@ func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http
 		}
 	}()
 	c.unsent, c.sent, c.cut = c.out, false, nil
-	switch _, err := c.in.Peek(1); { // this sends it
+	switch _, err := c.in.Peek(1); { // calls c.Read, which sends the request
 	case err != nil && !c.sent:
 		return nil, fmt.Errorf("send the request: %w", err)
 	case err != nil:
@@ -59,7 +59,7 @@ func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http
 	return &a.Response, nil
 }
 
-// appendHTTP writes a request.
+// appendHTTP appends the whole request as it goes over the wire, head and body.
 func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 	host := req.Host
 	if host == "" {
@@ -116,7 +116,7 @@ func (c *wireConn) readHead(req *http.Request, resp *http.Response) error {
 
 // head reads one head.
 func (c *wireConn) head(resp *http.Response) error {
-	// Nearly always the whole of it is in the buffer at once.
+	// Nearly always the whole head came with the first read, and stands in the buffer.
 	if b, err := c.in.Peek(c.in.Buffered()); err == nil {
 		if end := bytes.Index(b, []byte("\r\n\r\n")); end >= 0 {
 			err := parseHead(&c.lines, b[:end], resp)
@@ -143,7 +143,7 @@ func (c *wireConn) head(resp *http.Response) error {
 	}
 }
 
-// parseHead reads status line and headers, which the connection remembers.
+// parseHead reads status line and headers into resp.
 func parseHead(lines *httpd.Lines, text []byte, resp *http.Response) error {
 	head, err := lines.Parse(text)
 	if err != nil {
@@ -163,8 +163,8 @@ func parseHead(lines *httpd.Lines, text []byte, resp *http.Response) error {
 	return nil
 }
 
-// frame finds out how long the body is (RFC 9112 §6.3). An answer that says it twice is refused: whoever stands between
-// could read it otherwise.
+// frame finds out how long the body is (RFC 9112 §6.3). An answer that gives its length in two ways is refused: a proxy in
+// between might go by the other one.
 func (b *wireBody) frame(resp *http.Response) error {
 	b.keepAlive = resp.ProtoMinor == 1
 	if httpguts.HeaderValuesContainsToken(resp.Header["Connection"], "close") {

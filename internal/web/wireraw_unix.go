@@ -9,19 +9,20 @@ import (
 	"syscall"
 )
 
-// raw is the descriptor of a connection, for what net.Conn cannot do. A connection that has none is used once.
+// raw is the socket of a connection, for two things that net.Conn cannot do: look whether something has come without reading
+// it (alive), and send a request without trying to read at once (swap). It is used by one exchange at a time.
 type raw struct {
 	conn syscall.RawConn
-	look func(fd uintptr)      // finds out whether it is quiet
-	turn func(fd uintptr) bool // of swap
+	look func(fd uintptr)      // doLook, as a value that is made once
+	turn func(fd uintptr) bool // doTurn, likewise
 
-	quiet bool
+	quiet bool // what doLook found: the connection is open, and nothing has come
 
-	// For the turns of swap.
-	begun bool   // the first turn has been
+	// Arguments and results of the swap under way.
+	begun bool   // doTurn has been called for the first time
 	out   []byte // what is left to be sent
-	in    []byte
-	n     int // how much has come
+	in    []byte // where the answer goes
+	n     int    // how many bytes of it have come
 	err   error
 }
 
@@ -42,8 +43,8 @@ func newRaw(conn net.Conn) *raw {
 	return r
 }
 
-// alive reports whether an idle connection is still open. Anything that the server sent unasked, its good-bye above all,
-// makes it useless.
+// alive reports whether an idle connection is still open and the server has sent nothing. Most often, what a server sends on
+// an idle connection is its end.
 func (r *raw) alive() bool {
 	if r == nil {
 		return false
@@ -58,14 +59,15 @@ func (r *raw) doLook(fd uintptr) {
 	r.quiet = n < 0 && wouldBlock(err)
 }
 
-// swap sends a request and waits for its answer, of which it reads the beginning. Of a request that does not fit it sends
-// a part, and returns what is left of it at once. The connection is looked at first, as alive does: errUseless says that it
-// is useless, and that nothing was sent.
+// swap sends a request, waits for its answer, and reads the beginning of that into in; n is how much. Of a request that does
+// not fit into the socket's buffer it sends a part, and returns at once what is left. First it looks whether the connection is
+// still good, as alive does: errUseless says that it is not, and that nothing was sent.
 //
-// It does so in one go, because net.Conn would look for the answer as soon as the request is out, a system call that finds
-// nothing. That nothing is missed meanwhile: RawConn.Read forgets what it knows of the connection before the first turn,
-// so that whatever comes from then on wakes it, and what came before is seen by the look. The descriptor is not closed
-// during a turn, and nobody else writes, for one exchange has the connection to itself.
+// The point is to save a system call: net.Conn.Read, called right after a Write, would try to read before anything can have
+// come. Here, all happens within one RawConn.Read, which calls doTurn (a turn), waits until the socket is readable, and calls
+// doTurn again. No wake-up is lost between the turns: RawConn.Read resets its readiness before the first turn, so whatever
+// comes later wakes it, and whatever came earlier is seen by the look. The socket is not closed during a turn, and nobody
+// else writes, because one exchange has the connection to itself.
 func (r *raw) swap(out, in []byte) (n int, left []byte, err error) {
 	r.begun, r.out, r.in, r.n, r.err = false, out, in, 0, nil
 	if err = r.conn.Read(r.turn); err == nil {
@@ -76,8 +78,8 @@ func (r *raw) swap(out, in []byte) (n int, left []byte, err error) {
 	return n, left, err
 }
 
-// doTurn sends at the first turn and reads at the others. When it reports false, RawConn.Read waits until there is
-// something to be read.
+// doTurn looks and sends at the first turn, and reads at the later ones. When it reports false, RawConn.Read waits until there
+// is something to read, and calls it again.
 func (r *raw) doTurn(fd uintptr) (done bool) {
 	if r.begun {
 		return r.receive(int(fd))
