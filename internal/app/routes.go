@@ -26,7 +26,7 @@ type site struct {
 	people    *portal.Portal
 }
 
-// plan does everything about routes that can fail.
+// plan prepares the routes of a configuration: it does all of it that can fail, so that newRoutes cannot.
 func (a *App) plan(c *config.Config, endpoints []*authn.Endpoint) (*site, error) {
 	s := &site{config: c, endpoints: endpoints}
 	for _, e := range c.Endpoints {
@@ -88,8 +88,8 @@ func (a *App) newRoutes(s *site) http.Handler {
 	return a.front(s, straight(endpoints, mux))
 }
 
-// straight leads requests for endpoints, which are nearly all, to where mux would lead them, without its search. No other
-// route has the path of an endpoint: see config.ReservedPaths.
+// straight sends requests for MCP endpoints, which are nearly all requests, to the handler that mux would find for them, and
+// spares them the search. No other route has the path of an endpoint: see config.ReservedPaths.
 func straight(endpoints map[string]http.Handler, mux http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := endpoints[r.URL.Path]
@@ -105,17 +105,17 @@ func straight(endpoints map[string]http.Handler, mux http.Handler) http.Handler 
 // protectedResource is the well-known path of RFC 9728 §3.
 const protectedResource = "/.well-known/oauth-protected-resource"
 
-// front is what every request goes through first, in this order.
-func (a *App) front(s *site, mux http.Handler) http.Handler {
+// front wraps the routes into what every request goes through first, in this order.
+func (a *App) front(s *site, routes http.Handler) http.Handler {
 	public, proxies := s.config.PublicURL.URL(), web.Proxies(s.config.TrustedProxies)
 	if s.config.BehindTLSProxy {
-		mux = exceptProbes(web.ProxyOnly(proxies))(mux)
+		routes = exceptProbes(web.ProxyOnly(proxies))(routes)
 	}
 	certificates := func(next http.Handler) http.Handler { return next }
 	if header := s.config.CertHeader; header != "" {
 		certificates = web.WithClientCertificate(header, proxies)
 	}
-	return web.Chain(mux,
+	return web.Chain(routes,
 		web.WithRequestID,
 		web.WithClientIP(proxies),
 		certificates,
