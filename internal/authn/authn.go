@@ -23,9 +23,10 @@ import (
 	"gatehouse/internal/web"
 )
 
-// Revocations is what is known about ended access. It must answer from memory.
+// Revocations knows which access has been revoked. It is asked on every request, so it must answer from memory.
 type Revocations interface {
-	// Revoked reports whether what was issued then to this person, under this grant, for this client has ended.
+	// Revoked reports whether a token that was issued at this time to this person, under this grant, for this client has
+	// been revoked since.
 	Revoked(key identity.PersonKey, grant identity.GrantID, client identity.ClientID, issued time.Time) bool
 	// Current reports whether the answer can be relied upon. While it cannot, nobody gets in.
 	Current() bool
@@ -77,19 +78,21 @@ type CacheCounts struct {
 // Cached returns the counts of this moment.
 func (a *Authenticator) Cached() CacheCounts { return a.cache.counts() }
 
-// Authenticate returns who stands behind the request. The principal is shared with other requests and must not be
-// changed. The error is always a *Refusal; its full text is noted in the request's log record. A proof of possession that
-// came with the request is used up by this; and the body may have been read and put back.
+// Authenticate returns the principal of a request to an endpoint. The principal is shared with other requests of the same
+// token and must not be changed. The error is always a *Refusal; its full text is noted in the request's log record. It must
+// be called once for a request: a proof of possession that came with it is used up. To check such a proof it may read the
+// request's body, and puts it back.
 func (a *Authenticator) Authenticate(r *http.Request, e *Endpoint) (*identity.Principal, error) {
 	return a.authenticate(r, e, true)
 }
 
-// Recheck is for a request that Authenticate let in and that lasts: it says whether its token is still good. Whatever is
-// proved once for each request is not asked for again.
+// Recheck is Authenticate for a request that was let in before and lasts, such as a stream: it says whether the token is still
+// good. Proofs of possession are not checked again, because each counts once.
 func (a *Authenticator) Recheck(r *http.Request, e *Endpoint) (*identity.Principal, error) {
 	return a.authenticate(r, e, false)
 }
 
+// authenticate does both. With proven, the holder of a bound token must prove that the key is theirs.
 func (a *Authenticator) authenticate(r *http.Request, e *Endpoint, proven bool) (*identity.Principal, error) {
 	if e.Anonymous {
 		return anonymous(r)
@@ -111,7 +114,9 @@ func (a *Authenticator) authenticate(r *http.Request, e *Endpoint, proven bool) 
 	return nil, refusal
 }
 
-// check returns a token that the endpoint's rules and the revocations let in.
+// check returns what is known about a token that the endpoint's rules let in and that was not revoked. A token that was
+// accepted before comes from the cache; it is verified anew only when its issuer's keys have changed, when introspection is
+// due, or when this endpoint's rules refuse it (the endpoint may have other keys for the same issuer).
 func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*verified, *Refusal) {
 	if refusal := a.checkRevocationsCurrent(ctx); refusal != nil {
 		return nil, refusal
@@ -136,7 +141,8 @@ func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*
 	return v, nil
 }
 
-// checkRevocationsCurrent fails closed while nobody knows who was revoked, and is loud about it once.
+// checkRevocationsCurrent refuses everybody while the list of revocations is too old to be trusted. It logs when that begins
+// and when it ends.
 func (a *Authenticator) checkRevocationsCurrent(ctx context.Context) *Refusal {
 	if a.revocations.Current() {
 		if a.blind.Load() && a.blind.Swap(false) {
@@ -151,8 +157,9 @@ func (a *Authenticator) checkRevocationsCurrent(ctx context.Context) *Refusal {
 		errors.New("the list of revocations is too old; is the database reachable?"))
 }
 
-// verify checks a token under each set of keys that the endpoint has for its issuer, until one of its authorizers
-// accepts the token.
+// verify checks the signature, the times and the rules of a token that is not in the cache. An endpoint may have several
+// authorizers for one issuer, with different sets of keys; the first set under which the token is accepted counts. A token
+// that is no JWT is introspected at its issuer, if an authorizer says so.
 func verify(ctx context.Context, token string, e *Endpoint, now time.Time) (*verified, *Refusal) {
 	t, err := jose.Read(token)
 	switch {
@@ -181,8 +188,8 @@ func verify(ctx context.Context, token string, e *Endpoint, now time.Time) (*ver
 	return nil, refusal
 }
 
-// verifyWith looks at the signature before it looks at the claims: until then nobody stands behind them, and a forged token
-// that happens to be out of date is to be refused, counted and explained as a forged one.
+// verifyWith checks a token under one set of keys: first the signature, then the claims. Until the signature is good nobody
+// stands behind the claims, and a forged token that happens to have expired must be refused, and explained, as a forged one.
 func verifyWith(ctx context.Context, signed *jose.Signed, keys issuerKeys, now time.Time) (*verified, *Refusal) {
 	generation := keys.source.Generation()
 	t, err := signed.Open(ctx, keys.source, keys.algorithms)
@@ -204,6 +211,7 @@ type issuerKeys struct {
 	algorithms []string
 }
 
+// keysFor returns the sets of keys of the authorizers that take tokens of an issuer, each set once.
 func (e *Endpoint) keysFor(iss identity.Issuer) []issuerKeys {
 	var out []issuerKeys
 	for _, z := range e.Authorizers {

@@ -14,8 +14,8 @@ import (
 
 const defaultMaxLifetime = 24 * time.Hour
 
-// Authorizer is one rule set that turns an access token into a principal. Every rule that is set must hold. It is
-// immutable.
+// Authorizer is one set of rules for access tokens of one issuer. A token that passes all rules that are set becomes a
+// principal. An Authorizer is immutable.
 type Authorizer struct {
 	Name string
 
@@ -41,7 +41,7 @@ type Authorizer struct {
 	MaxLifetime   time.Duration // from iat to exp; default 24 h
 }
 
-// discovered are keys that learn whose they are from a discovery document.
+// discovered is a KeySource that learns its issuer from a discovery document.
 type discovered interface {
 	Load(ctx context.Context) error  // reads the document if that has not happened yet
 	Issuer() identity.Issuer         // "" while unknown
@@ -130,7 +130,7 @@ func (z *Authorizer) advertised(scopes identity.Scopes) identity.Scopes {
 
 func (z *Authorizer) longest() time.Duration { return cmp.Or(z.MaxLifetime, defaultMaxLifetime) }
 
-// judge applies the rules to a token whose signature and times are good. It returns nil when all of them hold.
+// judge applies the rules to a token whose signature and times are good, and returns the first that does not hold, or nil.
 func (z *Authorizer) judge(t *verified, e *Endpoint) *Refusal {
 	if t.via == nil && !slices.Contains(z.algorithms(), t.header.Alg) {
 		return invalidToken(stepSignature, Reason(jose.AlgRefused), "the access token is signed with an algorithm that is not accepted", nil)
@@ -187,8 +187,8 @@ func (z *Authorizer) judgeScopes(t *verified, e *Endpoint) *Refusal {
 	return nil
 }
 
-// claimRefused tells a claim that does not match from one that the issuer moved out of the token because it grew too
-// long (OpenID Connect Core §5.6.2): then nobody knows what it would say.
+// claimRefused is the refusal for a claim rule that does not hold. It has another reason when the issuer left the claim out
+// of the token because it grew too long (OpenID Connect Core §5.6.2), so that nobody knows what it would say.
 func claimRefused(m *identity.Mismatch) *Refusal {
 	if m.Moved != "" {
 		return invalidToken(stepClaims, GroupsUnknown, "the access token does not carry a claim that is needed here, because it has too many values",

@@ -24,18 +24,20 @@ func digestOf(token string) (d digest) {
 	return d
 }
 
-// cache keeps verified tokens under their digest: a bounded number, in shards so that requests do not wait for each
-// other. What was not used since the hand last came by makes room first.
+// cache keeps a bounded number of verified tokens by their digest. It is split into shards, each with a lock of its own, so
+// that requests seldom wait for each other. When a shard is full, the CLOCK algorithm makes room: a hand goes round the ring,
+// and drops the first token that has expired or was not used since the hand last came by.
 type cache struct {
 	shards [cacheShards]cacheShard
 }
 
 type cacheShard struct {
-	mu    sync.RWMutex // guards what follows
-	index map[digest]int
+	size int // the most tokens
+
+	mu    sync.RWMutex   // guards what follows
+	index map[digest]int // where in ring
 	ring  []slot
 	hand  int
-	size  int
 
 	hits, misses atomic.Uint64
 }
@@ -85,8 +87,8 @@ func (c *cache) put(d digest, v *verified, now time.Time) {
 	s.ring[i] = slot{d, v}
 }
 
-// room returns a free place in the ring, emptied if need be; mu is held. After one round no token is marked any more,
-// so the second round ends.
+// room returns a free place in the ring, and makes one if the ring is full. It needs s.mu. The hand takes the mark "used" off
+// each token that it passes, so it finds one to drop in its second round at the latest.
 func (s *cacheShard) room(now time.Time) int {
 	if len(s.ring) < s.size {
 		s.ring = append(s.ring, slot{})
@@ -103,7 +105,7 @@ func (s *cacheShard) room(now time.Time) int {
 	}
 }
 
-// counts returns how often a token was there or not, and how many are.
+// counts returns how often a token was found and not found, and how many there are.
 func (c *cache) counts() CacheCounts {
 	var n CacheCounts
 	for i := range c.shards {

@@ -17,8 +17,8 @@ const (
 	codeUseNonce    = "use_dpop_nonce"
 )
 
-// possession asks for what the holder of the token has to prove besides having it (RFC 9449, RFC 8705 §3). For an ordinary
-// bearer token that is nothing, unless the endpoint takes none.
+// possession checks that whoever sent the request holds the key that the token is bound to: with a DPoP proof (RFC 9449) or a
+// client certificate (RFC 8705 §3). A token that is bound to nothing passes, unless the endpoint requires bound tokens.
 func (a *Authenticator) possession(r *http.Request, e *Endpoint, given credentials, v *verified) *Refusal {
 	if v.confirmation.Certificate != "" {
 		der, err := web.ClientCertificate(r)
@@ -39,8 +39,8 @@ func (a *Authenticator) possession(r *http.Request, e *Endpoint, given credentia
 	return a.checkProof(r, e, given.token, v.confirmation.Key)
 }
 
-// checkCertificate holds the certificate whose key the client has proved to hold against the one that a token is bound
-// to. Who issued it does not matter: the issuer of the token has chosen this very one (RFC 8705 §3).
+// checkCertificate compares the client's certificate with the one that the token is bound to. Who issued the certificate does
+// not matter, because the token names this very one (RFC 8705 §3); that the client has its private key, TLS has shown.
 func (e *Endpoint) checkCertificate(bound string, der []byte, err error) *Refusal {
 	const missing = "the access token is bound to a client certificate, and the request came with none"
 	switch {
@@ -60,7 +60,8 @@ func (e *Endpoint) checkCertificate(bound string, der []byte, err error) *Refusa
 
 var errNoCertificates = errors.New("clients cannot show certificates here: neither tls.client_certificates nor client_certificate_header is set")
 
-// checkProof holds the proof against the request and the token. The body is read last, when everything else is right.
+// checkProof checks that a DPoP proof belongs to this request, this token and its key, and that it was not used before. The
+// body is read last, when everything else is right.
 func (a *Authenticator) checkProof(r *http.Request, e *Endpoint, token, key string) *Refusal {
 	now := a.now()
 	proof, err := dpop.Read(r.Header[dpop.Header])
@@ -97,8 +98,8 @@ func checkBody(r *http.Request, proof *dpop.Proof) error {
 	if r.Body == nil {
 		return proof.CheckBody(nil)
 	}
-	body, err := io.ReadAll(r.Body) // bounded, as for everybody who reads it
-	if err != nil {                 // which whoever needs the body meets as well
+	body, err := io.ReadAll(r.Body) // web.LimitBody bounds it
+	if err != nil {                 // whoever reads the body next meets the same error, and reports it
 		r.Body = unread{io.MultiReader(bytes.NewReader(body), failing{err}), r.Body}
 		return nil //nolint:nilerr // it is an error of the body's, not of the proof's
 	}
@@ -130,7 +131,7 @@ func (a *Authenticator) proofRefused(err error) *Refusal {
 	return refusal
 }
 
-// keyBound is a refusal at which the client has to do something with a key.
+// keyBound is a refusal about the token's key. Its challenge is one for DPoP.
 func keyBound(reason Reason, description string, cause error) *Refusal {
 	refusal := invalidToken(stepPossession, reason, description, cause)
 	refusal.dpop = true

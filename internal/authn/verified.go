@@ -12,8 +12,8 @@ import (
 
 const clockSkew = time.Minute
 
-// verified is a token whose signature, type and times were good, with what the rules look at. Only verdict and used
-// ever change.
+// verified is a token whose signature, type and times are good, with all that the rules look at. It stays in the cache and is
+// shared by requests: only verdict and used ever change.
 type verified struct {
 	header     jose.Header
 	claims     identity.Claims
@@ -36,8 +36,8 @@ type verified struct {
 	used    atomic.Bool // since the cache's hand last came by
 }
 
-// verdict is what the rules of one endpoint say about a token. An endpoint never changes, a reload makes a new one; so
-// a verdict holds exactly as long as the rules that it was made by.
+// verdict is what the rules of one endpoint say about a token: a principal or a refusal. It stays true for as long as the
+// endpoint exists, because an endpoint never changes: a reload makes a new one.
 type verdict struct {
 	endpoint  *Endpoint
 	principal *identity.Principal
@@ -107,9 +107,9 @@ func expired(at time.Time) *Refusal {
 	return invalidToken(stepTime, TokenExpired, "the access token has expired", fmt.Errorf("expired at %s", at.UTC()))
 }
 
-// refuseOtherTypes lets access tokens pass: by the header's typ, by Cognito's token_use, by Keycloak's typ claim, and by
-// the hash of the code, which belongs into ID tokens only (OpenID Connect Core §3.3.2.11). Their other hash, at_hash, tells
-// nothing: Dex puts one into access tokens too.
+// refuseOtherTypes refuses JWTs that are not access tokens, above all ID tokens. What tells them apart is the header's typ,
+// Cognito's claim token_use, Keycloak's claim typ, and the claim c_hash, which only ID tokens have (OpenID Connect Core
+// §3.3.2.11). The claim at_hash does not: Dex puts it into access tokens, too.
 func refuseOtherTypes(t *jose.Token) *Refusal {
 	if use, present := t.Claims["token_use"]; present && use != "access" {
 		return wrongType(fmt.Sprintf("token_use %.32v", use), use)
@@ -145,9 +145,10 @@ func wrongType(found string, kind any) *Refusal {
 	return invalidToken(stepType, WrongTokenType, "this JWT is not an access token", cause)
 }
 
-// isForeignService tells tokens that a client got for itself from those of a person, as far as issuers let it be seen: by
-// a subject that is the client (RFC 9068 §2.2; Okta, Cognito, PingOne), by Auth0's and Entra's marks, or by what Keycloak
-// gives to service accounts: a name, when the token has names, and the address that the client asked from.
+// isForeignService reports whether another issuer gave the token to a client for itself (client credentials), with no person
+// behind it. There is no common mark for that. It looks for a subject that is the client (RFC 9068 §2.2; Okta, Cognito,
+// PingOne), for the claims gty (Auth0) and idtyp (Entra), for a sub that is the oid without any scp (Entra again), and for the
+// name or the clientHost that Keycloak gives to service accounts.
 func isForeignService(v *verified) bool {
 	text := func(name string) string { s, _ := v.claims.String(name); return s }
 	client, sub := string(v.client), v.key.Subject
@@ -159,7 +160,8 @@ func isForeignService(v *verified) bool {
 		host || strings.HasPrefix(text("preferred_username"), "service-account-")
 }
 
-// clientOf knows the names that issuers use. Only the first that is present counts.
+// clientOf returns the client that a token was issued to. Issuers use different claims for it; only the first one that is
+// present counts.
 func clientOf(c identity.Claims) identity.ClientID {
 	for _, name := range []string{"client_id", "azp", "cid", "appid"} {
 		if _, present := c[name]; present {
@@ -187,7 +189,7 @@ func (v *verified) due(now time.Time) bool {
 	return v.generation != v.keys.Generation() || v.via != nil && !now.Before(v.recheck)
 }
 
-// judge applies the endpoint's rules, or remembers what they said.
+// judge returns what the endpoint's rules say about the token. The verdict of the endpoint that asked last is remembered.
 func (v *verified) judge(e *Endpoint) *verdict {
 	if d := v.verdict.Load(); d != nil && d.endpoint == e {
 		return d
@@ -216,7 +218,7 @@ func causeOf(r *Refusal) error {
 	return fmt.Errorf("%s", r.Description)
 }
 
-// further returns the refusal that came further; either may be nil.
+// further returns the refusal that came at the later step of the checks, because it tells more; either may be nil.
 func further(a, b *Refusal) *Refusal {
 	if a == nil || b != nil && b.step > a.step {
 		return b
