@@ -93,18 +93,18 @@ type Principal struct {
 	IssuedAt   time.Time
 	Expires    time.Time
 
-	judged atomic.Pointer[judgement] // the last one
+	judged atomic.Pointer[judgement] // see Judged
 }
 
-// judgement is what somebody said about a principal.
+// judgement is what judge last said about a principal.
 type judgement struct {
 	by   any
 	said string
 }
 
-// Judged returns what judge says about the principal. By is a pointer to all that its saying depends on besides the
-// principal. Neither of them ever changes, so that what was said to the last who asked is kept: the requests of one token
-// share a principal, and to look at its claims for each of them anew costs more than the rest of a decision.
+// Judged returns judge(p), and remembers it: if the next caller passes the same by, judge is not called again. By must be a
+// pointer to something that never changes, and judge may look at nothing but that and the principal. All requests of one
+// token share a principal, and matching its claims anew for each of them would cost more than the rest of a decision.
 func (p *Principal) Judged(by any, judge func(*Principal) string) string {
 	if j := p.judged.Load(); j != nil && j.by == by {
 		return j.said

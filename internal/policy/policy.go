@@ -16,8 +16,8 @@ type Access struct {
 	AnySignedIn bool           // every principal that an authorizer accepted
 	Rule        *identity.Rule // principals whose claims match
 
-	// Services are the clients that may come as themselves, by the authorizer that accepts their tokens. The rule above
-	// holds for them too; without a place here no rule lets them in.
+	// Services are the clients that may act as themselves, with no person behind them, by the name of the authorizer that
+	// accepts their tokens. Such a client must be listed here and also pass the rule above.
 	Services map[string][]identity.ClientID
 }
 
@@ -74,12 +74,14 @@ const (
 // Policy decides for one endpoint. It is immutable; a nil Policy denies everything.
 type Policy struct {
 	access   Access
-	requires map[subject]identity.Scopes
-	patterns []pattern // the combinations of wildcards in use: each costs one map lookup a question
+	requires map[subject]identity.Scopes // the scope requirements
+	patterns []pattern                   // which fields the subjects of requires have set; each costs one map lookup a question
 }
 
+// subject is what a scope requirement is about. An empty field stands for everything.
 type subject struct{ target, method, name string }
 
+// pattern says which fields of a subject are set.
 type pattern struct{ target, method, name bool }
 
 // New checks the rules and makes the policy. Access that lets nobody in is a fault here, because nobody means it.
@@ -117,7 +119,8 @@ func (a Access) validate() error {
 	return nil
 }
 
-// Decide answers q.
+// Decide answers whether the call may be made. First the access rule of the endpoint must let the principal in; then the
+// token must have every scope that the call needs.
 func (p *Policy) Decide(q *Question) Decision {
 	if reason := p.refuses(q.Principal); reason != "" {
 		return Decision{Reason: reason}
@@ -132,7 +135,7 @@ func (p *Policy) Decide(q *Question) Decision {
 // nothing, because the client can step up.
 func (p *Policy) Sees(who *identity.Principal) bool { return p.refuses(who) == "" }
 
-// refuses says why a principal is not let in at all, whatever is asked for; empty when it is.
+// refuses returns the reason why the endpoint lets a principal do nothing at all, or "" when it lets the principal in.
 func (p *Policy) refuses(who *identity.Principal) (reason string) {
 	switch {
 	case p == nil:
@@ -143,7 +146,7 @@ func (p *Policy) refuses(who *identity.Principal) (reason string) {
 	return who.Judged(p, p.judge)
 }
 
-// judge is what refuses says about a principal that has a name.
+// judge is the part of refuses that depends on nothing but policy and principal, so that Judged can remember it.
 func (p *Policy) judge(who *identity.Principal) (reason string) {
 	switch {
 	case who.Service && !p.access.admitsService(who):
@@ -154,8 +157,8 @@ func (p *Policy) judge(who *identity.Principal) (reason string) {
 	return ""
 }
 
-// needed collects the scopes of every requirement that covers the call, under either of its names. Without overlap it
-// allocates nothing.
+// needed returns the scopes of all requirements that cover the call, by its name or its alias. It allocates only when more
+// than one requirement covers the call.
 func (p *Policy) needed(q *Question) identity.Scopes {
 	out := p.neededBy(q, q.Name)
 	if q.Alias != "" {
