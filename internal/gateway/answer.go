@@ -18,6 +18,7 @@ var errVanished = errors.New("the client vanished")
 // retryAfter is how long a client waits before it comes back for the rest of a stream.
 const retryAfter = time.Second
 
+// answerKey is the key of a call's answerer, or of its dialogue in the stateless era, in the call's context.
 type answerKey struct{}
 
 // answerer takes what comes back for one call of the session era, until close.
@@ -28,10 +29,11 @@ type answerer interface {
 	close()
 }
 
-// outbox takes a message of the target's. It reports false when that has to go over the standalone stream.
+// outbox takes a message from the target for the client. It reports false when it cannot send it; then the message has to go
+// over the session's standalone stream.
 type outbox interface{ send(raw []byte) bool }
 
-// begin opens the answer to a call, where this request's answers go. Room is for one of its own.
+// begin opens the answer to a call. It is made in room, unless the request's answers go through a carrier.
 func (rq *request) begin(call session.Canceler, room *answer) answerer {
 	if rq.to != nil {
 		return rq.to.begin(rq, call)
@@ -40,25 +42,25 @@ func (rq *request) begin(call session.Canceler, room *answer) answerer {
 	return room
 }
 
-// answer is the HTTP answer to one POST: to one call, or to all requests of a batch. It is JSON when nothing comes
-// before the results; else, and when they are long in coming, it turns into a stream of events. The stream belongs to
-// the session, so that a client whose connection broke can go on with it.
+// answer is the HTTP answer to one POST: to one call, or to all requests of a batch. If the results come soon and nothing
+// comes before them, it is JSON. If the target sends something along, or the results take long, it turns into a stream of
+// events (stretch). The stream belongs to the session, so that a client whose connection broke can come back and read on.
 type answer struct {
 	rq    *request
-	call  session.Canceler
+	call  session.Canceler // cancelled when the client has gone and does not come back
 	batch bool
-	wait  wait // to be watched; then until the next heartbeat; after the client has gone: for its last chance to come back
+	wait  wait // has tick called after a while
 
 	// mu guards what follows, and the response writer.
 	mu      sync.Mutex
-	missing int             // responses that have not come yet
-	held    [][]byte        // those of a batch that wait for the others
-	stream  *session.Stream // nil as long as nothing was sent
-	reader  *session.Reader
-	gone    bool      // the client does not hear us on this connection
-	until   time.Time // when it is gone: its first chance to come back lasts until then
-	done    bool
-	unhook  func() bool // stops watching the client's connection; nil until that begins
+	missing int             // how many responses have not come yet
+	held    [][]byte        // responses of a batch that wait for the others
+	stream  *session.Stream // nil while the answer may still become JSON
+	reader  *session.Reader // of stream, for this connection
+	gone    bool            // the client does not hear us on this connection
+	until   time.Time       // if gone: the client has until then to come back
+	done    bool            // all responses have come, or close was called
+	unhook  func() bool     // stops watching the client's connection; nil until tick begins that
 }
 
 // open begins an answer of so many responses; close ends it.
@@ -67,13 +69,14 @@ func (a *answer) open(rq *request, call session.Canceler, responses int) {
 	rq.g.watched.add(&a.wait, a)
 }
 
-// ring has tick called after a while.
+// ring has tick called after that time, on a goroutine of its own. Once close has returned, tick does nothing.
 func (a *answer) ring(after time.Duration) { a.rq.g.watched.again(&a.wait, after) }
 
-// watchAfter is how long a call may take before its client is watched: to watch costs more than most calls do.
+// watchAfter is how long a call may take before the answer watches for the end of the client's connection: watching costs more
+// than most calls do.
 const watchAfter = time.Second
 
-// alongside is what a client gets of that which a target sends along with its call; nil when nothing.
+// alongside returns the notification that a client gets for one that a target sends along with a call, nil for none.
 func alongside(m *mcp.Message) []byte {
 	switch m.Method {
 	case mcp.NoteProgress, mcp.NoteMessage, mcp.NoteResourceUpdated, mcp.NoteElicitationComplete:
@@ -152,7 +155,9 @@ func (a *answer) vanish() {
 	a.ring(a.rq.g.o.Orphan)
 }
 
-// tick keeps a quiet connection alive, or gives up on a client that did not come back.
+// tick is called when the call has lasted a while, and from then on again and again. The first time it begins to watch the
+// client's connection. Later it sends a comment on a quiet stream, so that no proxy closes it, or cancels the call of a client
+// that has gone and did not come back.
 func (a *answer) tick() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -181,7 +186,7 @@ func (a *answer) tick() {
 	}
 }
 
-// lost is called when the client's connection has ended.
+// lost is called when the context of the client's HTTP request ends.
 func (a *answer) lost() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -200,7 +205,8 @@ func (a *answer) error(e *mcp.Error) {
 	a.finish(write, func() error { return a.rq.writeJSON(http.StatusOK, write) })
 }
 
-// finish writes a response: alone makes it the whole answer, write a part of one. Those of a batch are never alone.
+// finish takes one response. If it is the whole answer, alone writes it, as JSON. If not, write appends it to a stream or to
+// the array of a batch.
 func (a *answer) finish(write func(dst []byte) []byte, alone func() error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

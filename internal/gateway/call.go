@@ -16,23 +16,24 @@ import (
 	"gatehouse/internal/web"
 )
 
-// route is where a call goes: the target, and the name by which it knows the thing.
+// route is where a call goes, and what the policy is asked about it.
 type route struct {
 	to    *target.Target
-	name  string
+	name  string // the target's own name of the tool, prompt or resource
 	alias string // see router.Owner
 
-	subject string   // what the policy is asked about, when that is not name
-	methods []string // by which, when those do not follow from the request's own
-	also    []use    // what else it is asked about
+	subject string   // the name that the policy is asked about; empty: it is name
+	methods []string // the methods that the policy is asked about; nil: askedFor says which
+	also    []use    // what else the policy is asked about
 }
 
-// use is a thing of the target that a call may come down to.
+// use is another thing of the target that a call amounts to using.
 type use struct{ method, name, alias string }
 
+// about returns the name that the policy is asked about, which also goes on the record.
 func (r route) about() string { return cmp.Or(r.subject, r.name) }
 
-// call plans a request that names a tool, a prompt or a resource: it takes it to the target that owns it.
+// call is plan for a request that names a tool, a prompt or a resource: it finds the target that owns the thing.
 func (rq *request) call() (job, error) {
 	if rq.ep.Search != nil {
 		if answer := rq.viaCaller(); answer != nil {
@@ -46,7 +47,9 @@ func (rq *request) call() (job, error) {
 	return rq.callAt(to, found)
 }
 
-// callAt plans a call at a target; found says that there is one.
+// callAt plans a call at a target: it asks the policy, and takes a place among the calls in flight. When found is false no
+// target owns the name. A call that the policy denies gets the very answer that an unknown name gets, unless all that it lacks
+// are scopes: then the answer names them.
 func (rq *request) callAt(to route, found bool) (job, error) {
 	began := rq.g.o.Now()
 	event := audit.Event{Kind: audit.KindCall, Method: rq.m.Method, Name: rq.m.Name, Decision: audit.Deny, Reason: "unknown_name"}
@@ -90,7 +93,7 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 	}, nil
 }
 
-// judge asks the policy about every method that the call amounts to, until one is denied.
+// judge asks the policy about all that the call amounts to. It returns the first denial, or else the last permission.
 func (rq *request) judge(to route) policy.Decision {
 	var d policy.Decision
 	methods := to.methods
@@ -110,7 +113,8 @@ func (rq *request) judge(to route) policy.Decision {
 	return d
 }
 
-// askedFor lists the methods that the policy is asked about: whoever may not use a thing may not explore it either.
+// askedFor lists the methods that the policy is asked about for a message. Completion and subscription also need the right to
+// use the thing itself: whoever may not use it may not explore it either.
 func askedFor(m *mcp.Message) []string {
 	switch m.Method {
 	case mcp.MethodComplete:
@@ -124,7 +128,8 @@ func askedFor(m *mcp.Message) []string {
 	return []string{m.Method}
 }
 
-// resolve finds the target. It looks at the view at hand first, and asks the targets again only for what is not there.
+// resolve finds the target that owns the name. It looks into the view that is at hand, and asks the targets for a fresh one
+// only when the name is not there.
 func (rq *request) resolve() (route, bool) {
 	if v := rq.ep.latest(); v != nil {
 		if to, ok := rq.resolveIn(v); ok {
@@ -146,7 +151,7 @@ func (rq *request) resolveIn(v *view) (route, bool) {
 	return route{to: rq.ep.targets[owner.Target], name: owner.Name, alias: owner.Alias}, true
 }
 
-// unknown is the error for a thing that does not exist, and for one that must look so.
+// unknown is the error for a thing that does not exist, and for one that the policy hides.
 func unknown(m *mcp.Message) *mcp.Error {
 	switch {
 	case m.Method == mcp.MethodToolsCall:
@@ -173,14 +178,14 @@ func short(name string) string {
 
 // forward sends the call to its target and answers with what comes back. It returns the outcome for the record.
 //
-// The call does not end with the client's connection: in these revisions a client that disconnects has not cancelled,
-// and may come back for the answer. It ends when the client cancels, when the session ends, when the target's clock
-// runs out, or when nobody came back.
+// In the session era, a client that disconnects has not cancelled its call, and may come back for the answer. So the call's
+// context does not end with the HTTP request, but when the client cancels, when the session ends, when the target takes too
+// long, or when the client has been gone for too long.
 func (rq *request) forward(to route) string {
 	if rq.modern {
 		return rq.forwardModern(to)
 	}
-	call := &struct {
+	call := &struct { // one allocation for both
 		ctx    callctx.Context
 		answer answer
 	}{}
@@ -212,7 +217,7 @@ func (rq *request) forward(to route) string {
 // upstream returns this session's own connection to a target, opening it on first use.
 func (rq *request) upstream(ctx context.Context, t *target.Target) (session.Upstream, error) {
 	s := rq.s
-	if up := s.Opened(t); up != nil { // nearly always, and then nobody needs to say how it is opened
+	if up := s.Opened(t); up != nil { // nearly always, and this spares making the function below
 		return up, nil
 	}
 	return s.Upstream(ctx, t, func(ctx context.Context) (session.Upstream, error) {

@@ -14,43 +14,43 @@ import (
 	"gatehouse/internal/target"
 )
 
-// endpoint is an Endpoint at work: it keeps a view of what its targets offer.
+// endpoint is an Endpoint with the latest view of what its targets offer.
 type endpoint struct {
 	Endpoint
-	targets map[string]*target.Target
+	targets map[string]*target.Target // by name
 	finder  *finder
 	log     *slog.Logger
-	changes atomic.Uint64 // counts what targets told; a view that is older than it is stale
-	stops   []func()
+	changes atomic.Uint64 // counts the changes that targets told of; a view made at an earlier count is stale
+	stops   []func()      // undo watch
 
-	view atomic.Pointer[view]
+	view atomic.Pointer[view] // nil until the first was made; replaced under mu
 
-	mu     sync.Mutex                // guards what follows, and putting another view in place
-	warned map[router.Collision]bool // names that meet, as far as they were logged
+	mu     sync.Mutex                // guards what follows
+	warned map[router.Collision]bool // the collisions of names that were logged
 }
 
-// view is what the targets of an endpoint offered at one moment. It is never changed.
+// view is what the targets of an endpoint offered at one moment, put together for clients. It is never changed.
 type view struct {
 	at      uint64 // endpoint.changes when it was made
 	pending bool   // some target had not been reached for the first time
 	table   *router.Table
-	known   map[string]*target.Catalog  // by target; absent while unknown
-	offered map[string]mcp.Capabilities // the same, by target
-	lists   map[mcp.ListKind]*list
-	copied  map[entryKey][]mcp.HeaderParam // of tools whose arguments are copied into headers
+	known   map[string]*target.Catalog     // by target; absent for targets whose catalogue is unknown
+	offered map[string]mcp.Capabilities    // what those targets can do, by target
+	lists   map[mcp.ListKind]*list         // the lists, written out
+	copied  map[entryKey][]mcp.HeaderParam // for tools whose calls repeat arguments in HTTP headers
 	search  *Search
-	offers  mcp.Capabilities // of all targets together
+	offers  mcp.Capabilities // what all targets together can do
 	ttl     time.Duration    // how long a client may keep what the view shows
 }
 
-// entry is one item as the endpoint shows it.
+// entry is one tool, prompt, resource or template as the endpoint shows it.
 type entry struct {
 	target string
 	name   string // the target's own
 	alias  string // see router.Owner
 
 	item  mcp.Item
-	older *mcp.Item // as clients of the session era see it, where that is something else
+	older *mcp.Item // for clients of the session era, if they see something else; else nil
 }
 
 // as returns the item as clients of an era see it.
@@ -83,7 +83,7 @@ func newEndpoint(e Endpoint, log *slog.Logger) (*endpoint, error) {
 	return made, nil
 }
 
-// watch has tell called with the endpoint's path and the list that changed.
+// watch calls tell with the endpoint's path and the kind of list, each time that a list of a target changes, until unwatch.
 func (e *endpoint) watch(tell func(path, kind string)) {
 	for _, t := range e.Targets {
 		e.stops = append(e.stops, t.OnChange(func(kind string) {
@@ -102,7 +102,7 @@ func (e *endpoint) unwatch() {
 // latest returns the newest view without waiting, nil when there is none yet.
 func (e *endpoint) latest() *view { return e.view.Load() }
 
-// fresh returns a view that is not stale. While targets are still being reached it waits for them, but not long.
+// fresh returns a view that is not stale. It waits, for at most wait, for targets that are being reached for the first time.
 func (e *endpoint) fresh(ctx context.Context, wait time.Duration) *view {
 	at := e.changes.Load()
 	if v := e.latest(); v != nil && v.at == at && !v.pending {
@@ -121,7 +121,7 @@ func (e *endpoint) fresh(ctx context.Context, wait time.Duration) *view {
 	return v
 }
 
-// warn logs which names meet, each once. It needs e.mu.
+// warn logs which names two targets have in common, each once. It needs e.mu.
 func (e *endpoint) warn(v *view) {
 	for _, c := range v.table.Collisions() {
 		if !e.warned[c] && len(e.warned) < maxWarned {
@@ -132,7 +132,7 @@ func (e *endpoint) warn(v *view) {
 	}
 }
 
-// maxWarned bounds what is remembered of that.
+// maxWarned bounds endpoint.warned.
 const maxWarned = 1000
 
 // prefix is what stands before a target's names.
@@ -146,7 +146,7 @@ func (e *endpoint) prefix(name string) string {
 	return ""
 }
 
-// look asks all targets at once.
+// look makes a view. It asks all targets for their catalogues at the same time.
 func (e *endpoint) look(ctx context.Context) *view {
 	catalogs := make([]*target.Catalog, len(e.Targets))
 	var wg sync.WaitGroup
@@ -193,6 +193,7 @@ func (e *endpoint) look(ctx context.Context) *view {
 	return v
 }
 
+// add adds the items of one target to a list, under the names that clients see.
 func (v *view) add(kind mcp.ListKind, from string, items []mcp.Item) {
 	for _, it := range items {
 		public, shown := v.table.Public(kind, from, it.Name)
@@ -235,7 +236,8 @@ func (v *view) renaming(from string) mcp.Renaming {
 	return mcp.Renaming{URI: func(uri string) string { return v.table.PublicURI(from, uri) }}
 }
 
-// merge joins the capabilities of all targets. While one of them is unknown, everything may yet be offered.
+// merge joins the capabilities of all targets. While those of one target are not known, it claims all of them, because the
+// client asks only once, in initialize.
 func (v *view) merge() mcp.Capabilities {
 	c := mcp.Capabilities{Tools: true, Prompts: true, Resources: true, Completions: true, Logging: true, Subscribe: true}
 	if len(v.known) == len(v.table.Targets()) {

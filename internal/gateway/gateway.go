@@ -1,17 +1,24 @@
-// Package gateway is the MCP endpoint: it takes one HTTP request through the steps that every request goes through,
-// in one order. Authenticate, decode once, find the session, find the target, ask the policy, forward, answer, record.
-// It serves the session era (2024-11-05 to 2025-11-25) and the stateless era (2026-07-28) at the same URL, each request
-// by the signs that it carries.
+// Package gateway is the MCP endpoint. Every request goes through the same steps in the same order: authenticate, decode
+// once, find the session, find the target, ask the policy, forward, answer, record.
+//
+// MCP has two eras. In the session era (revisions 2024-11-05 to 2025-11-25) a client begins with initialize and then has a
+// session. In the stateless era (2026-07-28), which the code calls modern, each request says all that is needed. Both are
+// served at the same URL; isModern tells them apart.
 //
 // It owns the wire towards the client: status codes, JSON or server-sent events, the merging of lists. It does not own
 // tokens (authn), session state (session), upstream connections (target) or rules (policy).
 //
 // Where to look: serve.go is the way in, post.go and stream.go the HTTP methods, lifecycle.go, lists.go and
-// call.go the MCP methods, answer.go how an answer is written, events.go what targets say on their own. batch.go takes
-// several messages at once (2025-03-26), line.go is the older transport HTTP+SSE (2024-11-05).
+// call.go the MCP methods, answer.go how an answer is written, trouble.go what a client is told when a target fails,
+// events.go what targets say on their own. batch.go takes several messages at once (2025-03-26), line.go is the older
+// transport HTTP+SSE (2024-11-05).
 //
 // modern.go is the way in for the stateless era: stateless.go has its calls, discover.go what it adds to results,
-// inputs.go what targets ask back, listen.go its streams.
+// inputs.go, dialogue.go and state.go what targets ask back, listen.go its streams.
+//
+// extension.go and tasks.go serve methods of extensions, search.go and calltool.go the search of tools. endpoint.go has the
+// view of what all targets of an endpoint offer, handon.go the way to other copies of Gatehouse, retire.go what a reload
+// leaves behind.
 //
 // Sources: MCP 2024-11-05 to 2026-07-28, basic/transports, basic/lifecycle, basic/patterns, server/*.
 package gateway
@@ -34,12 +41,15 @@ import (
 	"gatehouse/internal/target"
 )
 
-// Authenticator turns a request to one endpoint into a principal and answers those that it refuses.
+// Authenticator turns requests to one endpoint into principals, and answers those that it refuses. See authn.Authenticator.
 type Authenticator interface {
+	// Authenticate returns the principal. It is called once for each request.
 	Authenticate(r *http.Request) (*identity.Principal, error)
-	// Recheck says whether a request that was let in still would be. A proof that came with it counts once.
+	// Recheck is Authenticate for a request that was let in before and lasts.
 	Recheck(r *http.Request) (*identity.Principal, error)
+	// Refuse answers a request with the error of Authenticate.
 	Refuse(w http.ResponseWriter, r *http.Request, err error)
+	// InsufficientScope answers a request with the challenge that names the scopes it needs.
 	InsufficientScope(w http.ResponseWriter, r *http.Request, p *identity.Principal, needed identity.Scopes)
 }
 
@@ -123,15 +133,15 @@ type Gateway struct {
 	serverInfo []byte // who we are, raw JSON
 	listeners  listeners
 	lines      lines
-	watched    waits        // answers whose clients are not watched yet
-	quiet      waits        // answers of the stateless era that have said nothing yet
-	streams    atomic.Int64 // that clients keep open
+	watched    waits        // calls of the session era so young that nobody looks whether their clients are still there
+	quiet      waits        // calls of the stateless era so young that their answers need no heartbeat yet
+	streams    atomic.Int64 // how many streams clients keep open
 	current    atomic.Pointer[served]
-	wake       chan struct{} // tells Run that something was left over; holds one
+	wake       chan struct{} // tells Run that there are leftovers; holds one
 	reindex    chan struct{} // tells Index that a list has changed; holds one
 
 	swapping  sync.Mutex // one Swap at a time; guards leftovers
-	leftovers []leftover // by age
+	leftovers []leftover // what Swaps have replaced, the oldest first
 }
 
 // New makes a gateway without endpoints: Swap gives it some.
@@ -156,8 +166,9 @@ func (g *Gateway) Calls() int { return g.calls.count() }
 // Streams returns how many streams clients keep open.
 func (g *Gateway) Streams() int { return int(g.streams.Load()) }
 
-// Swap puts another snapshot in place. Requests under way end on the snapshot that they began on; sessions stay. Once
-// Run has closed unused, no request works on what was replaced, and targets that are in no snapshot can be stopped.
+// Swap puts another snapshot in place. Requests under way end on the snapshot that they began on; sessions stay. Run closes
+// the channel unused when the last request on the old snapshot has ended: from then on, targets that are only in the old one
+// can be stopped.
 func (g *Gateway) Swap(s Snapshot) (unused <-chan struct{}, err error) {
 	next := make(map[string]*endpoint, len(s.Endpoints))
 	for _, e := range s.Endpoints {

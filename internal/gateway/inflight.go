@@ -62,8 +62,8 @@ func (f *inflight) count() int {
 	return f.total
 }
 
-// takePlace takes a place among the calls in flight, for a call that can be recorded. Whoever runs the call, or drops it,
-// gives it back with leavePlace.
+// takePlace takes a place among the calls in flight, if there is one and the call can be recorded. Whoever runs the call, or
+// drops it, must give the place back with leavePlace.
 func (rq *request) takePlace() error {
 	if err := rq.g.calls.enter(rq.who.Key); err != nil {
 		return err
@@ -84,7 +84,8 @@ func (rq *request) leavePlace() {
 	}
 }
 
-// takePlaceAtTarget is takePlace for what goes to a target. In the stateless era that needs the person's standing session.
+// takePlaceAtTarget is takePlace for a call that goes to a target. In the stateless era it also sets the person's standing
+// session, which owns the connection to the target.
 func (rq *request) takePlaceAtTarget() error {
 	if err := rq.takePlace(); err != nil || !rq.modern {
 		return err

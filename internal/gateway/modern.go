@@ -15,9 +15,9 @@ const (
 	headerName   = "Mcp-Name"
 )
 
-// isModern tells the era of a POST: the stateless one when the header or _meta names a revision of it. A version in
-// _meta that nobody knows is a sign of it too, because the session era has none there. An initialize that shows no other
-// sign begins a session, whatever revision the header names.
+// isModern reports whether a POST belongs to the stateless era: if the header MCP-Protocol-Version or the version in _meta
+// names a revision of it. An unknown version in _meta counts, too, because in the session era there is no version there. An
+// initialize without Mcp-Method begins a session, whatever the header says.
 func (rq *request) isModern() bool {
 	if said, ok := mcp.DecodeString(rq.m.Version); ok && !mcp.SessionEra(mcp.Revision(said)) {
 		return true
@@ -33,8 +33,8 @@ func statelessHeader(h http.Header) bool {
 	return slices.ContainsFunc(h[headerRevision], func(v string) bool { return mcp.Stateless(mcp.Revision(v)) })
 }
 
-// inSession leaves out of a message of a session what only the stateless era has in _meta: a target of both eras might
-// take it for one of that era.
+// inSession removes from a session's message what only the stateless era has in _meta. Otherwise a target that serves both
+// eras might take it for a message of the stateless era.
 func (rq *request) inSession() {
 	if p := rq.m.PerRequest; p.Version != nil || p.Capabilities != nil || p.ClientInfo != nil || p.LogLevel != nil {
 		rq.m = rq.m.Edited(mcp.Edit{Meta: rq.m.AppendMeta(nil, rq.m.ProgressToken, nil)})
@@ -61,8 +61,8 @@ func (rq *request) postModern() error {
 	return rq.faultWith(http.StatusBadRequest, mcp.Errorf(mcp.CodeInvalidRequest, "clients do not send responses in this revision"))
 }
 
-// checkCopies compares the headers with the body and looks for what every request must say about itself. Whoever reads
-// the headers only must not be led to another decision than whoever reads the body.
+// checkCopies checks that the headers say the same as the body, and that the request says what every request must. A proxy
+// that decides by the headers must not be led to another decision than a target that reads the body.
 func (rq *request) checkCopies() *mcp.Error {
 	header, ok := rq.single(headerRevision)
 	said, inBody := mcp.DecodeString(rq.m.Version)
@@ -162,7 +162,7 @@ func appendRevisions(dst []byte) []byte {
 	return append(dst, ']')
 }
 
-// notFound refuses a method. Who asked for initialize learns what it could have asked for.
+// notFound is the error for an unknown method. After initialize, which this era does not have, it lists the revisions.
 func (rq *request) notFound() *mcp.Error {
 	e := mcp.Errorf(mcp.CodeMethodNotFound, "Method not found")
 	if rq.m.Method == mcp.MethodInitialize {
@@ -232,7 +232,7 @@ func (rq *request) extensionModern(v *view) error {
 	return todo()
 }
 
-// stand puts the person's standing session in place; the caller releases it.
+// stand sets rq.s to the person's standing session (session.Table.Standing); the caller must release it.
 func (rq *request) stand() error {
 	s, err := rq.g.o.Sessions.Standing(rq.who.Key, rq.ep.Path, mcp.ParseClientCapabilities(rq.m.Capabilities))
 	if err != nil {

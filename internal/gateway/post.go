@@ -14,11 +14,12 @@ import (
 // maxID bounds request ids, which every event of an answer carries.
 const maxID = 256
 
-// job is what is left to do for a message once nothing about it can be refused with an HTTP status any more.
-// It answers the request, if it is one, and returns errAnswered. When it does not run, leavePlace is called instead.
+// job is the second half of serving a message. The first half, a plan, checks everything that must be refused with an HTTP
+// status of its own; the job does the work and answers, with status 200 or over a stream. It returns errAnswered. Whoever
+// drops a job without running it must call leavePlace.
 type job func() error
 
-// do runs a job on a goroutine of its own, where no handler's guard stands around it.
+// do runs a job on a goroutine other than the handler's, where web.Recover does not catch a panic.
 func (rq *request) do(todo job) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -29,7 +30,8 @@ func (rq *request) do(todo job) {
 	_ = todo() // it has answered
 }
 
-// post takes what a client sends: one JSON-RPC message, or an array of them.
+// post serves a POST: one JSON-RPC message, or an array of them. It reads and decodes the body, and finds out to which era and
+// transport the message belongs.
 func (rq *request) post() error {
 	if !web.IsJSON(rq.r.Header) {
 		return &web.Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "Content-Type must be application/json"}
@@ -88,7 +90,7 @@ func (rq *request) putBody() {
 	}
 }
 
-// undecoded answers a body that is no message.
+// undecoded answers a body that could not be decoded.
 func (rq *request) undecoded(err error) error {
 	said, ok := errors.AsType[*mcp.Error](err)
 	if !ok {
@@ -97,7 +99,7 @@ func (rq *request) undecoded(err error) error {
 	return rq.fault(said)
 }
 
-// plan takes a message of a session as far as it can be refused with an HTTP status, and returns the rest.
+// plan is the first half of serving a message of a session, see job. It returns the second half, or the error to answer with.
 func (rq *request) plan() (job, error) {
 	rq.inSession()
 	switch rq.m.Kind {
@@ -106,10 +108,10 @@ func (rq *request) plan() (job, error) {
 	case mcp.KindNotification:
 		return rq.notified()
 	}
-	return rq.answered()
+	return rq.responded()
 }
 
-// dispatch plans a request within a session.
+// dispatch is plan for requests. It knows which methods go to targets and which Gatehouse answers itself.
 func (rq *request) dispatch() (job, error) {
 	switch rq.m.Method {
 	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodComplete, mcp.MethodSubscribe, mcp.MethodUnsubscribe:
@@ -143,7 +145,7 @@ func (rq *request) dispatch() (job, error) {
 	}, nil
 }
 
-// known keeps what a client made up out of the log.
+// known returns a method's name for the log. A name that a client made up becomes "other".
 func known(method string) string {
 	switch method {
 	case mcp.MethodInitialize, mcp.MethodPing, mcp.MethodToolsList, mcp.MethodToolsCall, mcp.MethodPromptsList, mcp.MethodPromptsGet,
@@ -172,7 +174,7 @@ func (rq *request) failure(e *mcp.Error) error {
 	return rq.respond(func(dst []byte) []byte { return mcp.AppendError(dst, rq.m.ID, e) })
 }
 
-// respond answers at once, in the form that the client takes.
+// respond answers a request whose response is there at once, as JSON or as an event, whichever the client takes.
 func (rq *request) respond(write func(dst []byte) []byte) error {
 	switch {
 	case rq.to != nil:
@@ -187,7 +189,7 @@ func (rq *request) respond(write func(dst []byte) []byte) error {
 // fanOut bounds how long a notification of the client may take on its way to all targets.
 const fanOut = 10 * time.Second
 
-// notified plans what a notification of the client leads to. What is unknown is ignored, as JSON-RPC asks.
+// notified is plan for notifications. Unknown ones are ignored, as JSON-RPC asks.
 func (rq *request) notified() (job, error) {
 	if err := rq.admit(rq.m.Method); err != nil {
 		return nil, err
@@ -210,8 +212,8 @@ func (rq *request) notified() (job, error) {
 	}, nil
 }
 
-// answered takes the client's response to a request of a target. One that comes too late is nobody's fault.
-func (rq *request) answered() (job, error) {
+// responded is plan for responses, by which the client answers a request of a target. One that comes too late is ignored.
+func (rq *request) responded() (job, error) {
 	if err := rq.admit(""); err != nil {
 		return nil, err
 	}

@@ -8,7 +8,8 @@ import (
 	"gatehouse/internal/target"
 )
 
-// served is a snapshot at work. It counts the requests that work on it, so that nothing is taken from under them.
+// served is a snapshot that is or was in force. It counts the requests that use it, so that its targets are stopped only after
+// the last of them.
 type served struct {
 	endpoints map[string]*endpoint // by path; never changed
 
@@ -22,7 +23,7 @@ func newServed(endpoints map[string]*endpoint) *served {
 	return &served{endpoints: endpoints, idle: make(chan struct{})}
 }
 
-// pin returns the snapshot in force for one request, which releases it at its end.
+// pin returns the snapshot in force, in use by one more request, which must release it at its end.
 func (g *Gateway) pin() *served {
 	for {
 		if s := g.current.Load(); s.use() {
@@ -31,7 +32,7 @@ func (g *Gateway) pin() *served {
 	}
 }
 
-// use reports whether the snapshot was still in force.
+// use counts one more user. It reports false, and counts none, when the snapshot is no longer in force.
 func (s *served) use() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,7 +56,7 @@ func (s *served) retire() {
 	s.checkIdle()
 }
 
-// checkIdle is called with the lock held. Nobody can come after the last one has left, so it closes once.
+// checkIdle needs s.mu. A retired snapshot gets no new users, so idle is closed once.
 func (s *served) checkIdle() {
 	if s.retired && s.users == 0 {
 		close(s.idle)
@@ -97,7 +98,8 @@ func (g *Gateway) takeLeftovers() []leftover {
 	return all
 }
 
-// closeRetired says good-bye to many upstreams at a time: each good-bye may take a moment.
+// closeRetired closes, in every session, the connections to targets that are in no endpoint any more. It works on 32 sessions
+// at a time, because a target may take a moment to say good-bye.
 func (g *Gateway) closeRetired() {
 	kept := make(map[any]bool)
 	for _, e := range g.current.Load().endpoints {

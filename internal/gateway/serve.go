@@ -21,7 +21,8 @@ const (
 	headerLast     = "Last-Event-Id"
 )
 
-// request is one HTTP request on its way through the steps.
+// request is one HTTP request on its way through the steps. Each step fills in what it finds out. For a batch, each of its
+// messages has a request of its own.
 type request struct {
 	g      *Gateway
 	ep     *endpoint
@@ -30,24 +31,25 @@ type request struct {
 	who    *identity.Principal
 	accept accepted
 
-	m      mcp.Message      // of a POST
-	called string           // the tool of our own through which the call came; empty for most
-	body   *[]byte          // m aliases it
-	s      *session.Session // nil for initialize
+	m      mcp.Message      // the message of a POST; its slices are parts of body
+	called string           // the tool of Gatehouse's own through which the call came (call_tool); empty for most
+	body   *[]byte          // lent by Gateway.bodies
+	s      *session.Session // nil before find, and for initialize
 	modern bool             // the message is one of the stateless era
-	pinned *served          // the snapshot that may not go while the request works on it
-	placed bool             // it has a place among the calls in flight, until leavePlace
-	handed bool             // by another copy, which verified the person and watches the token
-	to     carrier          // where answers go; nil: the HTTP answer is this request's own
+	pinned *served          // the snapshot, which stays in use until unpin
+	placed bool             // takePlace gave it a place among the calls in flight, to be given back by leavePlace
+	handed bool             // another copy of Gatehouse handed it on, after it verified the token
+	to     carrier          // where answers go, for messages of batches and lines; nil: to w
 }
 
-// carrier brings what is said about one of several requests to the client.
+// carrier takes the answers to messages that do not have an HTTP answer of their own: those of a batch, and those of HTTP+SSE.
 type carrier interface {
-	put(rq *request, write func(dst []byte) []byte)             // a response that came at once
-	begin(rq *request, call session.Canceler) (answer answerer) // the answer to a call
+	put(rq *request, write func(dst []byte) []byte)             // takes a response that is there at once
+	begin(rq *request, call session.Canceler) (answer answerer) // opens the answer to a call
 }
 
-// errAnswered means that the request has been answered and no step may follow.
+// errAnswered means that the request has been answered, so that no other step may follow. Steps return it in place of nil, and
+// Handler takes it off.
 var errAnswered = errors.New("answered")
 
 // Handler serves the endpoint that has this path at the time of each request.
@@ -60,7 +62,7 @@ func (g *Gateway) Handler(path string) http.Handler {
 	})
 }
 
-// serve authenticates before anything else is looked at.
+// serve is where a request enters. Nothing of it but its endpoint is looked at before the token has been checked.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) error {
 	rq := &request{g: g, w: w, r: r}
 	defer rq.unpin()
@@ -75,12 +77,12 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) err
 	return rq.serveAs(who)
 }
 
-// enter finds the endpoint.
+// enter finds the endpoint in the snapshot in force, and keeps that snapshot in use.
 func (rq *request) enter(path string) error {
 	rq.pinned = rq.g.pin()
 	rq.ep = rq.pinned.endpoints[path]
 	if rq.r.Method == http.MethodGet {
-		rq.unpin() // a stream asks no target and lasts
+		rq.unpin() // it is a stream: it asks no target, and would keep the snapshot in use for as long as it lasts
 	}
 	if rq.ep == nil {
 		return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: "there is no endpoint here"}
@@ -89,7 +91,7 @@ func (rq *request) enter(path string) error {
 	return nil
 }
 
-// serveAs answers a request of a person who was verified.
+// serveAs answers the request of a principal whose token was checked, here or on the copy that handed the request on.
 func (rq *request) serveAs(who *identity.Principal) error {
 	r := rq.r
 	web.NoteText(r.Context(), "subject", who.Key.Subject)
@@ -111,7 +113,7 @@ func (rq *request) serveAs(who *identity.Principal) error {
 	return &web.Error{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Message: "an MCP endpoint takes GET, POST and DELETE"}
 }
 
-// unpin lets the snapshot go that the request works on.
+// unpin ends the request's use of its snapshot.
 func (rq *request) unpin() {
 	if rq.pinned != nil {
 		rq.pinned.release()
@@ -129,8 +131,8 @@ func (rq *request) decide(method, target, name, alias string) policy.Decision {
 // sees asks the policy whether the principal is shown what the endpoint has.
 func (rq *request) sees() bool { return rq.ep.Policy.Sees(rq.who) }
 
-// admit asks whether the principal may use the endpoint for a method that Gatehouse answers itself. When not, it has
-// answered, and returns errAnswered or the error to answer with.
+// admit asks the policy whether the principal may use a method that Gatehouse answers itself. It returns nil if so; else it
+// records the refusal, and returns errAnswered after it has answered with a challenge, or the error to answer with.
 func (rq *request) admit(method string) error {
 	d := rq.decide(method, "", "", "")
 	if d.Allow {
@@ -149,7 +151,8 @@ func (rq *request) stepUp(d policy.Decision) error {
 	return errAnswered
 }
 
-// record completes an event with what is known about the request.
+// record completes an event with what is known about the request, and writes it to the audit log. An error means that the
+// event could not be kept; it is noted in the request's log record, too.
 func (rq *request) record(e audit.Event) error {
 	e.RequestID, e.Address = web.RequestID(rq.r.Context()), web.ClientIP(rq.r)
 	e.Person, e.Client, e.Grant, e.Scopes = rq.who.Key, identity.ClientID(rq.who.Client.Short()), rq.who.Grant, rq.who.Scopes
@@ -167,8 +170,8 @@ func (rq *request) record(e audit.Event) error {
 	return err
 }
 
-// find puts the session of the request in place; the caller releases it. Whatever is wrong with a session looks the
-// same: 404, at which a client begins anew.
+// find sets rq.s to the session that the request names; the caller must release it. Whatever is wrong with a session, the
+// answer is the same: 404, at which a client begins a new one.
 func (rq *request) find() error {
 	ids := rq.r.Header[headerSession]
 	switch {
@@ -180,7 +183,8 @@ func (rq *request) find() error {
 	return rq.use(ids[0], false)
 }
 
-// use puts the session of an id in place: one that is tied to a stream, or one that is not.
+// use sets rq.s to the session with this id. Tied tells which transport it must belong to: HTTP+SSE, whose sessions are tied
+// to a stream, or streamable HTTP. A session that lives on another copy makes it hand the request on to that copy.
 func (rq *request) use(id string, tied bool) error {
 	s, err := rq.g.o.Sessions.Use(id, rq.who.Key, rq.ep.Path)
 	if err == nil && s.Tied != tied {
@@ -202,6 +206,7 @@ func (rq *request) use(id string, tied bool) error {
 	return nil
 }
 
+// release ends the request's use of its session, if it has one.
 func (rq *request) release() {
 	if rq.s != nil {
 		rq.g.o.Sessions.Release(rq.s)
@@ -227,10 +232,10 @@ func (rq *request) checkRevision() error {
 		"MCP-Protocol-Version names a revision that is not served here; served are %s", strings.Join(names, ", ")))
 }
 
-// fault answers a request that is wrong as such with a JSON-RPC error and status 400.
+// fault answers a malformed request with a JSON-RPC error and HTTP status 400.
 func (rq *request) fault(e *mcp.Error) error { return rq.faultWith(http.StatusBadRequest, e) }
 
-// faultWith is fault with a status of its own.
+// faultWith is fault with another HTTP status.
 func (rq *request) faultWith(status int, e *mcp.Error) error {
 	web.Note(rq.r.Context(), "rpc_error", e.Code)
 	return rq.writeJSON(status, func(dst []byte) []byte { return mcp.AppendError(dst, rq.m.ID, e) })
@@ -244,17 +249,17 @@ func (rq *request) writeJSON(status int, write func(dst []byte) []byte) error {
 	return rq.writeParts(status, *buf)
 }
 
-// giveBack returns the buffer of an answer that was written. Over HTTP/2 it is left to the garbage collector: when the
-// client resets its stream, Write returns while the server may still read from there, and what is in the buffer next is
-// somebody else's.
+// giveBack returns the buffer of an answer to the pool after it was written. Over HTTP/2 the buffer is left to the garbage
+// collector instead: when the client resets its stream, Write returns while the server may still read from the buffer, and by
+// then it could hold another person's answer.
 func (rq *request) giveBack(buf *[]byte) {
 	if rq.r.ProtoMajor == 1 {
 		rq.g.bodies.put(buf)
 	}
 }
 
-// wrote gives back the bytes of a result that is on its way to the client: on HTTP/1.1 they have been copied, by the
-// kernel, into a TLS record or into events of a stream. As with giveBack, nobody knows that over HTTP/2.
+// wrote gives back the buffer of a target's result after the result was written. Over HTTP/1.1 its bytes have been copied by
+// then: by the kernel, into a TLS record, or into events of a stream. Over HTTP/2 that is not sure: see giveBack.
 func (rq *request) wrote(r *mcp.Result) {
 	if r.Release != nil && rq.r.ProtoMajor == 1 {
 		r.Release()
@@ -268,10 +273,11 @@ var (
 	noStore  = []string{"no-store"}
 )
 
-// wholeResult is the size up to which a response is put together before it is written; larger results are not copied.
+// wholeResult is the size up to which a result is copied into one buffer with the rest of its response. Larger ones are
+// written from where they stand.
 const wholeResult = 8 << 10
 
-// writeResult answers with a result, which may be in pieces.
+// writeResult answers with a result. The pieces, one behind the other, are its JSON.
 func (rq *request) writeResult(result ...[]byte) error {
 	buf := rq.g.bodies.get()
 	defer rq.giveBack(buf)

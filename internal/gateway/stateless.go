@@ -12,8 +12,9 @@ import (
 	"gatehouse/internal/web"
 )
 
-// forwardModern takes a call of the stateless era to its target and answers with what comes back. It returns the
-// outcome for the record. The call ends with the client's connection: here, that is a cancellation.
+// forwardModern is forward for a call of the stateless era. In this era, a client cancels a call by closing its connection, so
+// the call ends with the HTTP request. A call whose target asked its client something comes in again, with the answers and the
+// requestState that openState reads: then it goes on where it waited.
 func (rq *request) forwardModern(to route) string {
 	level, said := rq.logLevel()
 	if said == nil {
@@ -66,14 +67,14 @@ func (rq *request) modernTrouble(ctx context.Context, a *reply, to route, err er
 	return trouble(ctx, rq, a, to.to.Name(), err, sent)
 }
 
-// dressing has room for what dress makes of usual results.
+// dressing is room for what dress adds to a result of usual size.
 type dressing struct {
 	more   [192]byte
 	pieces [9][]byte
 }
 
-// dress gives a target's result what the stateless era asks of every result, in pieces, and returns the outcome for the
-// record.
+// dress adds to a target's result the members that the stateless era asks of every result, and returns the new result in
+// pieces, one behind the other, and the outcome for the record. If said is not nil, the client gets that error instead.
 func (rq *request) dress(room *dressing, to route, r mcp.Result) (dressed [][]byte, outcome string, said *mcp.Error) {
 	if !r.Valid {
 		return nil, "", mcp.Errorf(codeTrouble, "The server %q gave a result that is not valid MCP.", to.to.Name())
@@ -128,8 +129,9 @@ func (rq *request) logLevel() (int, *mcp.Error) {
 	return noLevel, mcp.Errorf(mcp.CodeInvalidParams, "Invalid log level")
 }
 
-// wantLogs has a target of the session era log everything: its level holds for a whole session, in which other requests
-// want other levels, so each request leaves out what it did not ask for. Targets that are opened later begin with it.
+// wantLogs tells a target of the session era to log everything. There, the level holds for a whole session, which several
+// requests with different levels share; each of them then leaves out what it did not ask for (reply.notify). Targets that are
+// opened later are told when they are opened.
 func (rq *request) wantLogs(ctx context.Context, up session.Upstream) {
 	all := []byte(`{"level":"debug"}`)
 	rq.s.SetLevel(all)
@@ -142,12 +144,12 @@ func (rq *request) wantLogs(ctx context.Context, up session.Upstream) {
 	_, _ = up.Call(ctx, mcp.MethodSetLevel, all, nil) // not every target logs
 }
 
-// reply is the HTTP answer to one call of the stateless era: JSON when nothing comes before the result, else a stream
-// of events that ends with it. A stream that breaks is lost, with the call.
+// reply is the HTTP answer to one call of the stateless era: JSON if nothing comes before the result, else a stream of events
+// that ends with it. It is what answer is for the session era, but nobody can come back for a stream that broke.
 type reply struct {
 	rq    *request
-	level int
-	wait  wait // until the next heartbeat
+	level int  // how severe a log message must be for the client to get it
+	wait  wait // has tick called after a while
 	room  dressing
 
 	mu     sync.Mutex // guards what follows, and the response writer
@@ -248,7 +250,7 @@ func (a *reply) close() {
 	a.rq.g.quiet.remove(&a.wait)
 }
 
-// modernError turns codes that the stateless era has given up into what it says instead.
+// modernError replaces error codes that the stateless era no longer has.
 func modernError(e *mcp.Error) *mcp.Error {
 	switch e.Code {
 	case mcp.CodeResourceNotFound:

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// waits are calls whose answers have not come. Each is told when it has lasted a while; whoever wants to be told once more
-// gets a timer of its own. Few last that long, so until then one timer looks after all of them, where each would otherwise
-// start one and stop it again.
+// waits calls tick of each call that lasts longer than while. Nearly all calls end before that, so they share one timer: all
+// wait equally long, so a list in the order of their beginning is enough to know which is next. A call that wants to be told
+// again (again) gets a timer of its own.
 type waits struct {
 	while time.Duration
 
@@ -16,18 +16,18 @@ type waits struct {
 	armed       bool       // the timer runs
 }
 
-// wait is one of them. It stands in what is told.
+// wait is the place of one call in waits. It is a field of that which is told.
 type wait struct {
 	long          longWait
 	began         time.Time
-	before, after *wait
-	timer         *time.Timer // nil before again
+	before, after *wait       // its neighbours in the list of waits
+	timer         *time.Timer // its own; nil before again
 }
 
-// longWait is told on a goroutine of its own.
+// longWait is told that it has lasted long. Each tick runs on a goroutine of its own, and may still come just after remove.
 type longWait interface{ tick() }
 
-// add begins to wait.
+// add begins to wait, until remove.
 func (ws *waits) add(w *wait, long longWait) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -41,7 +41,7 @@ func (ws *waits) add(w *wait, long longWait) {
 	ws.arm()
 }
 
-// again has it told after that time, and not before.
+// again calls tick after that time, and not before.
 func (ws *waits) again(w *wait, after time.Duration) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -63,7 +63,7 @@ func (ws *waits) remove(w *wait) {
 	}
 }
 
-// unlink takes it off the list, if it stands there. It needs ws.mu.
+// unlink takes w off the list, if it stands there. It needs ws.mu.
 func (ws *waits) unlink(w *wait) {
 	if w.before == nil && ws.first != w {
 		return
@@ -81,8 +81,8 @@ func (ws *waits) unlink(w *wait) {
 	w.before, w.after = nil, nil
 }
 
-// arm starts the timer for the one that began first. A timer that runs already rings no later than that is due. It needs
-// ws.mu.
+// arm starts the shared timer for the call that began first. A timer that runs already was started for an earlier call, so it
+// rings early enough. It needs ws.mu.
 func (ws *waits) arm() {
 	if !ws.armed && ws.first != nil {
 		ws.armed = true
@@ -90,6 +90,7 @@ func (ws *waits) arm() {
 	}
 }
 
+// ring is called by the shared timer. It tells all calls that have lasted long enough.
 func (ws *waits) ring() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
