@@ -15,13 +15,14 @@ var (
 	ErrNotAnswered   = errors.New("the client did not answer in time")
 )
 
-// Parked is a call under way that waits for its client, of the stateless era, to come back with answers.
+// Parked is a call of the stateless era that is under way at its target, and waits for its client to come back with answers to
+// what the target asked.
 type Parked interface {
 	// Expire ends the call because of cause, and returns when it has ended.
 	Expire(cause error)
 }
 
-// ParkID names one waiting of a call. A call that waits again gets another.
+// ParkID names a parked call. A call that is parked again gets another one.
 type ParkID [16]byte
 
 // parking holds the calls that wait on this copy. Their number and what they hold in memory are bounded, in all and for
@@ -55,8 +56,8 @@ func newParking(limit, limitOf load) parking {
 	return parking{max: limit, maxOf: limitOf, calls: make(map[ParkID]*place), byPerson: make(map[identity.PersonKey]load)}
 }
 
-// Park keeps a call, which holds so many bytes, until Unpark, or ends it after a while with ErrNotAnswered. Once Park has
-// returned an id, the call belongs to the table.
+// Park keeps a call until Unpark. If that does not come within wait, the call is ended with ErrNotAnswered. Bytes is how much
+// memory the call holds, for the limits. Once Park has returned an id, the table is responsible for ending the call.
 func (t *Table) Park(person identity.PersonKey, call Parked, bytes int, wait time.Duration) (ParkID, error) {
 	p := &t.parked
 	var id ParkID
@@ -80,7 +81,7 @@ func (t *Table) Park(person identity.PersonKey, call Parked, bytes int, wait tim
 	return id, nil
 }
 
-// Unpark takes a call back that waits for this person. It can be had once.
+// Unpark gives a parked call back, once, and only to the person whose call it is.
 func (t *Table) Unpark(person identity.PersonKey, id ParkID) (Parked, bool) {
 	at, ok := t.parked.take(id, person)
 	if !ok {
@@ -102,7 +103,7 @@ func (p *parking) take(id ParkID, person identity.PersonKey) (*place, bool) {
 	return at, true
 }
 
-// remove needs p.mu.
+// remove takes a call out of the counts. It needs p.mu.
 func (p *parking) remove(id ParkID, at *place) {
 	delete(p.calls, id)
 	p.total = p.total.without(at.bytes)
@@ -111,7 +112,7 @@ func (p *parking) remove(id ParkID, at *place) {
 	}
 }
 
-// end ends every call that waits, side by side, and lets no more come.
+// end ends every parked call, all at the same time, waits for them, and lets no more be parked.
 func (p *parking) end() {
 	p.mu.Lock()
 	p.stopped = true

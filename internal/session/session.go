@@ -3,6 +3,9 @@
 // in flight, requests that wait for the client's answer, and upstream sessions opened on first use. What goes over a
 // stream, and to whom a request belongs, is the gateway's business; HTTP is not known here.
 //
+// For the stateless era (2026-07-28) it has standing sessions, which keep a person's upstream sessions between requests
+// (standing.go), and calls that are parked until their client comes back with answers (park.go).
+//
 // Sessions end in one place, Table.end. See docs/adr/0003-session-ownership.md.
 package session
 
@@ -19,7 +22,8 @@ import (
 	"gatehouse/internal/mcp"
 )
 
-// Facts are what a session is made of: who, where, over which transport, and what the client said in initialize.
+// Facts say what a new session is to be: whose, at which endpoint, over which transport, and what its client said in
+// initialize.
 type Facts struct {
 	Person   identity.PersonKey
 	Endpoint string
@@ -39,7 +43,7 @@ func (c Client) clone() *client {
 	return &client{c, mcp.ParseClientCapabilities(c.Capabilities)}
 }
 
-// client is a Client, read.
+// client is a Client with its capabilities parsed.
 type client struct {
 	Client
 	can mcp.ClientCapabilities
@@ -55,31 +59,31 @@ var (
 // maxCalls bounds the calls in flight of one session.
 const maxCalls = 256
 
-// Session is the live part of one session. It is safe for concurrent use. What every call looks at stands first: the
-// memory of a session is cold by the time of its next call.
+// Session is the live part of one session. It is safe for concurrent use. The fields that every call uses stand together at
+// the beginning: by the next call a session has left the processor's caches, and so fewer cache lines have to be loaded.
 type Session struct {
 	Person   identity.PersonKey
 	Endpoint string
-	Tied     bool
-	standing bool
+	Tied     bool // see Facts
+	standing bool // see Table.Standing
 	client   atomic.Pointer[client]
 
 	// Guarded by the table's mutex.
-	using int
-	used  time.Time
-	moved time.Time // to the front of both lists
+	using int       // how many requests use it now
+	used  time.Time // when a use last began or ended
+	moved time.Time // when it was last moved to the front of both lists
 
 	// mu guards what follows.
 	mu        sync.Mutex
 	closed    bool
-	calls     []call
+	calls     []call // in flight
 	upstreams []*upstream
-	asks      map[string]*ask // by our request id
-	lastAsk   uint64
+	asks      map[string]*ask    // requests that wait for the client's answer, by our id
+	lastAsk   uint64             // the last such id
 	level     []byte             // params of logging/setLevel
-	streams   map[uint64]*Stream // 0 is the standalone stream
-	lastNo    uint64
-	names     map[string]string // what Remember was told
+	streams   map[uint64]*Stream // by number; 0 is the standalone stream
+	lastNo    uint64             // the last such number
+	names     map[string]string  // what Remember was told
 
 	// Where it stands in the table, whose mutex guards it.
 	place    *list.Element // in Table.recent
@@ -88,11 +92,11 @@ type Session struct {
 
 	ID      string // as handed to the client
 	Created time.Time
-	key     key
-	done    chan struct{}
+	key     key           // by which a tombstone knows it
+	done    chan struct{} // closed when the session ends
 }
 
-// call is one in flight. There are few at a time, mostly one.
+// call is a call in flight. A session has few at a time, mostly one, so they stand in a list and not in a map.
 type call struct {
 	id mcp.ID // the client's
 	Canceler
@@ -136,8 +140,8 @@ const (
 	maxName  = 4 << 10 // bytes of both
 )
 
-// Remember keeps under which name the client knows something. Of too many things some are forgotten, and those of very
-// long names at once.
+// Remember keeps the name by which the client knows something, for Remembered. There is a bound: when there are too many, any
+// one of them is forgotten, and very long names are not kept at all.
 func (s *Session) Remember(what, name string) {
 	if len(what)+len(name) > maxName {
 		return

@@ -88,9 +88,9 @@ type Table struct {
 	// mu guards what follows and the fields of Session that say so.
 	mu       sync.Mutex
 	live     map[string]*Session               // by sealed id
-	byPerson map[identity.PersonKey]*list.List // as recent, of one person
-	recent   *list.List                        // of *Session, most recently used first, to the second
-	ended    map[key]time.Time                 // tombstones, until the id would have expired
+	byPerson map[identity.PersonKey]*list.List // like recent, but the sessions of one person
+	recent   *list.List                        // of *Session, the most recently used first; exact to orderEvery
+	ended    map[key]time.Time                 // tombstones of sessions that have ended, and until when they stay
 	stopped  bool
 }
 
@@ -106,7 +106,8 @@ func New(o Options) (*Table, error) {
 	}, nil
 }
 
-// Create begins a session, in use until Release. When there is no room, the session that rested longest makes way.
+// Create begins a session, which is in use until Release. When there is no room, it ends the session that has not been used
+// for longest; sessions that are in use now are never ended for that.
 func (t *Table) Create(f Facts) (*Session, error) {
 	now := t.o.Now()
 	tk := newTicket(f, t.o.Owner, now)
@@ -121,12 +122,13 @@ func (t *Table) Create(f Facts) (*Session, error) {
 	return s, nil
 }
 
-// admit makes room for a session and puts it in, in use. It needs t.mu.
+// admit puts a session into the table, in use, and makes room for it if need be. It needs t.mu.
 func (t *Table) admit(s *Session, now time.Time) error {
 	if t.stopped {
 		return ErrFull
 	}
-	// Everybody's calls wait meanwhile: the sessions of others are not looked at.
+	// A person at the limit loses one of their own sessions. The list by person finds it without a walk through the sessions of
+	// everybody, whose calls wait for the lock meanwhile.
 	if own := t.byPerson[s.Person]; own != nil && own.Len() >= t.o.MaxPerPerson && !t.evict(own) {
 		return ErrTooMany
 	}
@@ -144,8 +146,8 @@ func (t *Table) admit(s *Session, now time.Time) error {
 	return nil
 }
 
-// orderEvery is how exactly the lists know which session was used before which: to move a session to the front touches
-// four others.
+// orderEvery is how exactly the lists know which session was used before which. A session is not moved to their fronts more
+// often than that, because each move writes to its four neighbours.
 const orderEvery = time.Second
 
 // hold puts a session in use. It needs t.mu.
@@ -179,7 +181,7 @@ func (t *Table) Use(id string, person identity.PersonKey, endpoint string) (*Ses
 	return s, nil
 }
 
-// Hold puts a session that is in use in use once more.
+// Hold begins one more use of a session that is in use.
 func (t *Table) Hold(s *Session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -239,7 +241,7 @@ func (t *Table) Run(ctx context.Context) error {
 	}
 }
 
-// Sweep ends what has expired and forgets tombstones that no id can ask for any more.
+// Sweep ends sessions that have expired, and forgets tombstones whose session ids would have expired by now.
 func (t *Table) Sweep() {
 	now := t.o.Now()
 	t.mu.Lock()
@@ -267,12 +269,14 @@ func (t *Table) endAll() {
 	}
 }
 
-// expired needs t.mu. A session in use is not idle, but none that a client holds outlives the absolute limit.
+// expired reports whether a session has been idle for too long, or is too old. One in use is not idle. A standing session has
+// no limit of age, because no client holds its id. It needs t.mu.
 func (t *Table) expired(s *Session, now time.Time) bool {
 	return !s.standing && now.Sub(s.Created) >= t.o.Absolute || s.using == 0 && now.Sub(s.used) >= t.o.Idle
 }
 
-// evict ends the least recently used session of those that is not in use. It needs t.mu.
+// evict ends the least recently used session of a list that is not in use now, and reports whether there was one. It needs
+// t.mu.
 func (t *Table) evict(recent *list.List) bool {
 	for e := recent.Back(); e != nil; e = e.Prev() {
 		if s := e.Value.(*Session); s.using == 0 {
@@ -283,7 +287,7 @@ func (t *Table) evict(recent *list.List) bool {
 	return false
 }
 
-// end takes a session out of the table and closes it in the background. It needs t.mu.
+// end takes a session out of the table, and closes it on a goroutine that Run waits for. It needs t.mu.
 func (t *Table) end(s *Session, why string) {
 	if t.live[s.ID] != s {
 		return
@@ -298,14 +302,16 @@ func (t *Table) end(s *Session, why string) {
 	t.closing.Go(s.close)
 }
 
-// bury leaves a tombstone. Their number is bounded: beyond it the session is merely unknown, which looks the same from outside.
+// bury leaves a tombstone, so that the log can tell an ended session from an unknown one. Their number is bounded; a client
+// sees no difference.
 func (t *Table) bury(s *Session) {
 	if !s.standing && len(t.ended) < 4*t.o.Max {
 		t.ended[s.key] = s.Created.Add(t.o.Absolute)
 	}
 }
 
-// whyNot tells apart the ids that are not in the table. It needs t.mu.
+// whyNot returns the error for an id that is not in the table: the session lives on another copy, has ended, or the id is not
+// one that this person was given for this endpoint. It needs t.mu.
 func (t *Table) whyNot(id string, person identity.PersonKey, endpoint string) error {
 	plain, err := t.o.Box.OpenString(id, boundTo(person, endpoint))
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"gatehouse/internal/mcp"
 )
 
-// Upstream is one target's session that serves this session alone.
+// Upstream is a connection to one target that serves one session alone. The gateway makes it of a target.Conn, which says what
+// the methods do.
 type Upstream interface {
 	Forward(ctx context.Context, m *mcp.Message, name string, inflight func(*mcp.Message)) (mcp.Result, error)
 	Call(ctx context.Context, method string, params []byte, inflight func(*mcp.Message)) ([]byte, error)
@@ -17,18 +18,18 @@ type Upstream interface {
 	Close()
 }
 
-// upstream is a place in the table of upstream sessions; ready is closed once conn, err and quit are set.
+// upstream is the place of one upstream session in Session.upstreams.
 type upstream struct {
 	key   any
-	ready chan struct{}
+	ready chan struct{} // closed once conn, err and quit are set
 	conn  Upstream
 	err   error
-	quit  bool // whoever opened it gave up, which says nothing about the target
+	quit  bool // the caller that opened it gave up, so others that wait for it try for themselves
 	open  bool // conn is set; the session's mutex guards it
 }
 
-// Upstream returns the upstream session that key names, opening it on first use; callers that meet share one opening.
-// A key stands for one target of one configuration. A failed opening is not remembered.
+// Upstream returns the upstream session that key names, and opens it on first use. Callers that come while it is being opened
+// wait for that one opening. A failure is not remembered. A key stands for one target of one configuration.
 func (s *Session) Upstream(ctx context.Context, key any, open func(context.Context) (Upstream, error)) (Upstream, error) {
 	for {
 		u, mine, err := s.reserve(key)
@@ -52,7 +53,8 @@ func (s *Session) Upstream(ctx context.Context, key any, open func(context.Conte
 	}
 }
 
-// reserve returns the place of a key, which is made when there is none; then it is the caller's to open and to settle.
+// reserve returns the place of a key. If there is none it makes one; then mine is true, and the caller must open it and call
+// settle.
 func (s *Session) reserve(key any) (u *upstream, mine bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,7 +113,7 @@ func (s *Session) EachUpstream(f func(Upstream)) {
 	wg.Wait()
 }
 
-// Retain closes the upstream sessions whose keys are not kept: their targets left the configuration.
+// Retain closes the upstream sessions whose keys are not to be kept, and waits for them.
 func (s *Session) Retain(keep func(key any) bool) {
 	var gone []*upstream
 	s.mu.Lock()
