@@ -8,36 +8,37 @@ import (
 	"gatehouse/internal/callctx"
 )
 
-// lasting is the context of what outlasts the call for which it began. It has none of that call's values: they hold its
-// HTTP request, and with it the client's token, in memory.
+// lasting is the context of work that outlasts the call for which it began. It has none of that call's values, because they
+// would keep the call's HTTP request, and with it the client's token, in memory.
 func lasting() context.Context { return context.Background() }
 
 // errTimeout is the cause when a call's clock runs out.
 var errTimeout = errors.New("no answer in time")
 
-// clock is a call's context, which ends when nothing has been heard for a while, and in any case at the cap (2025-11-25
-// basic/lifecycle, timeouts). A nil clock can be told of progress and of waiting, and does nothing.
+// clock is a call's context. It ends when the server has shown no progress for a while, and in any case at the cap (2025-11-25
+// basic/lifecycle, timeouts). The methods restart, hold and release do nothing on a nil clock.
 type clock struct {
 	callctx.Context
 	c     *Conn
-	quiet time.Duration
+	quiet time.Duration // how long the server may show no progress
 	cap   time.Time
 
-	// The mutex of the connection guards what follows.
-	due           time.Time // when it ends, if nothing happens
-	held          int       // requests of the server that wait for a person
-	before, after *clock    // other calls of the connection
+	// The connection's mutex guards what follows.
+	due           time.Time // when the call times out, if nothing happens before
+	held          int       // requests of the server that wait for the client's answer; meanwhile silence does not count
+	before, after *clock    // neighbours in Conn.calls
 }
 
 // restart is called when the upstream shows progress.
 func (c *clock) restart() { c.hear(0) }
 
-// hold stops counting silence while the upstream itself waits for an answer.
+// hold is called when the upstream has asked something: silence does not count until release.
 func (c *clock) hold() { c.hear(1) }
 
+// release is called when the upstream has got its answer.
 func (c *clock) release() { c.hear(-1) }
 
-// hear begins the count of silence anew, with so many more requests that wait for a person.
+// hear begins the count of silence anew, and adds to the number of requests that wait for an answer.
 func (c *clock) hear(waiting int) {
 	if c == nil {
 		return
@@ -48,7 +49,7 @@ func (c *clock) hear(waiting int) {
 	c.set(time.Now())
 }
 
-// set needs the lock.
+// set works out when the call times out, and sets the alarm for it. It needs c.c.mu.
 func (c *clock) set(now time.Time) {
 	c.due = c.cap
 	if silent := now.Add(c.quiet); c.held == 0 && silent.Before(c.cap) {
@@ -57,14 +58,16 @@ func (c *clock) set(now time.Time) {
 	c.c.wake(now, c.due)
 }
 
-// alarm is the one timer of a connection's clocks. It is set only when it would go off too late, and stays as it is when a
-// call ends: calls end long before they are due, so that most need no timer at all.
+// alarm is the one timer of all clocks of a connection. It is set only when it would otherwise go off too late, and is left
+// alone when a call ends. Most calls end long before they are due, while the alarm of an earlier call is still set, so they
+// touch no timer at all.
 type alarm struct {
 	timer *time.Timer
 	at    time.Time // when it goes off; zero when it does not
 }
 
-// wake sets the alarm, unless the connection is closed: its calls have ended. It needs the lock.
+// wake sets the alarm for due, unless it goes off earlier already, or the connection is closed and all its calls have ended. It
+// needs c.mu.
 func (c *Conn) wake(now, due time.Time) {
 	switch a := &c.alarm; {
 	case c.closed || !a.at.IsZero() && !due.Before(a.at):
@@ -77,7 +80,7 @@ func (c *Conn) wake(now, due time.Time) {
 	c.alarm.at = due
 }
 
-// silence takes the alarm back. It needs the lock.
+// silence stops the alarm. It needs c.mu.
 func (c *Conn) silence() {
 	if c.alarm.timer != nil {
 		c.alarm.timer.Stop()
@@ -85,7 +88,7 @@ func (c *Conn) silence() {
 	c.alarm = alarm{}
 }
 
-// ring ends the calls that are due.
+// ring is called by the alarm: it ends the calls that are due, and sets the alarm for the next one.
 func (c *Conn) ring() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,12 +105,12 @@ func (c *Conn) ring() {
 	}
 }
 
-// begin starts the clock of a call. It is the call's context, too.
+// begin starts the clock of a call. The context that it returns is that clock. The caller must call finish.
 func (c *Conn) begin(ctx context.Context) (context.Context, *clock) {
 	return c.beginFor(ctx, c.t.opt.Timeout, c.t.opt.MaxTimeout)
 }
 
-// beginFor is begin for work that has another time.
+// beginFor is begin with other limits of time.
 func (c *Conn) beginFor(ctx context.Context, quiet, limit time.Duration) (context.Context, *clock) {
 	now := time.Now()
 	clock := &clock{c: c, quiet: quiet, cap: now.Add(limit)}

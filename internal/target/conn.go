@@ -12,13 +12,13 @@ import (
 	"gatehouse/internal/mcp"
 )
 
-// dialer makes upstream sessions of one kind.
+// dialer opens links of one kind: over HTTP, to a command, to the demo.
 type dialer interface {
 	dial(ctx context.Context, c *Conn) (link, error)
-	close() // stops what outlives links, and waits
+	close() // stops what outlives links, such as processes, and waits
 }
 
-// link is one upstream session that has been initialised, as one connection sees it.
+// link is one upstream session that has been initialised. A Conn has one link at a time; several links may share a process.
 type link interface {
 	request(m *mcp.Message, name string) *request                  // builds a request; its id, also used as progress token, is unique in the session
 	exchange(ctx context.Context, r *request) (mcp.Message, error) // sends a request and returns its response
@@ -26,25 +26,26 @@ type link interface {
 	end(ctx context.Context)                                       // ends what belongs to this connection, and waits
 }
 
-// request is one call on its way.
+// request is one request to the upstream on its way.
 type request struct {
-	id     []byte
-	body   []byte
-	in     *parcel              // that body is in; nil when it is in none
-	header *header              // of a server of the stateless era
-	answer *parcel              // that the response is in; nil when its bytes last
+	id     []byte               // ours, not the client's
+	body   []byte               // the JSON-RPC message
+	in     *parcel              // the lent buffer that body is part of; nil if it is in none
+	header *header              // HTTP headers of its own, for servers of the stateless era
+	answer *parcel              // the lent buffer that the response is part of; nil if it is in none
 	came   func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
 	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
 	astray bool                 // and with it a response to another request; likewise
 
-	// Room for what is pointed to, and what nearly each request over HTTP needs.
-	room      [20]byte
-	out, back parcel
-	sent      sent
+	// Room for what the fields above point to, so that a request is one allocation.
+	room      [20]byte // for id
+	out, back parcel   // for in and answer
+	sent      sent     // the body as an io.ReadCloser
 }
 
-// sessionRequest builds a request to a server of the session era, in a parcel if there are some. What a client of the
-// stateless era says about itself stays behind, because such a server might take the request for one of that era.
+// sessionRequest builds a request with id n to a server of the session era, in a buffer lent by from unless that is nil. It
+// leaves out what a client of the stateless era says about itself in _meta, because a server of both eras might take the
+// request for one of the stateless era.
 func sessionRequest(n int64, m *mcp.Message, name string, from *parcels) *request {
 	r := newRequest(n, from)
 	e := mcp.Edit{Name: name, ProgressToken: r.id}
@@ -55,7 +56,7 @@ func sessionRequest(n int64, m *mcp.Message, name string, from *parcels) *reques
 	return r
 }
 
-// write puts the body together, behind what is in the parcel already.
+// write appends the body to what stands in the lent buffer already.
 func (r *request) write(m *mcp.Message, e mcp.Edit) {
 	if r.in == nil {
 		r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(e.Name)+len(e.Meta)+96), r.id, e)
@@ -66,13 +67,13 @@ func (r *request) write(m *mcp.Message, e mcp.Edit) {
 	r.body = r.in.buf[at:]
 }
 
-// toSend returns the body as that of an HTTP request.
+// toSend returns the body in the form that an HTTP request takes.
 func (r *request) toSend() *sent {
 	r.sent.whole, r.sent.in = r.body, r.in
 	return &r.sent
 }
 
-// done is called when nobody here needs the body any more.
+// done gives the body's buffer back, if it was lent. The HTTP client may still hold it: see parcel.
 func (r *request) done() {
 	if r.in != nil {
 		r.in.release()
@@ -92,24 +93,24 @@ func newRequest(n int64, from *parcels) *request {
 // errSessionGone means that the upstream session has ended and the request was certainly not executed.
 var errSessionGone = errors.New("the upstream session has ended")
 
-// Conn is the upstream side of one client session: an upstream session of its own over HTTP, a place at the person's
-// process over stdio. When the upstream loses the session, the next call opens a new one. It is safe for concurrent
-// use.
+// Conn is the connection of one client session to one target: over HTTP, an upstream session of its own; for a command, a
+// share in the person's process. When the upstream session is lost, the next call opens a new one. A Conn is safe for
+// concurrent use.
 type Conn struct {
 	t      *Target
 	caller Caller
-	can    mcp.ClientCapabilities
+	can    mcp.ClientCapabilities // the caller's, parsed
 	events Events
 
-	dialing chan struct{} // holds one token: whoever has it may open a link
+	dialing chan struct{} // has room for one token: whoever has put one in may open a link
 
 	mu      sync.Mutex // guards what follows
-	link    link
+	link    link       // nil until opened, and after it was lost
 	closed  bool
-	calls   *clock // of the calls on their way, the latest
-	alarm   alarm  // of their clocks
+	calls   *clock // a list of the clocks of all calls under way, the latest first
+	alarm   alarm  // the timer of those clocks
 	server  Server
-	lasting map[string]mcp.Message        // what a new session has to be told again: subscriptions, the log level
+	lasting map[string]mcp.Message        // what a new upstream session has to be told again: subscriptions, the log level
 	asked   map[string]context.CancelFunc // requests of the server that are being answered, by id
 	working sync.WaitGroup                // goroutines of this connection; Add only under mu, before closed
 }
@@ -160,13 +161,13 @@ func (c *Conn) Server() Server {
 	return c.server
 }
 
-// open returns the link, and makes a new one when there is none.
+// open returns the link. If there is none, it opens one, unless the target is known to be down.
 func (c *Conn) open(ctx context.Context) (link, error) {
 	l, err := c.current()
 	if err != nil {
 		return nil, err
 	}
-	if l == nil || c.t.opt.Command == nil { // a process that runs is there, whatever others say
+	if l == nil || c.t.opt.Command == nil { // a process that runs can be used, even when others cannot be started
 		if err := c.pass(ctx); err != nil {
 			return nil, err
 		}
@@ -202,7 +203,8 @@ func (c *Conn) open(ctx context.Context) (link, error) {
 	return nil, c.t.trouble(Down, errClosed)
 }
 
-// pass waits at the target's gate; the target's own connection is what opens it.
+// pass waits at the target's gate, if that is shut. The target's own connection passes always: it is the one that finds out
+// whether the target is up again.
 func (c *Conn) pass(ctx context.Context) error {
 	if c.caller.Principal == nil {
 		return nil
@@ -260,12 +262,12 @@ func (c *Conn) Close() {
 	c.working.Wait()
 }
 
-// Call sends a request and returns its result. The params are the client's, or nil. Ids and progress tokens are minted
-// here; inflight (may be nil) gets the notifications that belong to this call under the client's own progress token,
-// in order, one at a time, before Call returns; a message is valid only during inflight.
+// Call sends a request and returns its result. The params are the client's, or nil. The request gets an id and a progress
+// token of its own. Notifications that belong to this call go to inflight (unless that is nil), in order, one at a time, with
+// the progress token that the client chose, and before Call returns. A message is valid only during inflight.
 //
-// The error is an *mcp.Error as the target said it, or a *Trouble as we inferred it. When ctx ends, the upstream is
-// told with notifications/cancelled.
+// The error is an *mcp.Error if the target answered with one, or a *Trouble if there was no proper answer. When ctx ends, the
+// upstream is told with notifications/cancelled.
 func (c *Conn) Call(ctx context.Context, method string, params []byte, inflight func(m *mcp.Message)) ([]byte, error) {
 	m, err := mcp.NewRequest(method, params)
 	if err != nil {
@@ -275,8 +277,10 @@ func (c *Conn) Call(ctx context.Context, method string, params []byte, inflight 
 	return result.Raw, err
 }
 
-// Forward is Call for a message that has been decoded: it is not read a second time. A name that is not empty replaces
-// the message's own.
+// Forward is Call for a message that has been decoded already; it is not decoded a second time. A name that is not empty takes
+// the place of the one in the message, because a target knows its tools without Gatehouse's prefix. It opens a link if there
+// is none, and sends the request a second time if the upstream session was lost before it could be executed, or if the
+// connection failed and the request may be repeated (again).
 func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
 	ctx, clock := c.begin(ctx)
 	defer c.finish(clock)
@@ -318,10 +322,10 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 	}
 }
 
-// notSent marks trouble that came before anything was sent.
+// notSent marks trouble that came before anything was sent, so that the client learns that its call was not executed.
 func notSent(err error) error {
 	if t, ok := errors.AsType[*Trouble](err); ok {
-		own := *t // others may have the same
+		own := *t // a copy: several calls may share one
 		own.Unsent = true
 		return &own
 	}
@@ -341,6 +345,7 @@ func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, n
 	return c.exchange(ctx, clock, l, m, name, inflight)
 }
 
+// exchange sends a request over a link of the session era, and waits for its response.
 func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
 	r := l.request(m, name)
 	r.came = func(n *mcp.Message) {
@@ -443,7 +448,7 @@ func (t *Target) explain(ctx context.Context, err error) (explained error) {
 			}
 		}()
 	}
-	if said, ok := errors.AsType[*mcp.Error](err); ok && !inferred { // rubbish has a decoding error as its cause
+	if said, ok := errors.AsType[*mcp.Error](err); ok && !inferred { // a *Trouble may have an *mcp.Error of our decoder as its cause
 		return said
 	}
 	if ctx.Err() != nil {

@@ -12,14 +12,14 @@ import (
 	"gatehouse/internal/mcp"
 )
 
-// gate keeps calls from a target that cannot be reached, so that they do not wait for what does not come. It is a circuit
-// breaker whose probe is the reading of the catalogue (docs/adr/0015-targets-in-trouble.md): a probe shuts the gate when
-// the target cannot be reached, and the next one that gets through opens it. No call is ever spent on trying.
+// gate refuses calls to a target that cannot be reached, so that they need not wait for a timeout. It is a circuit breaker
+// (docs/adr/0015-targets-in-trouble.md). Its probes are the readings of the catalogue: one that cannot reach the target shuts
+// the gate, and the next one that can opens it. Calls are never used as probes.
 type gate struct {
-	shut atomic.Pointer[closure] // nil: calls pass
+	shut atomic.Pointer[closure] // nil: the gate is open
 }
 
-// closure is the gate shut, until the next probe.
+// closure says why the gate is shut. Each probe that fails replaces it.
 type closure struct {
 	why    *Trouble
 	since  time.Time
@@ -33,7 +33,8 @@ func (t *Target) Shut() bool { return t.catalog.gate.shut.Load() != nil }
 // than a person notices.
 const gateWait = 700 * time.Millisecond
 
-// pass lets a call through, or says why not. When the gate is shut it asks for a probe, and waits a moment for it.
+// pass returns nil if the gate is open, else why it is shut. When it is shut, pass first asks for a probe and waits a moment
+// for its outcome.
 func (k *catalog) pass(ctx context.Context) error {
 	c := k.gate.shut.Load()
 	if c == nil {
@@ -57,8 +58,8 @@ func (k *catalog) pass(ctx context.Context) error {
 	return &t
 }
 
-// probed takes over how a probe went. A target that answers, whatever it does, is left open: each call then has its own
-// answer.
+// probed opens or shuts the gate after a probe that ended with err. A target that answers at all, even with an error, keeps
+// the gate open: each call then gets an answer of its own.
 func (g *gate) probed(now time.Time, err error) {
 	was := g.shut.Load()
 	var next *closure
@@ -74,7 +75,7 @@ func (g *gate) probed(now time.Time, err error) {
 	}
 }
 
-// unreachable tells trouble that every call would have, too.
+// unreachable reports whether a probe's trouble is one that every call would meet, too.
 func unreachable(t *Trouble) bool {
 	return (t.Kind == Down || t.Kind == Timeout) && !t.heard && !errors.Is(t, errNoPlace)
 }
@@ -82,8 +83,8 @@ func unreachable(t *Trouble) bool {
 // retryPause is how long a target that broke off has before it is asked again.
 const retryPause = 150 * time.Millisecond
 
-// again reports whether a call that failed may be sent a second time, and waits until then: only what changes nothing,
-// only when the connection failed, and only when not a byte of an answer had come.
+// again reports whether a call that failed should be sent a second time, and waits a moment before it says so. That holds for
+// requests that may be repeated, when the connection failed and not a byte of an answer had come.
 func (c *Conn) again(ctx context.Context, m *mcp.Message, name string, err error) bool {
 	t, ok := errors.AsType[*Trouble](err)
 	if !ok || t.Kind != Down || t.heard || t.refused || errors.Is(err, errClosed) || errors.Is(err, errNoPlace) || !c.repeatable(m, name) {
@@ -92,8 +93,8 @@ func (c *Conn) again(ctx context.Context, m *mcp.Message, name string, err error
 	return sleep(ctx, retryPause) == nil
 }
 
-// repeatable reports whether it makes no difference how often a request arrives: reading does not, and tools say so of
-// themselves (server/tools, annotations), which harms nobody else if it is not true.
+// repeatable reports whether it makes no difference how often a request arrives. For methods that read that is so; a tool says
+// so itself (server/tools, annotations), and if it is wrong, that is the target's own harm.
 func (c *Conn) repeatable(m *mcp.Message, name string) bool {
 	switch m.Method {
 	case mcp.MethodToolsList, mcp.MethodPromptsList, mcp.MethodResourcesList, mcp.MethodTemplatesList, mcp.MethodPromptsGet,

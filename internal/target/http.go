@@ -138,7 +138,7 @@ func (l *httpLink) do(ctx context.Context, method string, body []byte, lastEvent
 	return l.ask(ctx, method, &sent{whole: body}, lastEvent)
 }
 
-// ask is do for a body that may be in a parcel.
+// ask is do for a body that may be in a parcel. The headers of POST are put together once, when the revision is known.
 func (l *httpLink) ask(ctx context.Context, method string, body *sent, lastEvent string) (*http.Response, error) {
 	if h := l.posts.Load(); h != nil && method == http.MethodPost {
 		return l.d.send(ctx, method, l.d.url, h, body)
@@ -166,7 +166,7 @@ func (d *httpDialer) do(ctx context.Context, method string, to *url.URL, body []
 	return d.send(ctx, method, to, &header{Header: d.header(method, 0)}, &sent{whole: body})
 }
 
-// header has what every request of a method has, and room for more.
+// header makes the headers that every request with an HTTP method has, with room for more of them.
 func (d *httpDialer) header(method string, more int) http.Header {
 	h := make(http.Header, len(d.fixed)+2+more)
 	maps.Copy(h, d.fixed)
@@ -179,15 +179,15 @@ func (d *httpDialer) header(method string, more int) http.Header {
 	return h
 }
 
-// header is that of a request, or of many.
+// header is the headers of one request, or of many.
 type header struct {
 	http.Header
-	lines web.HeaderLines // of one that lasts
+	lines web.HeaderLines // the same, written out, if they are for many requests
 }
 
-// lastingHeader is for a header that does not change any more.
+// lastingHeader returns headers for many requests. They must not be changed any more.
 func lastingHeader(h http.Header) *header {
-	lines, _ := web.NewHeaderLines(h) // what cannot be sent is refused when it is sent
+	lines, _ := web.NewHeaderLines(h) // without lines, the client looks at h, and reports what is wrong with it
 	return &header{h, lines}
 }
 
@@ -377,7 +377,8 @@ const (
 	largeAnswer = 16 << 10 // from here on into a large one: to make such buffers anew costs more than all else that is done with one
 )
 
-// readBody reads a whole body, or one byte more than limit. In is the parcel that it is in, which is room or nil.
+// readBody reads a whole body, but not more than one byte beyond limit. In is the parcel that raw is part of, which is room,
+// or nil if raw is in none.
 func (d *httpDialer) readBody(resp *http.Response, limit int, room *parcel) (raw []byte, in *parcel, err error) {
 	n := int(resp.ContentLength)
 	switch {
@@ -399,7 +400,8 @@ func (d *httpDialer) readBody(resp *http.Response, limit int, room *parcel) (raw
 	return raw, in, err
 }
 
-// sort reads what came at once, hands on what is not the response, and returns the response, empty when it was not there.
+// sort decodes what came as one JSON body: the response, or a batch with the response among notifications and requests. It
+// passes on all that is not the response, and returns the response; that is empty when it was not there.
 func (l *httpLink) sort(raw []byte, r *request) (reply mcp.Message, err error) {
 	if !mcp.Batches(l.revision) || !mcp.IsBatch(raw) {
 		if err := reply.Decode(raw, fromUpstream()); err != nil {
@@ -422,7 +424,7 @@ func (l *httpLink) sort(raw []byte, r *request) (reply mcp.Message, err error) {
 	return reply, nil
 }
 
-// sortOne reports whether it is the response.
+// sortOne reports whether m is the response to r, and passes it on if it is something else.
 func (l *httpLink) sortOne(m *mcp.Message, r *request) bool {
 	switch {
 	case answers(m, r.id):

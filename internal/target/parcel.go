@@ -13,14 +13,15 @@ import (
 // parcels lends buffers for requests and answers over HTTP.
 type parcels struct{ pool sync.Pool }
 
-// parcel is what a request is written in, or an answer read into. Whoever reads from it holds it, and with the last of
-// them its buffer goes back: a transport may still read the body of a request when it has answered it, until it closes it
-// (net/http, RoundTripper). One that is never released is left to the garbage collector.
+// parcel is a lent buffer, in which a request is written or into which an answer is read. It counts its holders, and goes back
+// to the pool with the last of them: the HTTP client is one of them, because it may still read the body of a request after it
+// has returned the answer, until it closes the body (net/http, RoundTripper). A parcel that somebody never releases is left to
+// the garbage collector.
 type parcel struct {
 	buf     []byte
 	holders atomic.Int32
 	of      *parcels
-	kept    *[]byte // what the buffer is kept in until it is lent again
+	kept    *[]byte // the pointer that the pool keeps, so that giving the buffer back allocates nothing
 }
 
 // keptParcel is the size above which a buffer is left to the garbage collector.
@@ -38,7 +39,7 @@ func (p *parcels) lend(one *parcel) *parcel {
 	return one
 }
 
-// hold reports false when the buffer has gone back already.
+// hold adds a holder. It reports false when the buffer has gone back already.
 func (p *parcel) hold() bool {
 	for {
 		n := p.holders.Load()
@@ -58,15 +59,15 @@ func (p *parcel) release() {
 	}
 }
 
-// sent is the body of a request: bytes that last, or such of a parcel.
+// sent is the body of an HTTP request to a target. It holds the parcel that its bytes are part of until it is closed.
 type sent struct {
-	mu     sync.Mutex // guards what follows: a transport may close a body that it reads
-	read   int        // of whole
+	mu     sync.Mutex // guards what follows: an HTTP client may close a body while it reads
+	read   int        // how many bytes of whole have been read
 	closed bool
 
 	whole []byte
-	in    *parcel          // nil when the bytes last
-	lines *web.HeaderLines // of the request
+	in    *parcel          // nil if whole is in no parcel
+	lines *web.HeaderLines // the request's headers, written out
 }
 
 // HeaderLines implements web.HasHeaderLines.

@@ -4,6 +4,11 @@
 //
 // It does not know which client session or endpoint a call belongs to, nor whether the call is allowed.
 //
+// Where to look: conn.go has Conn, the connection that one client session has to a target, and Forward, which every call goes
+// through. Below it a dialer opens links, one kind for each transport and era: http.go, statelesshttp.go, sse.go, command.go
+// with process.go, statelessstdio.go, demo.go; era.go finds out which one a server speaks. catalog.go reads the lists, gate.go
+// keeps calls from a target that is down, clock.go has the timeouts, trouble.go the words for failures.
+//
 // Sources: MCP 2024-11-05 to 2026-07-28, basic/lifecycle, basic/transports, basic/utilities, basic/patterns.
 package target
 
@@ -101,17 +106,16 @@ type Caller struct {
 }
 
 // Events receives what the upstream sends on its own to one connection. Its methods may be called concurrently, and
-// messages are valid only during the call. Notify must not block: other calls may wait behind it.
-//
-// Request answers a request of the server (sampling, elicitation, roots); it is asked only for what the client
-// declared. Its context ends with the call that the request came along with, and carries that call's values; for a
-// request outside any call it ends with the connection. Refused is told of a request that the client did not declare,
-// and that was refused therefore.
-//
-// list_changed notifications do not come here: the catalogue is refreshed first, then OnChange tells.
+// messages are valid only during the call.
 type Events interface {
+	// Notify takes a notification that belongs to no call. It must not block, because calls may wait behind it. The
+	// notifications list_changed do not come here: the catalogue is read again first, and then OnChange tells.
 	Notify(m *mcp.Message)
+	// Request answers a request of the server: sampling, elicitation or roots. It is called only for what the client declared
+	// that it can do. Its context ends with the call that the request came along with, and carries that call's values; for
+	// a request outside any call it ends with the connection.
 	Request(ctx context.Context, m *mcp.Message) (result []byte, err *mcp.Error)
+	// Refused is told of a request that was refused because the client did not declare that it can do that.
 	Refused(ctx context.Context, m *mcp.Message)
 }
 
@@ -235,12 +239,12 @@ func (t *Target) isClosed() bool {
 	return t.closed
 }
 
-// Catalog returns what the target offers: the latest list that could be had, also while the target is down. When there
-// was none yet it waits for the first, but never longer than CatalogWait, and not at all when the target is known to
-// be down. The error is a *Trouble.
+// Catalog returns what the target offers, as it was last read; that works while the target is down, too. If it was never read
+// yet, Catalog waits for that, for at most CatalogWait, and not at all when the target is known to be down. The error is a
+// *Trouble.
 func (t *Target) Catalog(ctx context.Context) (*Catalog, error) { return t.catalog.get(ctx) }
 
-// Touch has the catalogue read again in the background, when it is older than the target's server says that it may be.
+// Touch has the catalogue read again in the background, if it is older than the server allows (its ttl).
 func (t *Target) Touch() { t.catalog.touch() }
 
 // Latest returns what the target offered when it was last read, nil when it never was.
