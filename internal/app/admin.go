@@ -26,7 +26,7 @@ type Admin struct {
 
 // OpenAdmin opens the state of an installation.
 func OpenAdmin(ctx context.Context, c *config.Config, log *slog.Logger) (*Admin, error) {
-	state, err := OpenState(ctx, c, log, time.Now)
+	state, err := openState(ctx, c, log, time.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (a *Admin) Close() error { return a.state.Store.Close() }
 
 // record writes the audit event of something that has been done.
 func (a *Admin) record(ctx context.Context, e audit.Event) error {
-	return RecordCommand(ctx, a.c, a.log, time.Now, e)
+	return recordCommand(ctx, a.c, a.log, time.Now, e)
 }
 
 // recordUser writes the audit event of something that has been done to a user.
@@ -170,5 +170,5 @@ func Restore(ctx context.Context, c *config.Config, log *slog.Logger, path strin
 	if err := store.Restore(ctx, path, store.Options{DSN: c.Database.Reveal(), Keys: keys, Log: log}); err != nil {
 		return err
 	}
-	return RecordCommand(ctx, c, log, time.Now, audit.Event{Kind: audit.KindRestore})
+	return recordCommand(ctx, c, log, time.Now, audit.Event{Kind: audit.KindRestore})
 }

@@ -109,7 +109,7 @@ func (a *App) build(ctx context.Context) error {
 		}
 		a.life.closes("address of metrics", func(context.Context) error { return scraped.close() })
 	}
-	if a.state, err = OpenState(ctx, c, a.Log, a.Now); err != nil {
+	if a.state, err = openState(ctx, c, a.Log, a.Now); err != nil {
 		return err
 	}
 	a.life.closes("database", func(context.Context) error { return a.state.Store.Close() })

@@ -89,7 +89,7 @@ func (a *App) newRoutes(s *site) http.Handler {
 }
 
 // straight sends requests for MCP endpoints, which are nearly all requests, to the handler that mux would find for them, and
-// spares them the search. No other route has the path of an endpoint: see config.ReservedPaths.
+// spares them the search. No other route has the path of an endpoint: see config.reservedPaths.
 func straight(endpoints map[string]http.Handler, mux http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := endpoints[r.URL.Path]

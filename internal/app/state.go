@@ -22,8 +22,8 @@ type State struct {
 	Store *store.Store
 }
 
-// OpenState makes the state directory if need be, and opens the database in it.
-func OpenState(ctx context.Context, c *config.Config, log *slog.Logger, now func() time.Time) (*State, error) {
+// openState makes the state directory if need be, and opens the database in it.
+func openState(ctx context.Context, c *config.Config, log *slog.Logger, now func() time.Time) (*State, error) {
 	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory %s: %w; name another one with state_dir or --state-dir", c.StateDir, err)
 	}
@@ -81,9 +81,9 @@ func (k keyStore) UpdateKey(ctx context.Context, key jose.StoredKey) error {
 	return k.UpdateSigningKey(ctx, store.SigningKey(key))
 }
 
-// RecordCommand writes one event of a command into the audit records. A command has segments of its own, because the
+// recordCommand writes one event of a command into the audit records. A command has segments of its own, because the
 // server may be writing to its at the same time.
-func RecordCommand(ctx context.Context, c *config.Config, log *slog.Logger, now func() time.Time, e audit.Event) error {
+func recordCommand(ctx context.Context, c *config.Config, log *slog.Logger, now func() time.Time, e audit.Event) error {
 	records, err := audit.Open(audit.Options{Dir: filepath.Join(c.StateDir, "audit", "commands"), Now: now, Log: log})
 	if err != nil {
 		return err

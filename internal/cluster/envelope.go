@@ -21,14 +21,14 @@ type Request struct {
 	Endpoint  string              // path
 	Method    string              // of HTTP
 	Query     string              // raw
-	Header    http.Header         // of the client; only what Carried allows goes over
+	Header    http.Header         // of the client; only what carried allows goes over
 	Body      []byte
 	ID        string     // of the request, for the log
 	Client    netip.Addr // where it came from
 }
 
-// Carried reports whether a header of the client goes to the owner. Everything else stays, the token first of all.
-func Carried(name string) bool {
+// carried reports whether a header of the client goes to the owner. Everything else stays, the token first of all.
+func carried(name string) bool {
 	switch name {
 	case "Accept", "Content-Type", "Last-Event-Id":
 		return true
@@ -58,7 +58,7 @@ func (q *Request) encode() ([]byte, error) {
 		Header: map[string][]string{},
 	}
 	for name, values := range q.Header {
-		if Carried(name) {
+		if carried(name) {
 			e.Header[name] = values
 		}
 	}
@@ -97,7 +97,7 @@ func readEnvelope(r io.Reader) (*envelope, error) {
 		return nil, errEnvelope
 	}
 	for name := range e.Header {
-		if !Carried(name) {
+		if !carried(name) {
 			return nil, errEnvelope
 		}
 	}

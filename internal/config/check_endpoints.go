@@ -88,7 +88,7 @@ func (k *checker) endpointPath(at, path string) {
 		k.bad(at, fmt.Sprintf("%q does not begin with a slash", path), "Write the path of the URL: /mcp")
 	case slices.ContainsFunc(segments, func(s string) bool { return !segment(s) }):
 		k.bad(at, fmt.Sprintf("%q is not a path that Gatehouse can serve", path), "Use letters, digits, dots, dashes and underscores between single slashes, without one at the end: /finance/mcp")
-	case slices.Contains(ReservedPaths(), "/"+strings.ToLower(segments[0])):
+	case slices.Contains(reservedPaths(), "/"+strings.ToLower(segments[0])):
 		k.bad(at, fmt.Sprintf("/%s is taken by Gatehouse's own pages", segments[0]), "Choose another beginning, such as /mcp.")
 	}
 }

@@ -401,8 +401,8 @@ func (c *Config) MasterKeyBytes() [][]byte {
 	return keys
 }
 
-// ReservedPaths are the first path segments that endpoints may not have, because Gatehouse's own routes live there.
-func ReservedPaths() []string {
+// reservedPaths are the first path segments that endpoints may not have, because Gatehouse's own routes live there.
+func reservedPaths() []string {
 	return []string{
 		"/.well-known", "/account", "/admin", "/authorize", "/consent", "/device", "/device_authorization", "/healthz",
 		"/introspect", "/jwks", "/livez", "/metrics", "/oauth", "/readyz", "/register", "/revoke", "/signin", "/signout",

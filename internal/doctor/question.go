@@ -164,7 +164,9 @@ type heard struct {
 	compressed string
 }
 
-// ask puts a question to whatever serves the URL.
+// question sends a question to whatever serves q.url, sealed so that only a Gatehouse with the same master key can read it.
+// Hold is the pause between the two events of the answer, by which it can be seen whether something in between holds streams
+// back.
 func (p *probe) question(ctx context.Context, keys *seal.Keyring, q ask, hold time.Duration) heard {
 	if keys == nil {
 		return heard{answer: answer{url: q.url, err: errors.New("the master key is not known here")}}

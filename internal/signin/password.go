@@ -173,8 +173,8 @@ func obvious(lower string) bool {
 // generateAlphabet has 31 signs, none of which is taken for another.
 const generateAlphabet = "abcdefghjkmnpqrstuvwxyz23456789"
 
-// GeneratePassword returns a random password of 99 bits in four groups that can be read aloud and typed.
-func GeneratePassword() string {
+// generatePassword returns a random password of 99 bits in four groups that can be read aloud and typed.
+func generatePassword() string {
 	var b strings.Builder
 	n := big.NewInt(int64(len(generateAlphabet)))
 	for i := range 20 {

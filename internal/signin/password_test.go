@@ -132,7 +132,7 @@ func TestGeneratedPasswords(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for range 100 {
-		p := GeneratePassword()
+		p := generatePassword()
 		if len(p) != 23 || seen[p] || checkPassword(p, "alice") != nil {
 			t.Fatalf("%q", p)
 		}

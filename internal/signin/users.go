@@ -177,7 +177,7 @@ func (u *Users) find(ctx context.Context, username string) (store.User, error) {
 // choosePassword returns the password to use, and once more as generated when it had to be made.
 func choosePassword(given secret.Text, username string) (password string, generated secret.Text, err error) {
 	if given.IsZero() {
-		p := GeneratePassword()
+		p := generatePassword()
 		return p, secret.New(p), nil
 	}
 	return given.Reveal(), secret.Text{}, checkPassword(given.Reveal(), username)

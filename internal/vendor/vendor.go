@@ -71,8 +71,8 @@ func Of(address string) Name {
 	return ""
 }
 
-// OrgServer reports whether an address is Okta's org authorization server, whose access tokens only Okta can verify.
-func OrgServer(address string) bool {
+// orgServer reports whether an address is Okta's org authorization server, whose access tokens only Okta can verify.
+func orgServer(address string) bool {
 	return Of(address) == Okta && !strings.Contains(address, "/oauth2/")
 }
 
@@ -106,7 +106,7 @@ func Direct(address string) []Obstacle {
 	case Google:
 		return []Obstacle{registration, {OpaqueTokens, "gives out access tokens that only Google can read"}}
 	case Okta:
-		if OrgServer(address) {
+		if orgServer(address) {
 			return []Obstacle{registration, {OpaqueTokens, "gives out access tokens of its org authorization server, which only Okta can verify"}}
 		}
 		return []Obstacle{registration}
