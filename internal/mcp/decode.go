@@ -21,12 +21,13 @@ type ID []byte
 type Limits struct {
 	Depth int // nesting; 0 means DefaultDepth
 
-	// LoneSurrogates lets values hold half a surrogate pair, as servers write them that cut a text in the middle of an
-	// emoji. It is for messages on which nothing is decided.
+	// LoneSurrogates accepts values with one half of a surrogate pair, which servers write when they cut a text in the middle
+	// of an emoji. It is for answers of targets, on which nothing is decided.
 	LoneSurrogates bool
 }
 
-// Message is one decoded JSON-RPC message. Its slices alias the decoded buffer; nothing is copied.
+// Message is one decoded JSON-RPC message. Its slices are parts of the decoded buffer: nothing is copied, so a message is valid
+// only as long as that buffer is. What a gateway has no use for, such as the arguments of a tool, stays undecoded in Params.
 type Message struct {
 	Kind   Kind
 	ID     ID
@@ -35,9 +36,9 @@ type Message struct {
 
 	Params, Result, Error []byte // raw JSON, nil when absent; Outcome has more about Result
 
-	Name          string // decoded params.name, params.uri, params.taskId, or the name or uri of params.ref, whichever the method has
-	By            string // the member that Name is, for methods that the protocol itself does not have: taskId, uri or name
-	Ref           string // completion/complete: the type of params.ref, RefPrompt or RefResource
+	Name          string // what the request is about, decoded: params.name, uri or taskId, or the name or uri of params.ref, as the method has it
+	By            string // for methods of extensions: which member Name was read from, taskId, uri or name
+	Ref           string // for completion/complete: the type of params.ref, RefPrompt or RefResource
 	Meta          []byte // params._meta
 	ProgressToken []byte // params._meta.progressToken, or params.progressToken of notifications/progress
 	RequestID     []byte // params.requestId of notifications/cancelled
@@ -56,7 +57,7 @@ type PerRequest struct {
 	Version, Capabilities, ClientInfo, LogLevel []byte
 }
 
-// span is a part of Params; the zero span means absent.
+// span is where a value stands in a buffer; the zero span means absent.
 type span struct{ start, end int }
 
 func (s span) of(b []byte) []byte {
@@ -66,7 +67,7 @@ func (s span) of(b []byte) []byte {
 	return b[s.start:s.end]
 }
 
-// places says where in Params the values stand that a gateway replaces.
+// places says where in Params those values stand that a gateway may have to replace.
 type places struct {
 	name, progressToken, requestID, requestState, meta span
 }
@@ -79,8 +80,8 @@ func Decode(buf []byte, lim Limits) (m Message, err error) {
 	return m, err
 }
 
-// Decode is the function Decode for a message that lives somewhere: messages are large, and to copy them costs. With an
-// error m is empty.
+// Decode does what the function Decode does, into a Message that exists already; a Message is a large struct, and expensive to
+// copy. After an error m is empty.
 func (m *Message) Decode(buf []byte, lim Limits) error {
 	*m = Message{Raw: buf}
 	d := decoder{}
@@ -158,10 +159,10 @@ func NewRequest(method string, params []byte) (Message, error) {
 	return m, err
 }
 
-// decoder finds the members of a message while the scanner checks it.
+// decoder finds the members of a message while the scanner checks it, in one pass.
 type decoder struct {
 	s       scanner
-	twisted string // a known name that came in another spelling
+	twisted string // a name of the protocol that came in another spelling; see alike
 }
 
 // error says why the scanner stopped.
@@ -175,6 +176,8 @@ func (d *decoder) error() error {
 	return Errorf(CodeParse, "not valid JSON at byte %d: %s", d.s.faultPos, d.s.fault)
 }
 
+// confused is the error for a name that came in another spelling: a more lenient parser behind Gatehouse would take it for that
+// name, and so read another message than the one that was decided on.
 func (d *decoder) confused() error {
 	if d.twisted == "" {
 		return nil
@@ -386,8 +389,8 @@ func (m *Message) classify(method, id []byte) error {
 	return nil
 }
 
-// settle takes over from the places found in params those that the method gives a meaning; base is where params begin
-// in the scanned text.
+// settle fills the fields of m from what was found in params. Which members count depends on the method. Base is where params
+// begin in the scanned text.
 func (m *Message) settle(p *paramPlaces, base int) error {
 	rel := func(s span) span {
 		if s.end == 0 {

@@ -13,9 +13,9 @@ const (
 	ResultInputRequired = "input_required"
 )
 
-// Result is a result whose members of the stateless era were found; all are raw JSON, nil when absent.
+// Result is the result in a response, with those of its members that a gateway looks at. They are raw JSON, nil when absent.
 type Result struct {
-	Valid         bool // it is an object, and its type, if it has one, a text
+	Valid         bool // it is an object, and resultType, if there is one, a string
 	Raw           []byte
 	Type          string // empty when absent, as in older revisions
 	Meta          []byte
@@ -25,8 +25,9 @@ type Result struct {
 	InputRequests []byte
 	Structured    []byte
 
-	// Release gives the bytes of all this back, to be written over. It is called once, by whoever has made sure that
-	// nobody has them any more, or never. Nil when they last.
+	// Release gives the buffer back that all slices of the result are part of, for the next answer to be read into. It may be
+	// called once, when nobody uses any of them any more; if it is never called, the garbage collector takes the buffer. It is
+	// nil when the buffer was not lent.
 	Release func()
 
 	at resultPlaces
@@ -62,7 +63,8 @@ func (p *resultPlaces) place(key []byte) *member {
 	return nil
 }
 
-// result checks a result, which begins at base, and notes where its members stand. One that is no object is checked only.
+// result checks a result, which begins at base, and notes where its members stand. A result that is not an object is checked,
+// and nothing is noted.
 func (d *decoder) result(p *resultPlaces, base, depth int) bool {
 	if d.s.peek() != '{' {
 		return d.s.value(depth)

@@ -9,20 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// scanner walks a JSON text once (RFC 8259) and refuses what parsers read differently: invalid UTF-8, lone surrogate
-// escapes, and two keys of one object that are equal once decoded. It fails by moving to the end and keeping the
-// first fault, so that callers check only the last step.
+// scanner walks a JSON text once (RFC 8259), and refuses what JSON parsers are known to read in different ways: invalid UTF-8,
+// lone surrogate escapes, and two keys of one object that are equal once decoded. When it finds a fault it keeps that and moves
+// to the end of the text, where nothing more can be found, so that callers need to check only their last step.
 type scanner struct {
 	buf      []byte
 	pos      int
 	maxDepth int
-	lone     bool // lone surrogate escapes pass, but not in keys
-	fault    string
+	lone     bool   // accept lone surrogate escapes in values, but not in keys
+	fault    string // the first fault; empty for none
 	faultPos int
 
-	keyAt   int      // where the key begins that next found last, with its quote
-	keys    keyStack // of all open objects, innermost last
-	decoded []byte   // the decoded forms of keys that hold escapes
+	keyAt   int      // where the key that next found last begins, with its quote
+	keys    keyStack // the keys of all open objects, those of the innermost last
+	decoded []byte   // the decoded forms of keys that are written with escapes
 }
 
 // key is one object key, decoded: a span of buf, or of decoded when it was written with escapes.
@@ -31,8 +31,8 @@ type key struct {
 	escaped    bool
 }
 
-// keyStack is a stack of keys. It points nowhere into itself, so that a scanner stays on its caller's stack and common
-// messages need no allocation.
+// keyStack is a stack of keys. The first ones stand in an array, so that usual messages need no allocation. (A slice over that
+// array would be shorter to write, but would move the scanner to the heap.)
 type keyStack struct {
 	n     int
 	first [48]key

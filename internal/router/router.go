@@ -61,9 +61,9 @@ type names struct {
 
 type subject struct{ target, name string }
 
-// NewTable builds the table of an endpoint's targets, in the order in which the endpoint names them: that order decides
-// where names meet. With mapURIs, resource URIs that would lead to another target are marked with their own. Reserved
-// are names of tools that no target gets.
+// NewTable builds the table of an endpoint's targets. When two of them have the same name, the one that comes first keeps it.
+// With mapURIs, a resource URI that would lead to another target is shown with the mark of its own target. Reserved are names
+// of tools that no target gets, because Gatehouse has tools of these names itself.
 func NewTable(targets []Target, mapURIs bool, reserved ...string) *Table {
 	t := &Table{
 		members: make(map[string]*Target, len(targets)),
@@ -91,8 +91,8 @@ func NewTable(targets []Target, mapURIs bool, reserved ...string) *Table {
 	return t
 }
 
-// name gives public names to the tools or prompts of all targets. Names that are taken get a digest, and so do not
-// depend on what else there is.
+// name gives public names to the tools or prompts of all targets. A name that is taken gets a digest of target and name added,
+// so that it does not depend on which other names there are.
 func (t *Table) name(targets []Target, kind mcp.ListKind, n *names) {
 	for i := range targets {
 		target := &targets[i]
@@ -149,7 +149,8 @@ func (t *Table) Public(kind mcp.ListKind, target, name string) (string, bool) {
 }
 
 // Resolve returns the owner of a name. The method is that of the request, or for completion/complete the type of its
-// ref (mcp.RefPrompt, mcp.RefResource). Of a target whose catalogue is not known every name with its prefix is taken.
+// ref (mcp.RefPrompt, mcp.RefResource). A target with a prefix whose catalogue is not known yet owns every name that begins
+// with the prefix.
 func (t *Table) Resolve(method, name string) (Owner, bool) {
 	switch method {
 	case mcp.MethodToolsCall:
@@ -168,7 +169,8 @@ func (t *Table) named(n *names, name string) (Owner, bool) {
 	}
 	for _, target := range t.unknown {
 		own, ok := strings.CutPrefix(name, target.Prefix)
-		// A name that will be shown under another is no way round the rules for that one.
+		// Once the catalogue is known, the tool may turn out to have a hashed name. The alias is that name, so that rules for
+		// it hold now, too.
 		if ok && own != "" && mcp.PublicName(target.Prefix, target.Name, own) == name {
 			hashed := mcp.HashedName(target.Prefix, target.Name, own)
 			return Owner{Target: target.Name, Name: own, Alias: strings.TrimPrefix(hashed, target.Prefix)}, true

@@ -60,14 +60,14 @@ func (o Options) logger() *slog.Logger {
 
 // Store is an open database. It is safe for concurrent use, also by several processes at once.
 type Store struct {
-	read    conn
-	write   *sql.DB
+	read    conn    // for queries outside of a transaction; over readers
+	write   *sql.DB // for transactions that may write: see change
 	readers *sql.DB
-	closers []func() error
-	file    string // SQLite only
+	closers []func() error // of the connections, and of what goes with them
+	file    string         // the database file; empty for PostgreSQL
 	now     func() time.Time
 	log     *slog.Logger
-	revoked *revokedView
+	revoked *revokedView // the revocations, in memory
 }
 
 // Open opens the database, creates it when there is none, and upgrades an older schema.
