@@ -63,7 +63,7 @@ type Store struct {
 	read    conn    // for queries outside of a transaction; over readers
 	write   *sql.DB // for transactions that may write: see change
 	readers *sql.DB
-	closers []func() error // of the connections, and of what goes with them
+	closers []func() error // of the connections
 	file    string         // the database file; empty for PostgreSQL
 	now     func() time.Time
 	log     *slog.Logger
