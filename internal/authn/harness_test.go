@@ -18,7 +18,6 @@ import (
 	"gatehouse/internal/dpop"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
-	"gatehouse/internal/seal"
 	"gatehouse/internal/testkit"
 )
 
@@ -44,10 +43,8 @@ type house struct {
 func newHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{clock: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), revoked: &revokedList{}, idp: testkit.NewIDP(t, "/oauth2/default")}
-	ring, err := seal.NewKeyring(make([]byte, seal.KeySize))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ring := testkit.Keyring(t)
+	var err error
 	quiet := slog.New(slog.DiscardHandler)
 	h.own, err = jose.NewSigningKeys(jose.SigningOptions{Store: h, Box: ring.Box("signing keys"), Now: h.now, Log: quiet})
 	if err != nil {

@@ -10,16 +10,13 @@ import (
 	"time"
 
 	"gatehouse/internal/identity"
-	"gatehouse/internal/seal"
+	"gatehouse/internal/testkit"
 )
 
 // bareServer has the keys and settings, which is all that the parsers need.
 func bareServer(f *testing.F) *Server {
 	f.Helper()
-	keys, err := seal.NewKeyring(make([]byte, seal.KeySize))
-	if err != nil {
-		f.Fatal(err)
-	}
+	keys := testkit.Keyring(f)
 	s := &Server{
 		Options:   Options{Issuer: testIssuer, Keys: keys, Now: func() time.Time { return time.Unix(1e9, 0) }},
 		clientIDs: keys.MAC("registered client id"), transactions: keys.Box("authorization transaction"),

@@ -185,10 +185,8 @@ func testSnapshot() Snapshot {
 func newHarness(t *testing.T, adjust ...func(*Options)) *harness {
 	t.Helper()
 	h := &harness{t: t, clock: testkit.NewClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)), audit: &events{}, log: &bytes.Buffer{}}
-	keys, err := seal.NewKeyring(bytes.Repeat([]byte{7}, seal.KeySize))
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := testkit.Keyring(t, 7)
+	var err error
 	log := slog.New(slog.NewTextHandler(&lockedWriter{w: h.log}, nil))
 	h.store, err = store.Open(t.Context(), store.Options{DSN: filepath.Join(t.TempDir(), "test.db"), Keys: keys, Now: h.clock.Now, Log: log})
 	if err != nil {
@@ -440,26 +438,13 @@ func with(v url.Values, name string, values ...string) url.Values {
 
 func otherKeys(t *testing.T) *seal.Keyring {
 	t.Helper()
-	return keyring(t, 8)
+	return testkit.Keyring(t, 8)
 }
 
 // rotatedKeys has a new master key and still knows the one of the other tests.
 func rotatedKeys(t *testing.T) *seal.Keyring {
 	t.Helper()
-	return keyring(t, 9, 7)
-}
-
-func keyring(t *testing.T, fill ...byte) *seal.Keyring {
-	t.Helper()
-	var masters [][]byte
-	for _, b := range fill {
-		masters = append(masters, bytes.Repeat([]byte{b}, seal.KeySize))
-	}
-	keys, err := seal.NewKeyring(masters...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
+	return testkit.Keyring(t, 9, 7)
 }
 
 func (h *harness) userinfo(token string) *httptest.ResponseRecorder {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"gatehouse/internal/doctor"
-	"gatehouse/internal/seal"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/target"
@@ -185,26 +184,19 @@ func TestSilentCommand(t *testing.T) {
 // TestMachine: state directory and database, before and after the first start, and what may be wrong with them.
 func TestMachine(t *testing.T) {
 	t.Parallel()
-	keyring := func(b byte) *seal.Keyring {
-		k, err := seal.NewKeyring([]byte(strings.Repeat(string(b), seal.KeySize)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
-	}
 	started := func(t *testing.T) doctor.Setup { // once, with the key of as
 		s := quiet(t)
 		if err := os.Mkdir(s.State.Dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		db, err := store.Open(t.Context(), store.Options{DSN: s.State.Database.Reveal(), Keys: keyring('a')})
+		db, err := store.Open(t.Context(), store.Options{DSN: s.State.Database.Reveal(), Keys: testkit.Keyring(t, 'a')})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s.State.Keys = keyring('a')
+		s.State.Keys = testkit.Keyring(t, 'a')
 		return s
 	}
 	write := func(t *testing.T, path, text string) {
@@ -225,7 +217,7 @@ func TestMachine(t *testing.T) {
 		}, doctor.Warn, doctor.StateReadable, "chmod 700"},
 		"a file":             {func(t *testing.T, s *doctor.Setup) { s.State.Dir = s.State.Database.Reveal() }, doctor.Fail, doctor.StateNotWritable, "state_dir"},
 		"below a file":       {func(t *testing.T, s *doctor.Setup) { s.State.Dir = s.State.Database.Reveal() + "/state" }, doctor.Fail, doctor.StateNotWritable, "state_dir"},
-		"another master key": {func(t *testing.T, s *doctor.Setup) { s.State.Keys = keyring('b') }, doctor.Fail, doctor.DatabaseKey, "master_key: [new, old]"},
+		"another master key": {func(t *testing.T, s *doctor.Setup) { s.State.Keys = testkit.Keyring(t, 'b') }, doctor.Fail, doctor.DatabaseKey, "master_key: [new, old]"},
 		"no database":        {func(t *testing.T, s *doctor.Setup) { write(t, s.State.Database.Reveal(), "hello") }, doctor.Fail, doctor.DatabaseBroken, "restore"},
 		"empty":              {func(t *testing.T, s *doctor.Setup) { write(t, s.State.Database.Reveal(), "") }, doctor.Fail, doctor.DatabaseBroken, "restore"},
 		"PostgreSQL away": {func(t *testing.T, s *doctor.Setup) {

@@ -1,7 +1,6 @@
 package dpop_test
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"sync"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"gatehouse/internal/dpop"
-	"gatehouse/internal/seal"
 	"gatehouse/internal/testkit"
 )
 
@@ -170,27 +168,14 @@ func TestCheckBody(t *testing.T) {
 	wantReason(t, "none", p.CheckBody([]byte("anything")), "")
 }
 
-func keyring(t testing.TB, fill ...byte) *seal.Keyring {
-	t.Helper()
-	var masters [][]byte
-	for _, b := range fill {
-		masters = append(masters, bytes.Repeat([]byte{b}, seal.KeySize))
-	}
-	k, err := seal.NewKeyring(masters...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
 func TestNonces(t *testing.T) {
 	t.Parallel()
 	key, clock := testkit.NewDPoPKey(t, "ES256"), testkit.NewClock(start.Add(30*time.Second))
-	here := dpop.NewNonces(keyring(t, 1), "token", clock.Now)
-	other := dpop.NewNonces(keyring(t, 1), "token", clock.Now) // another copy
-	rotated := dpop.NewNonces(keyring(t, 2, 1), "token", clock.Now)
-	elsewhere := dpop.NewNonces(keyring(t, 1), "resource", clock.Now)
-	foreign := dpop.NewNonces(keyring(t, 3), "token", clock.Now)
+	here := dpop.NewNonces(testkit.Keyring(t, 1), "token", clock.Now)
+	other := dpop.NewNonces(testkit.Keyring(t, 1), "token", clock.Now) // another copy
+	rotated := dpop.NewNonces(testkit.Keyring(t, 2, 1), "token", clock.Now)
+	elsewhere := dpop.NewNonces(testkit.Keyring(t, 1), "resource", clock.Now)
+	foreign := dpop.NewNonces(testkit.Keyring(t, 3), "token", clock.Now)
 	with := func(nonce any) *dpop.Proof {
 		return read(t, key.Proof(t, "POST", resource, start, map[string]any{"nonce": nonce}))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/internal/session"
 	"gatehouse/internal/target"
+	"gatehouse/internal/testkit"
 )
 
 // BenchmarkToolsCall is one call through the gateway to a target that answers at once, without the HTTP server in front.
@@ -19,11 +20,11 @@ func BenchmarkToolsCall(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	table, err := session.New(session.Options{Box: newKeyring(b).Box(session.Purpose)})
+	table, err := session.New(session.Options{Box: testkit.Keyring(b).Box(session.Purpose)})
 	if err != nil {
 		b.Fatal(err)
 	}
-	g, err := New(Options{Sessions: table, State: newKeyring(b).Box(StatePurpose), Tasks: newKeyring(b).MAC(TaskPurpose)})
+	g, err := New(Options{Sessions: table, State: testkit.Keyring(b).Box(StatePurpose), Tasks: testkit.Keyring(b).MAC(TaskPurpose)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -522,7 +522,7 @@ func TestVanishingClientsLeaveNothing(t *testing.T) {
 			})
 		}
 	}, func(c *config) {
-		c.keys, c.options.AnswerWait = newKeyring(t), 100*time.Millisecond
+		c.keys, c.options.AnswerWait = testkit.Keyring(t), 100*time.Millisecond
 		c.session.MaxParkedOf = 1000
 	})
 	b := start(t, a.config)

@@ -421,7 +421,7 @@ func TestWalkedPages(t *testing.T) {
 }
 
 func FuzzOpenHandle(f *testing.F) {
-	keys := newKeyring(f)
+	keys := testkit.Keyring(f)
 	g := &Gateway{o: Options{Tasks: keys.MAC(TaskPurpose)}}
 	ada, bob := principal("ada", "").Key, principal("bob", "").Key
 	f.Add(g.handle(ada, "/mcp", task{"t", "tool", "id"}), "id")

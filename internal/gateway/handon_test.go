@@ -59,7 +59,7 @@ func (s *setup) kill() {
 // two are copies of one Gatehouse in front of the same targets; a stands for the one that is asked first.
 func two(t *testing.T, change func(*config), targets ...*target.Target) (a, b *setup) {
 	t.Helper()
-	c := config{keys: newKeyring(t), endpoints: []Endpoint{{Targets: targets}}}
+	c := config{keys: testkit.Keyring(t), endpoints: []Endpoint{{Targets: targets}}}
 	if change != nil {
 		change(&c)
 	}
@@ -235,7 +235,7 @@ func TestLineOfAnotherCopy(t *testing.T) {
 // A parked call is answered through any copy, once; its progress comes back by the same way.
 func TestParkedCallOfAnotherCopy(t *testing.T) {
 	t.Parallel()
-	a := newAsker(t, nil, func(c *config) { c.keys = newKeyring(t) })
+	a := newAsker(t, nil, func(c *config) { c.keys = testkit.Keyring(t) })
 	b := start(t, a.config)
 	home := a.modern("ada-token", canForm)
 	asked := inputRequired(t, home.call("ask", `"arguments":{"a":1.0}`))
@@ -263,7 +263,7 @@ func TestParkedCallOfAnotherCopy(t *testing.T) {
 // When the owner is gone, a session is unknown, at which clients begin anew, and a parked call is lost: it is not made again.
 func TestOwnerIsGone(t *testing.T) {
 	t.Parallel()
-	a := newAsker(t, nil, func(c *config) { c.keys = newKeyring(t) })
+	a := newAsker(t, nil, func(c *config) { c.keys = testkit.Keyring(t) })
 	b := start(t, a.config)
 	session := a.caller("ada-token").initialize(`{}`)
 	home := a.modern("ada-token", canForm)
@@ -288,7 +288,7 @@ func TestOwnerIsGone(t *testing.T) {
 // An owner that is lost in the middle of a call may have executed it, and the client is told so.
 func TestOwnerIsLostOnTheWay(t *testing.T) {
 	t.Parallel()
-	a := newAsker(t, nil, func(c *config) { c.keys = newKeyring(t) })
+	a := newAsker(t, nil, func(c *config) { c.keys = testkit.Keyring(t) })
 	b := start(t, a.config)
 	session, home := a.caller("ada-token").initialize(`{}`).at(b), a.modern("ada-token", canForm)
 	asked := inputRequired(t, home.call("ask", ""))
@@ -304,7 +304,7 @@ func TestOwnerIsLostOnTheWay(t *testing.T) {
 // A client that leaves the copy in between is gone for the owner too: in the stateless era that cancels its call.
 func TestLeavingCancelsThroughAnotherCopy(t *testing.T) {
 	t.Parallel()
-	a := newAsker(t, nil, func(c *config) { c.keys = newKeyring(t) })
+	a := newAsker(t, nil, func(c *config) { c.keys = testkit.Keyring(t) })
 	b := start(t, a.config)
 	began, ended := make(chan struct{}), make(chan struct{})
 	a.server.Tool("ask", `{"type":"object"}`, func(c *testkit.MCPCall) {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -195,7 +194,7 @@ func start(t *testing.T, c config) *setup {
 		c.options.Copies = s.join(c.keys, log)
 		c.session.Owner = c.options.Copies.Self()
 	} else {
-		c.keys = newKeyring(t)
+		c.keys = testkit.Keyring(t)
 	}
 	if c.session.Box == nil {
 		c.session.Box = c.keys.Box(session.Purpose)
@@ -238,17 +237,6 @@ func (s *setup) swap(endpoints ...Endpoint) {
 	if _, err := s.gateway.Swap(Snapshot{Endpoints: endpoints}); err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-func newKeyring(t testing.TB) *seal.Keyring {
-	t.Helper()
-	master := make([]byte, seal.KeySize)
-	rand.Read(master)
-	k, err := seal.NewKeyring(master)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
 }
 
 func anySignedIn(t testing.TB, requires ...policy.Requirement) *policy.Policy {

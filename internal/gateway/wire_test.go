@@ -130,7 +130,7 @@ func TestChecklist52_ContentTypeMustBeJSON(t *testing.T) {
 
 func TestSessionsEndWithTheProcess(t *testing.T) {
 	t.Parallel()
-	box := newKeyring(t).Box(session.Purpose)
+	box := testkit.Keyring(t).Box(session.Purpose)
 	keep := func(b *seal.Box) func(*config) { return func(c *config) { c.session.Box = b } }
 	before, _ := one(t, keep(box))
 	after, _ := one(t, keep(box))

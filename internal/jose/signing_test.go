@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/internal/jose"
 	"gatehouse/internal/seal"
+	"gatehouse/internal/testkit"
 )
 
 // shelf is a KeyStore in memory.
@@ -56,11 +57,7 @@ func (s *shelf) fail(err error) {
 
 func box(t testing.TB, master byte) *seal.Box {
 	t.Helper()
-	ring, err := seal.NewKeyring(bytes.Repeat([]byte{master}, seal.KeySize))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ring.Box("signing keys")
+	return testkit.Keyring(t, master).Box("signing keys")
 }
 
 func signing(t testing.TB, s *shelf, now func() time.Time) *jose.SigningKeys {

@@ -17,10 +17,10 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/page"
-	"gatehouse/internal/seal"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/signin"
 	"gatehouse/internal/store"
+	"gatehouse/internal/testkit"
 )
 
 const (
@@ -42,10 +42,8 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return f.now }
 	log := slog.New(slog.DiscardHandler)
-	keys, err := seal.NewKeyring(make([]byte, seal.KeySize))
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := testkit.Keyring(t)
+	var err error
 	f.store, err = store.Open(t.Context(), store.Options{DSN: filepath.Join(t.TempDir(), "test.db"), Keys: keys, Now: now, Log: log})
 	if err != nil {
 		t.Fatal(err)

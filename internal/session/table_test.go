@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -14,27 +13,15 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/mcp"
-	"gatehouse/internal/seal"
 	"gatehouse/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func newKeyring(t testing.TB) *seal.Keyring {
-	t.Helper()
-	master := make([]byte, seal.KeySize)
-	rand.Read(master)
-	k, err := seal.NewKeyring(master)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
 func newTable(t testing.TB, change func(*Options)) (*Table, *testkit.Clock) {
 	t.Helper()
 	c := testkit.NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	o := Options{Box: newKeyring(t).Box(Purpose), Owner: "copy-1", Now: c.Now}
+	o := Options{Box: testkit.Keyring(t).Box(Purpose), Owner: "copy-1", Now: c.Now}
 	if change != nil {
 		change(&o)
 	}
@@ -96,7 +83,7 @@ func TestSessionIDsDiffer(t *testing.T) {
 
 func TestAfterRestartSessionsAreUnknown(t *testing.T) {
 	t.Parallel()
-	keys := newKeyring(t)
+	keys := testkit.Keyring(t)
 	before, _ := newTable(t, func(o *Options) { o.Box = keys.Box(Purpose) })
 	after, _ := newTable(t, func(o *Options) { o.Box = keys.Box(Purpose) })
 	s := create(t, before, "ada")
@@ -107,7 +94,7 @@ func TestAfterRestartSessionsAreUnknown(t *testing.T) {
 
 func TestSessionOfAnotherCopy(t *testing.T) {
 	t.Parallel()
-	keys := newKeyring(t)
+	keys := testkit.Keyring(t)
 	one, _ := newTable(t, func(o *Options) { o.Box = keys.Box(Purpose) })
 	two, _ := newTable(t, func(o *Options) { o.Box, o.Owner = keys.Box(Purpose), "copy-2" })
 	s := create(t, one, "ada")
@@ -288,7 +275,7 @@ func TestConcurrentUse(t *testing.T) {
 
 func TestOptionsRefused(t *testing.T) {
 	t.Parallel()
-	box := newKeyring(t).Box(Purpose)
+	box := testkit.Keyring(t).Box(Purpose)
 	for name, o := range map[string]Options{
 		"no box":     {},
 		"long owner": {Box: box, Owner: string(make([]byte, 321))},

@@ -19,7 +19,6 @@ import (
 
 	"gatehouse/internal/identity"
 	"gatehouse/internal/oauthclient"
-	"gatehouse/internal/seal"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/testkit"
@@ -81,10 +80,7 @@ func newBranch(t testing.TB) *branch {
 // copy is one Gatehouse. before is called when it is about to ask for tokens.
 func (b *branch) copy(before func(*http.Request)) *Service {
 	b.t.Helper()
-	keys, err := seal.NewKeyring(make([]byte, seal.KeySize))
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	keys := testkit.Keyring(b.t, 1)
 	log := slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	db, err := store.Open(b.t.Context(), store.Options{DSN: b.file, Keys: keys, Now: b.clock.Now, Log: log})
 	if err != nil {

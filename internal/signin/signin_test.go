@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"gatehouse/internal/identity"
-	"gatehouse/internal/seal"
 	"gatehouse/internal/secret"
 	"gatehouse/internal/store"
 	"gatehouse/internal/testkit"
@@ -44,10 +43,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	ctx := t.Context()
 	c := testkit.NewClock(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC))
-	keys, err := seal.NewKeyring(make([]byte, seal.KeySize))
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := testkit.Keyring(t)
 	log := slog.New(slog.DiscardHandler)
 	db, err := store.Open(ctx, store.Options{DSN: filepath.Join(t.TempDir(), "test.db"), Keys: keys, Now: c.Now, Log: log})
 	if err != nil {
@@ -221,9 +217,5 @@ var regexpOptions = regexp.MustCompile(`data-options="[^"]*"`)
 
 // newFlowOnly returns a service that can do no more than seal and open flows.
 func newFlowOnly(tb testing.TB) *Service {
-	keys, err := seal.NewKeyring(make([]byte, seal.KeySize))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return &Service{flows: keys.Box("sign-in flow")}
+	return &Service{flows: testkit.Keyring(tb).Box("sign-in flow")}
 }

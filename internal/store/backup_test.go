@@ -15,7 +15,7 @@ import (
 )
 
 func restoreOptions(t *testing.T, dsn string, c *testkit.Clock) store.Options {
-	return store.Options{DSN: dsn, Now: c.Now, Keys: keyring(t, 1)}
+	return store.Options{DSN: dsn, Now: c.Now, Keys: testkit.Keyring(t, 1)}
 }
 
 // used is a store in the middle of its life: a code not yet taken, a token not yet rotated, somebody signed in.
@@ -214,7 +214,7 @@ func TestRestoreRefusals(t *testing.T) {
 		}
 	}
 	o := restoreOptions(t, f.dsn, f.clock)
-	o.Keys = keyring(t, 2)
+	o.Keys = testkit.Keyring(t, 2)
 	wantErr(t, store.Restore(ctx, good, o), store.ErrWrongKey)
 	if left, _ := filepath.Glob(f.dsn + ".*"); len(left) != 0 {
 		t.Errorf("left behind: %v", left)

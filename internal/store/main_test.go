@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"gatehouse/internal/identity"
-	"gatehouse/internal/seal"
 	"gatehouse/internal/store"
 	"gatehouse/internal/testkit"
 )
@@ -82,7 +81,7 @@ func newFixture(t *testing.T, dsn string) *fixture {
 
 func open(t *testing.T, dsn string, c *testkit.Clock) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Options{DSN: dsn, Now: c.Now, Keys: keyring(t, 1)})
+	s, err := store.Open(t.Context(), store.Options{DSN: dsn, Now: c.Now, Keys: testkit.Keyring(t, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,21 +91,6 @@ func open(t *testing.T, dsn string, c *testkit.Clock) *store.Store {
 		}
 	})
 	return s
-}
-
-func keyring(t *testing.T, firstBytes ...byte) *seal.Keyring {
-	t.Helper()
-	var masters [][]byte
-	for _, b := range firstBytes {
-		m := make([]byte, seal.KeySize)
-		m[0] = b
-		masters = append(masters, m)
-	}
-	k, err := seal.NewKeyring(masters...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
 }
 
 func hash(token string) []byte {

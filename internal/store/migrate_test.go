@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/internal/store"
+	"gatehouse/internal/testkit"
 )
 
 // raw opens the database behind the store's back.
@@ -122,7 +123,7 @@ func TestUpgradeByManyAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				s, err := store.Open(t.Context(), store.Options{DSN: dsn, Keys: keyring(t, 1)})
+				s, err := store.Open(t.Context(), store.Options{DSN: dsn, Keys: testkit.Keyring(t, 1)})
 				if err != nil {
 					t.Error(err)
 					return
@@ -160,7 +161,7 @@ func TestFailedUpgradeChangesNothing(t *testing.T) {
 func TestWrongMasterKey(t *testing.T) {
 	onNew(t, func(t *testing.T, dsn string) {
 		openWith := func(masters ...byte) error {
-			s, err := store.Open(t.Context(), store.Options{DSN: dsn, Keys: keyring(t, masters...)})
+			s, err := store.Open(t.Context(), store.Options{DSN: dsn, Keys: testkit.Keyring(t, masters...)})
 			if err == nil {
 				must(t, s.Close())
 			}

@@ -15,6 +15,7 @@ import (
 	"gatehouse/internal/identity"
 	"gatehouse/internal/seal"
 	"gatehouse/internal/store"
+	"gatehouse/internal/testkit"
 )
 
 // TestChecklist62_NoSecretIsStored goes through the life of every secret, the way its owners use the store, and then
@@ -59,9 +60,9 @@ func useSecrets(t *testing.T, f *fixture) map[string]string {
 	if res.Outcome != store.Rotated {
 		t.Fatal(res.Outcome)
 	}
-	key := keyring(t, 1).Box("signing keys").Seal([]byte(secrets["signing key"]), []byte("kid"))
+	key := testkit.Keyring(t, 1).Box("signing keys").Seal([]byte(secrets["signing key"]), []byte("kid"))
 	must(t, f.AddSigningKey(ctx, store.SigningKey{KID: "kid", Sealed: key}))
-	box := keyring(t, 1).Box("of an identity provider")
+	box := testkit.Keyring(t, 1).Box("of an identity provider")
 	f.comeIn(t, carol, secrets["cookie"]+"2", func(p *store.FederatedPerson, b *store.BrowserSession) {
 		p.Sealed = box.Seal([]byte(secrets["provider's refresh token"]), []byte(p.ID))
 		b.Sealed = box.Seal([]byte(secrets["provider's ID token"]), []byte(b.ID))

@@ -1,4 +1,5 @@
-// Package testkit holds fakes that are small real servers in memory. Only tests import it.
+// Package testkit holds what tests of several packages need: fakes that are small real servers in memory, a clock, keys. Only
+// tests import it.
 package testkit
 
 import (
