@@ -165,8 +165,12 @@ func (a *App) build(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	a.targets = &targetSet{metrics: a.metrics, client: web.NewTargetClient(web.ClientOptions{Dialed: a.metrics.Connected}), near: web.NewClient(web.FenceAdmin, web.ClientOptions{}), far: web.NewClient(web.FencePublic, web.ClientOptions{}), log: a.Log, now: a.Now, version: a.Version, closing: make(chan struct{}),
-		scratch: sandbox.NewScratch(""), places: target.NewPlaces(c.Limits.Processes, c.Limits.ProcessesPerPerson)}
+	a.targets = &targetSet{
+		metrics: a.metrics, log: a.Log, now: a.Now, version: a.Version, closing: make(chan struct{}),
+		client: web.NewTargetClient(web.ClientOptions{Dialed: a.metrics.Connected}),
+		near:   web.NewClient(web.FenceAdmin, web.ClientOptions{}), far: web.NewClient(web.FencePublic, web.ClientOptions{}),
+		scratch: sandbox.NewScratch(""), places: target.NewPlaces(c.Limits.Processes, c.Limits.ProcessesPerPerson),
+	}
 	a.life.closes("targets", a.targets.stopAll)
 	a.issuers = &keySets{metrics: a.metrics, client: web.NewClient(web.FenceAdmin, web.ClientOptions{}), log: a.Log, now: a.Now}
 	a.life.closes("keys of issuers", func(ctx context.Context) error { return stopAll(a.issuers.adopt(ctx, nil)) })

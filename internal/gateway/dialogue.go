@@ -22,18 +22,18 @@ import (
 // It belongs to the HTTP request of the moment, or to the session table while it is parked.
 type dialogue struct {
 	ctx  callctx.Context  // of the call
-	s    *session.Session // standing
+	s    *session.Session // the person's standing session
 	to   route
-	stop context.CancelCauseFunc
-	told chan struct{} // holds one: there is a question; nil when nobody can be asked
-	done chan struct{} // closed when the target has answered; then result and err are set; nil when nobody can be asked
+	stop context.CancelCauseFunc // cancels the call; nil if the client cannot be asked
+	told chan struct{}           // holds one when there is a new question; nil if the client cannot be asked
+	done chan struct{}           // closed when result and err are set; nil if the client cannot be asked
 
 	result mcp.Result
 	err    error
 
-	mu      sync.Mutex // guards what follows
-	out     *reply     // the HTTP answer of the moment; nil while the call is parked
-	open    []*question
+	mu      sync.Mutex             // guards what follows
+	out     *reply                 // the HTTP answer of the moment; nil while the call is parked
+	open    []*question            // questions without an answer
 	asked   int                    // questions so far
 	refused mcp.ClientCapabilities // what the target wanted to ask and the client had not declared
 	over    bool                   // nobody can be asked any more
@@ -59,7 +59,8 @@ const (
 	lastWords        = 2 * time.Second       // how long a target has to end a call whose question got no answer
 )
 
-// converse makes a call for which the client may be asked. It returns the outcome for the record.
+// converse makes a call, within which the target may ask the client something. It returns the outcome for the record. If the
+// client can be asked, the call runs on a goroutine of its own, because it may outlast this HTTP request.
 func (rq *request) converse(a *reply, to route) string {
 	ctx := rq.r.Context()
 	up, err := rq.upstream(ctx, to.to)
@@ -78,7 +79,7 @@ func (rq *request) converse(a *reply, to route) string {
 	ctx, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	rq.g.o.Sessions.Hold(d.s)
 	m, sessions, notes := rq.m, rq.g.o.Sessions, rq.notes(to, d.notify, nil)
-	go func() { // ends with the request, or by Expire
+	go func() { // await ends it, or Expire when the call is parked; whoever ends it waits for done
 		defer close(d.done)
 		defer sessions.Release(d.s)
 		defer d.stop(nil)
@@ -93,7 +94,7 @@ func (rq *request) converse(a *reply, to route) string {
 	return rq.await(a, d)
 }
 
-// forward makes the call.
+// forward makes the call, and sets result and err.
 func (d *dialogue) forward(ctx context.Context, up session.Upstream, m *mcp.Message, notes func(*mcp.Message)) {
 	if c, ok := up.(*connection); ok {
 		c.own.enter(d)
