@@ -56,7 +56,33 @@ this machine only, a demo target, one user whose password is printed once.`,
 		newServe(s), newCheck(s), newUser(s), newClientConfig(s), newClient(s), newKeys(s),
 		newBackup(s), newRestore(s), newUpgrade(s), newConfigSchema(s), newHealthcheck(s), newExplain(s), newDoctor(s),
 	)
+	root.SetFlagErrorFunc(badUsage)
+	explainUsage(root)
 	return root
+}
+
+// explainUsage has a command that was called wrongly say how it is called, and refuses sub-commands that do not exist:
+// cobra would answer "user delete" with the help of "user", and success.
+func explainUsage(cmd *cobra.Command) {
+	if cmd.Args == nil && cmd.HasSubCommands() {
+		cmd.Args = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	check := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error { return badUsage(cmd, check(cmd, args)) }
+	for _, sub := range cmd.Commands() {
+		explainUsage(sub)
+	}
+}
+
+func badUsage(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cmd.HasSubCommands() {
+		return fmt.Errorf("%w; help: %s --help", err, cmd.CommandPath())
+	}
+	return fmt.Errorf("%w; usage: %s; help: %s --help", err, cmd.UseLine(), cmd.CommandPath())
 }
 
 func (q quickFlags) config() (*config.Config, error) {
