@@ -96,7 +96,11 @@ func (k *checker) endpointPath(at, path string) {
 // references checks a list of names against what they may name.
 func (k *checker) references(path string, names, known []string, what string) {
 	if len(names) == 0 {
-		k.bad(path, "names nothing", "Name at least one of: "+strings.Join(known, ", ")+".")
+		hint := "Nothing of the kind is configured."
+		if len(known) > 0 {
+			hint = "Name at least one of: " + strings.Join(known, ", ") + "."
+		}
+		k.bad(path, "names nothing", hint)
 	}
 	for i, name := range names {
 		if slices.Contains(known, name) {

@@ -79,3 +79,12 @@ func TestFaults(t *testing.T) {
 		})
 	}
 }
+
+// TestByteOrderMark: editors on Windows put one before the first key.
+func TestByteOrderMark(t *testing.T) {
+	t.Parallel()
+	text := "master_key: {env: MASTER_KEY}\r\ntargets:\r\n  demo: {demo: true}\r\nendpoints:\r\n  /mcp: {issuers: [gatehouse], access: any_signed_in, targets: [demo]}\r\n"
+	if _, err := Parse([]byte("\ufeff"+text), Options{File: "windows.yaml", Getenv: testEnv}); err != nil {
+		t.Error(err)
+	}
+}

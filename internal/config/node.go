@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -99,11 +100,19 @@ type builder struct {
 // parseDocument reads one YAML (or JSON) file whose root has the given path. It returns nil after a fault that leaves
 // nothing to go on with.
 func parseDocument(file, path string, data []byte, r *report) *node {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // of editors on Windows
 	doc := &document{file: file, lines: strings.Split(string(data), "\n"), hide: map[int]int{}}
 	root := &node{doc: doc, path: path}
 	if len(data) > maxFile {
 		r.fault(root, fmt.Sprintf("is larger than %d bytes", maxFile), "Is this the right file?")
 		return nil
+	}
+	for i, line := range doc.lines {
+		if !utf8.ValidString(line) {
+			root.line, root.column, doc.hide[i+1] = i+1, 1, 1
+			r.fault(root, "not text in UTF-8", "Save the file with the encoding UTF-8.")
+			return nil
+		}
 	}
 	tree, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -171,13 +180,25 @@ func (b *builder) build(from ast.Node, path string) *node {
 	case ast.ScalarNode:
 		n.value = y.GetValue()
 		n.height = strings.Count(strings.TrimSpace(y.GetToken().Origin), "\n")
-		if s, ok := n.value.(string); ok && strings.Contains(s, "://") && strings.Contains(s, "@") {
+		s, _ := n.value.(string)
+		if strings.Contains(s, "://") && strings.Contains(s, "@") {
 			hideTree(n) // a URL with a password
+		}
+		if y.GetToken().Type == token.StringType && wordProcessed(s) {
+			b.report.fault(n, "stands in quotes of a word processor, which YAML takes for a part of the text", `Write " or ' in their place.`)
 		}
 	default:
 		b.report.fault(n, "cannot be read", "Write plain keys, values and lists.")
 	}
 	return n
+}
+
+// wordProcessed reports whether a text begins and ends with typographic quotes.
+func wordProcessed(s string) bool {
+	const quotes = "“”„‟‘’‚‛«»"
+	first, _ := utf8.DecodeRuneInString(s)
+	last, size := utf8.DecodeLastRuneInString(s)
+	return len(s) > size && strings.ContainsRune(quotes, first) && strings.ContainsRune(quotes, last)
 }
 
 // gluedText undoes a fault of the YAML library: within braces it takes [mcp:tools] for a list of {mcp: tools}, though a
