@@ -74,7 +74,7 @@ func (u *Users) Add(ctx context.Context, spec UserSpec) (store.User, secret.Text
 	}
 	if err := u.store.CreateUser(ctx, user); err != nil {
 		if errors.Is(err, store.ErrExists) {
-			return store.User{}, secret.Text{}, fmt.Errorf("add user %s: somebody has that name already; list them with: gatehouse user list: %w", username, err)
+			return store.User{}, secret.Text{}, fmt.Errorf("add user %s: %w: somebody has that name already; list them with: gatehouse user list", username, err)
 		}
 		return store.User{}, secret.Text{}, fmt.Errorf("add user %s: %w", username, err)
 	}
@@ -166,7 +166,7 @@ func (u *Users) SetAccess(ctx context.Context, username string, groups []string,
 func (u *Users) find(ctx context.Context, username string) (store.User, error) {
 	user, err := u.store.UserByName(ctx, username)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.User{}, fmt.Errorf("there is no user %q; list them with: gatehouse user list: %w", username, err)
+		return store.User{}, fmt.Errorf("%w: there is no user %q; list them with: gatehouse user list", err, username)
 	}
 	if err != nil {
 		return store.User{}, fmt.Errorf("look up user %q: %w", username, err)
@@ -196,8 +196,9 @@ func checkUsername(name string) (string, error) {
 	return lower, nil
 }
 
+// checkName lets through the two joiners, which Persian, Sinhala and emoji are written with, beside what is printable.
 func checkName(name string) error {
-	if len(name) > 200 || !printable(name) {
+	if len(name) > 200 || !printable(strings.NewReplacer("\u200c", "", "\u200d", "").Replace(name)) {
 		return errors.New("the name must be at most 200 bytes of printable text")
 	}
 	return nil

@@ -36,6 +36,7 @@ func TestAddRefusesBadSpecs(t *testing.T) {
 		"e-mail":              {Username: "a", Password: good, Email: "nowhere"},
 		"e-mail with header":  {Username: "a", Password: good, Email: "a@b\r\nBcc: c"},
 		"name":                {Username: "a", Password: good, Name: "a\nb"},
+		"name turned around":  {Username: "a", Password: good, Name: "a\u202eb"},
 		"empty group":         {Username: "a", Password: good, Groups: []string{""}},
 		"group twice":         {Username: "a", Password: good, Groups: []string{"x", "x"}},
 		"reserved claim":      {Username: "a", Password: good, Claims: identity.Claims{"sub": "root"}},
@@ -50,6 +51,17 @@ func TestAddRefusesBadSpecs(t *testing.T) {
 	}
 	if all, err := users.List(t.Context()); err != nil || len(all) != 0 {
 		t.Errorf("users were left behind: %v, %v", all, err)
+	}
+}
+
+// TestNamesWithJoiners: a Persian name, a Sinhala one, and an emoji.
+func TestNamesWithJoiners(t *testing.T) {
+	t.Parallel()
+	users := newEmptyUsers(t)
+	for username, name := range map[string]string{"a": "علی\u200cرضا", "b": "ශ්\u200dරී", "c": "Kim 🧑\u200d💻"} {
+		if u, _, err := users.Add(t.Context(), UserSpec{Username: username, Name: name}); err != nil || u.Name != name {
+			t.Errorf("%q: %+v, %v", name, u, err)
+		}
 	}
 }
 
