@@ -266,7 +266,7 @@ func TestDocumentOnThePages(t *testing.T) {
 		}
 		before := map[string][]string{"": {"not checked yet", "client.example", "127.0.0.1:"}, "client.example": {"to continue to <strong>Claude</strong>"}}
 		pages[0].MustShow(t, before[trusted]...)
-		pages[1].MustShow(t, "Allow Claude?", "unverified", "says that it is of <code>client.example</code>", "program on this device", "mcp:admin")
+		pages[1].MustShow(t, "Allow <bdi>Claude</bdi>?", "unverified", "says that it is of <code>client.example</code>", "program on this device", "mcp:admin")
 		if strings.Contains(pages[0].Text+pages[1].Text, "logo.png") {
 			t.Error("a page has the client's logo")
 		}

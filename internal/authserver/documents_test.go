@@ -519,7 +519,7 @@ func TestChecklist15_ChangedRedirectURIs(t *testing.T) {
 	d.signIn.change(func(f *fakeSignIn) { f.sessions["a"].AuthTime = d.clock.Now() })
 	d.refusedWithPage("the old one", d.authorize(ask(nil), "a"), http.StatusBadRequest, "not registered")
 	page := d.authorize(ask(map[string]string{"redirect_uri": moved}), "a")
-	if page.Code != http.StatusOK || !strings.Contains(page.Body.String(), "Allow Claude?") {
+	if page.Code != http.StatusOK || !strings.Contains(page.Body.String(), "Allow <bdi>Claude</bdi>?") {
 		t.Errorf("the new one: status %d: %s", page.Code, page.Body)
 	}
 	tokens = d.wantTokens(d.post("/token", refreshForm(tokens.RefreshToken, mine)))

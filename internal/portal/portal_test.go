@@ -193,7 +193,7 @@ func TestHome(t *testing.T) {
 	f := newFixture(t)
 	b := f.browser(t)
 	got := b.send("GET", "/", nil)
-	for _, want := range []string{"/mcp</code>", "/finance/mcp</code>", "npx mcp-remote http://localhost:", "~/.kiro/settings/mcp.json", `href="cursor://`, ">Sign in<"} {
+	for _, want := range []string{"/mcp</code>", "/finance/mcp</code>", "take mcp-remote, below", "~/.kiro/settings/mcp.json", `href="cursor://`, ">Sign in<"} {
 		if !strings.Contains(got.body, want) {
 			t.Errorf("the home page lacks %s", want)
 		}
