@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/internal/audit"
+	"gatehouse/internal/authserver"
+	"gatehouse/internal/clientdoc"
 	"gatehouse/internal/config"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/secret"
@@ -107,8 +111,20 @@ func (a *Admin) SetDisabled(ctx context.Context, username string, disabled bool)
 // Users lists the users.
 func (a *Admin) Users(ctx context.Context) ([]store.User, error) { return a.users.List(ctx) }
 
-// RevokeClient puts a client on the deny list and ends its grants.
+// RevokeClient puts a client on the deny list and ends its grants. An id that was copied from the log is not whole: to
+// put that on the list would revoke nobody.
 func (a *Admin) RevokeClient(ctx context.Context, id identity.ClientID) error {
+	known, err := authserver.Registered(a.state.Keys, id)
+	if err == nil && strings.Contains(string(id), "…") {
+		err = errors.New("the id is cut short")
+	}
+	if err != nil {
+		return fmt.Errorf("revoke client %s: %w; give it whole, as the audit record of the grant has it", id, err)
+	}
+	known = known || clientdoc.IsURL(string(id)) || slices.ContainsFunc(a.c.Clients, func(c config.Client) bool { return c.ClientID == id })
+	if !known {
+		a.log.Warn("no client of this id is configured; it is refused all the same", "client", string(id))
+	}
 	if err := a.state.Store.RevokeClient(ctx, id, "revoked by an administrator"); err != nil {
 		return err
 	}

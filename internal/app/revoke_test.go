@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,24 @@ func TestRevocationByAnotherProcess(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An id as the log shows it, or one that was not copied to its end, is nobody's: to say that it is revoked would be a lie.
+func TestShortenedClientIsNotRevoked(t *testing.T) {
+	t.Parallel()
+	h := prepareHouse(t, demoOnly)
+	h.addUser("alice", "eng")
+	h.start()
+	c := connect(h, "/mcp")
+	h.admin(func(ctx context.Context, a *Admin) error {
+		for _, id := range []string{identity.ClientID(c.id).Short(), c.id[:len(c.id)-1], "https://client.e…/client.json"} {
+			if err := a.RevokeClient(ctx, identity.ClientID(id)); err == nil || !strings.Contains(err.Error(), "give it whole") {
+				t.Errorf("%s: %v", id, err)
+			}
+		}
+		return nil
+	})
+	c.mustBeIn()
 }
 
 // A refresh after a change of groups brings a token that works and knows the new groups.

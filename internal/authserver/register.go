@@ -18,12 +18,14 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/jose"
+	"gatehouse/internal/seal"
 	"gatehouse/internal/web"
 )
 
 // Registration is stateless: the client id is the client's metadata with a MAC over it. It cannot be forgotten, costs
 // no storage, and needs no cleaning up; what an administrator revokes goes to the store's deny list.
 const (
+	clientIDLabel  = "registered client id"
 	clientIDPrefix = "dcr1." // dcr1.METADATA.MAC, both in base64url
 	maxClientID    = 1536
 	maxBody        = 8 << 10
@@ -257,21 +259,9 @@ func (s *Server) sealClientID(record *clientRecord) (identity.ClientID, error) {
 // openClientID reverses sealClientID. Only the exact text that was issued opens, so that an id has one spelling and
 // the deny list cannot be passed by another.
 func (s *Server) openClientID(id identity.ClientID) (*Client, error) {
-	text, ok := strings.CutPrefix(string(id), clientIDPrefix)
-	if !ok || len(id) > maxClientID {
-		return nil, errors.New("neither a configured nor a registered client")
-	}
-	encoded, encodedTag, ok := strings.Cut(text, ".")
-	if !ok {
-		return nil, errors.New("registered client id without a tag")
-	}
-	tag, err := decodeExact(encodedTag)
-	if err != nil || !s.clientIDs.Check([]byte(clientIDPrefix+encoded), tag) {
-		return nil, errors.New("registered client id is foreign or altered")
-	}
-	body, err := decodeExact(encoded)
+	body, err := unseal(s.clientIDs, id)
 	if err != nil {
-		return nil, fmt.Errorf("decode client id: %w", err)
+		return nil, err
 	}
 	var record clientRecord
 	if err := json.Unmarshal(body, &record); err != nil {
@@ -291,6 +281,34 @@ func (s *Server) openClientID(id identity.ClientID) (*Client, error) {
 		client.Keys = keys
 	}
 	return client, nil
+}
+
+func unseal(ids *seal.MAC, id identity.ClientID) (body []byte, err error) {
+	text, ok := strings.CutPrefix(string(id), clientIDPrefix)
+	if !ok || len(id) > maxClientID {
+		return nil, errors.New("neither a configured nor a registered client")
+	}
+	encoded, encodedTag, ok := strings.Cut(text, ".")
+	if !ok {
+		return nil, errors.New("registered client id without a tag")
+	}
+	tag, err := decodeExact(encodedTag)
+	if err != nil || !ids.Check([]byte(clientIDPrefix+encoded), tag) {
+		return nil, errors.New("registered client id is foreign or altered")
+	}
+	if body, err = decodeExact(encoded); err != nil {
+		return nil, fmt.Errorf("decode client id: %w", err)
+	}
+	return body, nil
+}
+
+// Registered reports whether a client got its id here by registering. An id that only looks so is an error.
+func Registered(keys *seal.Keyring, id identity.ClientID) (bool, error) {
+	if !strings.HasPrefix(string(id), clientIDPrefix) {
+		return false, nil
+	}
+	_, err := unseal(keys.MAC(clientIDLabel), id)
+	return err == nil, err
 }
 
 // decodeExact decodes base64url and refuses every spelling but the canonical one; the package alone skips line ends.

@@ -186,7 +186,7 @@ func New(o Options) (*Server, error) {
 		transactions: o.Keys.Box("authorization transaction"),
 		consentForms: o.Keys.MAC("consent form"),
 		signOutForms: o.Keys.MAC("sign-out form"),
-		clientIDs:    o.Keys.MAC("registered client id"),
+		clientIDs:    o.Keys.MAC(clientIDLabel),
 		clientSecret: o.Keys.MAC("registered client secret"),
 		userCodes:    o.Keys.MAC("device user code"),
 		deviceForms:  o.Keys.MAC("device form"),
