@@ -248,7 +248,7 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 	}
 	defer taken.Close()
 	for address, want := range map[string]string{
-		taken.Addr().String():  "another program has port",
+		taken.Addr().String():  "listen in the configuration file; without one, --listen",
 		"192.0.2.1:8080":       "this machine has no such address",
 		"8080":                 "write it as host:port",
 		"127.0.0.1:http-alt-x": "check the host name and the port",
