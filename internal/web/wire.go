@@ -55,14 +55,14 @@ const (
 // was not sent yet, and then waits for the answer. So both can be one step for raw.swap, which saves a system call.
 type wireConn struct {
 	net.Conn
-	in    *bufio.Reader
-	lines httpd.Lines
-	out   []byte // the request
-	used  time.Time
-	old   bool        // has carried an exchange before
-	amiss atomic.Bool // see Amiss
-	raw   *raw        // nil when there is none
-	swaps bool        // raw sends requests, too: there is no TLS
+	in    *bufio.Reader // reads through Read below
+	lines httpd.Lines   // reads the heads of answers
+	out   []byte        // the request, head and body
+	used  time.Time     // when the last exchange ended
+	old   bool          // has carried an exchange before
+	amiss atomic.Bool   // see Amiss
+	raw   *raw          // the socket; nil when it cannot be had, and then the connection is not used again
+	swaps bool          // requests are sent with raw.swap: there is a socket and no TLS
 
 	// Of the request that is on its way.
 	unsent []byte // what the next Read sends before it reads; nil once that was tried
@@ -462,11 +462,11 @@ func (b *wireBody) Close() error {
 	return nil
 }
 
-// Amiss says that this was not the answer to the request. Its connection is an answer behind, and carries no other, even if
-// it has been kept already.
+// Amiss is called by a reader who finds that this was not the answer to the request. The connection is then one answer behind,
+// so it carries no more requests, even if it is idle already.
 func (b *wireBody) Amiss() { b.c.amiss.Store(true) }
 
-// finish ends the exchange; the first one counts.
+// finish ends the exchange: with a nil error the connection may become idle, else it is closed. Only the first call counts.
 func (b *wireBody) finish(err error) {
 	how := bodyRead
 	if err != nil {
