@@ -35,7 +35,7 @@ type request struct {
 	answer *parcel              // the lent buffer that the response is part of; nil if it is in none
 	came   func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
 	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
-	astray bool                 // and with it a response to another request; likewise
+	astray bool                 // a response to another request has come; likewise
 
 	// Room for what the fields above point to, so that a request is one allocation.
 	room      [20]byte // for id
