@@ -26,7 +26,7 @@ func Look(ctx context.Context, o Options) (Condition, error) {
 	c := Condition{Newest: len(all)}
 	s := &Store{now: time.Now, log: o.logger(), revoked: newRevokedView()}
 	if isPostgres(o.DSN) {
-		err = s.openPostgres(ctx, o.DSN)
+		err = s.openPostgres(ctx, o)
 	} else {
 		c.Exists, err = s.lookAtFile(ctx, o.DSN)
 	}

@@ -75,7 +75,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		return nil
 	}
 	var from int
-	err = s.change(ctx, func(tx conn) error {
+	err = s.changeSlowly(ctx, func(tx conn) error {
 		if from, err = lockSchema(ctx, tx); err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (s *Store) migrate(ctx context.Context) error {
 				ErrNewerSchema, from, len(all))
 		}
 		return s.apply(ctx, tx, all[from:])
-	})
+	}, 0)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,10 +14,11 @@ import (
 const (
 	postgresConnections    = 16
 	postgresConnectTimeout = 5 * time.Second
+	postgresPatience       = 10 * time.Second // as long as SQLite waits for another writer
 )
 
-func (s *Store) openPostgres(ctx context.Context, dsn string) error {
-	cfg, err := pgx.ParseConfig(dsn) // its errors leave the password out
+func (s *Store) openPostgres(ctx context.Context, o Options) error {
+	cfg, err := pgx.ParseConfig(o.DSN) // its errors leave the password out
 	if err != nil {
 		return fmt.Errorf("open database on PostgreSQL: %w", err)
 	}
@@ -28,7 +30,7 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 	db.SetMaxIdleConns(postgresConnections / 2)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	s.write, s.readers = db, db
-	s.read = conn{on: db, postgres: true}
+	s.read = conn{on: db, postgres: true, patience: cmp.Or(o.Patience, postgresPatience)}
 	s.closers = []func() error{db.Close}
 	if err := db.PingContext(ctx); err != nil {
 		return errors.Join(fmt.Errorf("open database on PostgreSQL: %w; check that the server runs and that the URL is right", err), db.Close())

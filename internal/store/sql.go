@@ -21,6 +21,16 @@ type conn struct {
 		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	}
 	postgres bool
+	patience time.Duration // for a statement; 0 is no bound
+}
+
+// bounded gives a statement its time: a connection that leads nowhere any more, or a lock that nobody lets go, must not
+// hold up whoever asks.
+func (c conn) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.patience == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.patience)
 }
 
 // row is what a scan function reads from.
@@ -31,6 +41,8 @@ func (c conn) exec(ctx context.Context, query string, args ...any) (int64, error
 	if err := checkText(args); err != nil {
 		return 0, err
 	}
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
 	res, err := c.on.ExecContext(ctx, c.dialect(query), args...)
 	if err != nil {
 		return 0, err
@@ -52,6 +64,8 @@ func many[T any](ctx context.Context, c conn, scan func(row) (T, error), query s
 	if err := checkText(args); err != nil {
 		return nil, err
 	}
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
 	rows, err := c.on.QueryContext(ctx, c.dialect(query), args...)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,8 @@ type Options struct {
 	Keys *seal.Keyring    // to notice a wrong master key early; nil skips the check
 	Now  func() time.Time // nil means time.Now
 	Log  *slog.Logger     // nil discards
+
+	Patience time.Duration // for one statement on PostgreSQL, upgrade and purge excepted; 0 means 10 s
 }
 
 func (o Options) clock() func() time.Time {
@@ -94,7 +96,7 @@ func connect(ctx context.Context, o Options) (*Store, error) {
 	case o.DSN == "":
 		return nil, errors.New("open database: no file or postgres:// URL given")
 	case isPostgres(o.DSN):
-		return s, s.openPostgres(ctx, o.DSN)
+		return s, s.openPostgres(ctx, o)
 	default:
 		return s, s.openSQLite(ctx, o.DSN)
 	}
@@ -138,10 +140,10 @@ func (s *Store) PurgeExpired(ctx context.Context) error {
 		{`DELETE FROM used_ids WHERE expires < ?`, now.Add(-clockDrift)},
 		{`DELETE FROM signing_keys WHERE expires > 0 AND expires < ?`, now},
 	} {
-		err := s.change(ctx, func(tx conn) error {
+		err := s.changeSlowly(ctx, func(tx conn) error {
 			_, err := tx.exec(ctx, p.query, micros(p.limit))
 			return err
-		})
+		}, 0)
 		if err != nil {
 			return wrap("purge what has expired", err)
 		}
@@ -166,6 +168,13 @@ func (s *Store) place() string {
 // change runs f in one transaction that may write. On SQLite it begins as a writer (BEGIN IMMEDIATE), so that what f
 // reads cannot change under it; on PostgreSQL f locks the rows that it decides on.
 func (s *Store) change(ctx context.Context, f func(tx conn) error) error {
+	ctx, cancel := s.read.bounded(ctx) // beginning and committing
+	defer cancel()
+	return s.changeSlowly(ctx, f, s.read.patience)
+}
+
+// changeSlowly is change with another bound for each statement.
+func (s *Store) changeSlowly(ctx context.Context, f func(tx conn) error, patience time.Duration) error {
 	opts := &sql.TxOptions{}
 	if s.read.postgres {
 		opts.Isolation = sql.LevelReadCommitted
@@ -175,7 +184,7 @@ func (s *Store) change(ctx context.Context, f func(tx conn) error) error {
 		return fmt.Errorf("begin transaction: %w", err)
 	}
 	defer tx.Rollback() // after Commit it does nothing
-	if err := f(conn{on: tx, postgres: s.read.postgres}); err != nil {
+	if err := f(conn{on: tx, postgres: s.read.postgres, patience: patience}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
