@@ -262,6 +262,45 @@ func TestAnotherProcessIsLeftAlone(t *testing.T) {
 	}
 }
 
+// Files that an administrator moves away are complete, and what comes then goes into another. Without the directory nothing
+// is recorded in silence.
+func TestFilesThatAreTakenAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "audit")
+		l := open(t, Options{Dir: dir})
+		stop := run(t, l)
+		record := func(id string) error {
+			err := l.Record(t.Context(), Event{Kind: KindCall, RequestID: id})
+			time.Sleep(50 * time.Millisecond)
+			return err
+		}
+		for _, id := range []string{"one", "two"} {
+			if err := record(id); err != nil {
+				t.Fatal(err)
+			}
+			got := lines(t, dir)
+			if len(got) != 1 || got[0]["request_id"] != id {
+				t.Fatalf("the file that is new holds %v, want %s", got, id)
+			}
+			now, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+			if err := os.Rename(now[0], now[0]+"."+id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		_ = record("lost")
+		if err := record("refused"); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("without a directory: %v", err)
+		}
+		if err := stop(); err == nil {
+			t.Error("nothing was lost?")
+		}
+	})
+}
+
 // fullDisk is a file that can run out of space in the middle of a write.
 type fullDisk struct {
 	*os.File

@@ -12,13 +12,14 @@ import (
 )
 
 // segment writes one file audit-YYYYMMDD-N.jsonl after the other: a new one begins with each start of the program, when
-// the day changes (UTC), and when the file is full. No two processes write to one file.
+// the day changes (UTC), when the file is full, and when somebody took it away. No two processes write to one file.
 type segment struct {
 	dir      string
 	maxBytes int64
 	open     func(path string) (file, error)
 
 	file  file   // nil before the first write
+	path  string // of file
 	day   string // YYYYMMDD
 	size  int64
 	dirty bool // a write failed halfway: cut back to size before the next one
@@ -27,6 +28,7 @@ type segment struct {
 // file is what a segment needs of *os.File.
 type file interface {
 	io.WriteCloser
+	Stat() (os.FileInfo, error)
 	Sync() error
 	Truncate(size int64) error
 }
@@ -100,10 +102,20 @@ func (s *segment) prepare(today string) error {
 		}
 		s.dirty = false
 	}
-	if s.file != nil && today == s.day && s.size < s.maxBytes {
+	if s.file != nil && today == s.day && s.size < s.maxBytes && s.inPlace() {
 		return nil
 	}
 	return s.begin(today)
+}
+
+// inPlace reports whether the file is still what its name stands for: what is written to one that was deleted is lost.
+func (s *segment) inPlace() bool {
+	named, err := os.Stat(s.path)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	ours, err := s.file.Stat()
+	return err != nil || os.SameFile(named, ours)
 }
 
 func (s *segment) begin(today string) error {
@@ -114,7 +126,7 @@ func (s *segment) begin(today string) error {
 	if day != today {
 		n = 0
 	}
-	f, err := s.create(today, n+1)
+	f, path, err := s.create(today, n+1)
 	if err != nil {
 		return err
 	}
@@ -122,7 +134,7 @@ func (s *segment) begin(today string) error {
 		return errors.Join(err, f.Close())
 	}
 	old := s.file
-	s.file, s.day, s.size = f, today, 0
+	s.file, s.path, s.day, s.size = f, path, today, 0
 	if old != nil {
 		return old.Close()
 	}
@@ -130,11 +142,11 @@ func (s *segment) begin(today string) error {
 }
 
 // create makes the first file from number n on that does not exist: another process may have been faster.
-func (s *segment) create(day string, n int) (file, error) {
+func (s *segment) create(day string, n int) (f file, path string, err error) {
 	for ; ; n++ {
-		f, err := s.open(filepath.Join(s.dir, fmt.Sprintf("audit-%s-%d.jsonl", day, n)))
-		if !errors.Is(err, fs.ErrExist) {
-			return f, err
+		path = filepath.Join(s.dir, fmt.Sprintf("audit-%s-%d.jsonl", day, n))
+		if f, err = s.open(path); !errors.Is(err, fs.ErrExist) {
+			return f, path, err
 		}
 	}
 }
