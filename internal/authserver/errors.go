@@ -63,13 +63,13 @@ func unavailable(cause error) *web.Error {
 
 const retryAfter = 5 * time.Second
 
-// logError logs what operators must act on. What clients do wrong stands in the request's own record.
+// logError logs what operators must act on, of a request that ends as a redirect: the records of others are errors themselves.
 func (s *Server) logError(r *http.Request, e *web.Error) {
 	if _, ok := errors.AsType[*clientdoc.Error](e.Cause); ok {
 		return // the trouble of somebody else's host, which was logged when it was met
 	}
 	if e.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
-		s.Log.ErrorContext(r.Context(), "authorization server request failed", "path", r.URL.Path, "code", e.Code, "error", e.Cause)
+		s.Log.ErrorContext(r.Context(), "authorization server request failed", "path", r.URL.Path, "error_code", e.Code, "error", e.Cause)
 	}
 }
 
@@ -86,7 +86,6 @@ func (s *Server) api(h web.HandlerFunc, methods ...string) http.Handler {
 
 // writeAPIError is the one writer of errors at the API edge (RFC 6749 §5.2, RFC 6750 §3).
 func (s *Server) writeAPIError(w http.ResponseWriter, r *http.Request, e *web.Error) {
-	s.logError(r, e)
 	switch scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); {
 	case e.Code == codeInvalidClient && strings.EqualFold(scheme, "Basic"):
 		w.Header().Set("WWW-Authenticate", `Basic realm="gatehouse"`)
@@ -120,7 +119,6 @@ type errorPage struct {
 // writeBrowserError is the one writer of errors that are shown instead of sent to the client. A program that probes
 // the authorization endpoint, as mcp-remote does to see whether its registration still holds, gets JSON.
 func (s *Server) writeBrowserError(w http.ResponseWriter, r *http.Request, e *web.Error) {
-	s.logError(r, e)
 	if prefersJSON(r.Header.Get("Accept")) {
 		web.WriteError(w, r, e)
 		return
