@@ -195,7 +195,9 @@ func newFence(c *Command, scratch, own string, mounts []mount) (*fence, error) {
 			return nil, fmt.Errorf("use the working directory %s: %w", c.Dir, err)
 		}
 	}
-	f.allowed = append(f.allowed, allowance{own, changes})
+	if own, err := filepath.EvalSymlinks(own); err == nil {
+		f.allowed = append(f.allowed, allowance{own, changes})
+	}
 	if c.Home != "" {
 		home, err := whereabouts(c.Home)
 		if err != nil {

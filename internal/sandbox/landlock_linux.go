@@ -83,9 +83,15 @@ func (f *fence) close() error {
 	return nil
 }
 
+// openPlace opens what lies at a path in which there was no symbolic link a moment ago. One that has come since, at the end
+// or on the way, may have been put there by another command to lead to something hidden.
+func openPlace(path string) (fd int, err error) {
+	return unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
+}
+
 // addRule allows what is done at one path. A path that has gone, or that Gatehouse may not touch, is left closed.
 func addRule(ruleset int, a allowance, handled uint64) error {
-	fd, err := unix.Open(a.path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openPlace(a.path)
 	if err != nil {
 		return nil // closed is the safe way
 	}
@@ -95,11 +101,7 @@ func addRule(ruleset int, a allowance, handled uint64) error {
 		return &os.PathError{Op: "look at", Path: a.path, Err: err}
 	}
 	rights := a.may.rights() & handled
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-	case unix.S_IFLNK:
-		return nil // it took the place of something else
-	default:
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		rights &= ofFiles
 	}
 	attr := unix.LandlockPathBeneathAttr{Allowed_access: rights, Parent_fd: int32(fd)}

@@ -155,6 +155,58 @@ func TestOwnDirectoryIsOnesOwn(t *testing.T) {
 	}
 }
 
+// The own directory may be reached over a symbolic link, as /tmp is on some machines.
+func TestOwnDirectoryBehindALink(t *testing.T) {
+	t.Parallel()
+	needsLandlock(t)
+	link := filepath.Join(t.TempDir(), "tmp")
+	if err := os.Symlink(t.TempDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	one := starts(t, Command{Args: []string{"/bin/sh", "-c", "echo ada > notes && cat notes; read x"}, Env: []string{"PATH=/usr/bin:/bin"}}, NewScratch(link))
+	if got := one.line(); got != "ada" {
+		t.Errorf("a note: %q", got)
+	}
+}
+
+// A link that takes a directory's place after it was looked at, and before the fence is up, leads nowhere.
+func TestALinkThatComesLate(t *testing.T) {
+	t.Parallel()
+	needsLandlock(t)
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(root, "work", "deep")
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := openPlace(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Close(fd)
+	for _, name := range []string{"work", "work/deep"} {
+		at := filepath.Join(root, name)
+		if err := os.Rename(at, at+".old"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(at+".old", at); err != nil {
+			t.Fatal(err)
+		}
+		if fd, err := openPlace(path); err == nil {
+			syscall.Close(fd)
+			t.Errorf("%s: a link was followed", name)
+		}
+		if err := os.Remove(at); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(at+".old", at); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Homes last, and are for one person each.
 func TestHome(t *testing.T) {
 	t.Parallel()
