@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
+	"gatehouse/internal/doctor"
+	"gatehouse/internal/secret"
 	"gatehouse/internal/testkit"
 )
 
@@ -38,6 +41,35 @@ func twoCopies(t *testing.T, upstream *testkit.MCPServer) (a, b *house) {
 	b = prepareHouse(t, strings.ReplaceAll(settings(), "$PUBLIC", a.url))
 	b.start()
 	return a, b
+}
+
+// TestDoctorLooksForCopies: a copy that others cannot reach takes no session with it when a request goes astray.
+func TestDoctorLooksForCopies(t *testing.T) {
+	t.Parallel()
+	a, b := twoCopies(t, testkit.NewMCPServer(t))
+	look := func(address string) string {
+		c := a.config()
+		if address != "" {
+			c.Copies.Address = secret.New(address)
+		}
+		found, err := Doctor(t.Context(), c, DoctorOptions{File: a.file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(found, func(f doctor.Finding) bool { return f.Check == "copies" })
+		if i < 0 {
+			t.Fatal("it does not look")
+		}
+		return string(found[i].Status) + " " + string(found[i].Code)
+	}
+	if got := look(""); got != "ok " {
+		t.Errorf("a copy in its place: %s", got)
+	}
+	for what, address := range map[string]string{"nobody": fmt.Sprint("127.0.0.1:", freePort(t)), "something else": b.address()} {
+		if got := look(address); got != "fail copy_away" {
+			t.Errorf("%s in its place: %s", what, got)
+		}
+	}
 }
 
 // at is the same client at another copy, as a load balancer does it.

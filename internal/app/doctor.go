@@ -42,6 +42,9 @@ func doctorSetup(c *config.Config, o DoctorOptions) doctor.Setup {
 		Client: web.NewClient(web.FenceAdmin, web.ClientOptions{RootCAs: o.RootCAs}),
 		State:  doctor.State{Dir: c.StateDir, Audit: filepath.Join(c.StateDir, "audit"), Database: c.Database},
 	}
+	if c.Copies != nil {
+		s.Copies = c.Copies.Address.Reveal()
+	}
 	if c.TLS != nil {
 		s.CertFile = c.TLS.CertFile
 	}

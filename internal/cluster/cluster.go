@@ -110,6 +110,19 @@ func (c *Copies) HandOn(ctx context.Context, q *Request) (*http.Response, error)
 	return resp, nil
 }
 
+// Reach reports whether a copy of this Gatehouse, with the same keys and origin, answers at an address.
+func Reach(ctx context.Context, keys *seal.Keyring, origin, address string) error {
+	members, err := membersOf(keys, origin)
+	if err != nil {
+		return err
+	}
+	conn, err := (&Copies{members: members}).dial(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
 // dial meets another copy under the newest key that both have.
 func (c *Copies) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)

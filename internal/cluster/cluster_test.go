@@ -335,3 +335,23 @@ func FuzzEnvelope(f *testing.F) {
 		}
 	})
 }
+
+func TestReach(t *testing.T) {
+	t.Parallel()
+	keys := keyring(t, masterKey())
+	c := copyOf(t, keys, "https://one.example", nil)
+	for name, tc := range map[string]struct {
+		keys            *seal.Keyring
+		origin, address string
+		fits            bool
+	}{
+		"a copy":         {keys, "https://one.example", c.o.Address, true},
+		"another key":    {keyring(t, masterKey()), "https://one.example", c.o.Address, false},
+		"another origin": {keys, "https://two.example", c.o.Address, false},
+		"nobody":         {keys, "https://one.example", "127.0.0.1:1", false},
+	} {
+		if err := Reach(t.Context(), tc.keys, tc.origin, tc.address); (err == nil) != tc.fits {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -139,4 +139,5 @@ const (
 	DatabaseKey        Code = "database_key"
 	DatabaseNewer      Code = "database_newer"
 	DatabaseBroken     Code = "database_broken"
+	CopyAway           Code = "copy_away"
 )

@@ -32,6 +32,7 @@ type Setup struct {
 	BehindProxy bool   // another program terminates TLS
 	CertHeader  string // in which that program says with which certificate a client came; may be empty
 	Config      string // fingerprint of the configuration file; empty when there is none
+	Copies      string // host:port at which other copies look for this one; empty when it is alone
 
 	Registration bool // clients may register themselves
 	BodyLimit    int64

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gatehouse/internal/cluster"
 	"gatehouse/internal/store"
 )
 
@@ -21,7 +22,25 @@ func (s *Setup) machine(ctx context.Context) []Finding {
 	r.stateDir(s.State.Dir)
 	r.disk(s.State.Audit)
 	r.database(ctx, s)
+	if s.Copies != "" {
+		r.copies(ctx, s)
+	}
 	return r.all
+}
+
+// copies looks whether this copy is where the others look for it.
+func (r *report) copies(ctx context.Context, s *Setup) {
+	if s.BeforeStart || s.State.Keys == nil {
+		r.skip("copies", "it needs a Gatehouse that runs, and the master key")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	if err := cluster.Reach(ctx, s.State.Keys, s.PublicURL, s.Copies); err != nil {
+		r.fail("copies", trouble{CopyAway, clip(err.Error(), 160), "at " + s.Copies + " a copy with this master_key and public_url", "correct copies.address; see that copies.listen is that address, and that no firewall is between copies"})
+		return
+	}
+	r.ok("copies", "reached at %s, as others do", s.Copies)
 }
 
 // stateDir looks at who may read and write the state.
