@@ -267,7 +267,7 @@ func TestAnotherProcessIsLeftAlone(t *testing.T) {
 func TestFilesThatAreTakenAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		dir := filepath.Join(t.TempDir(), "audit")
+		dir, archive := filepath.Join(t.TempDir(), "audit"), t.TempDir()
 		l := open(t, Options{Dir: dir})
 		stop := run(t, l)
 		record := func(id string) error {
@@ -284,9 +284,12 @@ func TestFilesThatAreTakenAway(t *testing.T) {
 				t.Fatalf("the file that is new holds %v, want %s", got, id)
 			}
 			now, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
-			if err := os.Rename(now[0], now[0]+"."+id); err != nil {
+			if err := os.Rename(now[0], filepath.Join(archive, filepath.Base(now[0]))); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if all := lines(t, archive); len(all) != 2 {
+			t.Errorf("of two files that were moved away, one took the place of the other: %v", all)
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)

@@ -20,6 +20,7 @@ type segment struct {
 
 	file  file   // nil before the first write
 	path  string // of file
+	n     int    // its number on that day
 	day   string // YYYYMMDD
 	size  int64
 	dirty bool // a write failed halfway: cut back to size before the next one
@@ -126,7 +127,10 @@ func (s *segment) begin(today string) error {
 	if day != today {
 		n = 0
 	}
-	f, path, err := s.create(today, n+1)
+	if today == s.day {
+		n = max(n, s.n) // where files are moved to, there may be one of that name
+	}
+	f, path, n, err := s.create(today, n+1)
 	if err != nil {
 		return err
 	}
@@ -134,7 +138,7 @@ func (s *segment) begin(today string) error {
 		return errors.Join(err, f.Close())
 	}
 	old := s.file
-	s.file, s.path, s.day, s.size = f, path, today, 0
+	s.file, s.path, s.n, s.day, s.size = f, path, n, today, 0
 	if old != nil {
 		return old.Close()
 	}
@@ -142,11 +146,11 @@ func (s *segment) begin(today string) error {
 }
 
 // create makes the first file from number n on that does not exist: another process may have been faster.
-func (s *segment) create(day string, n int) (f file, path string, err error) {
-	for ; ; n++ {
+func (s *segment) create(day string, from int) (f file, path string, n int, err error) {
+	for n = from; ; n++ {
 		path = filepath.Join(s.dir, fmt.Sprintf("audit-%s-%d.jsonl", day, n))
 		if f, err = s.open(path); !errors.Is(err, fs.ErrExist) {
-			return f, path, err
+			return f, path, n, err
 		}
 	}
 }
