@@ -178,6 +178,13 @@ func TestLinesOnStdioAreMessages(t *testing.T) {
 	if got := mustTool(t, conn, "stderr"); got != "ok" {
 		t.Errorf("after a huge line: %s", got)
 	}
+	for _, name := range []string{"keys twice", "not UTF-8"} {
+		_, err = callTool(t, conn, name)
+		wants(t, err, Rubbish)
+	}
+	if _, err := callTool(t, conn, "error without id"); err == nil || !strings.Contains(err.Error(), "what?") {
+		t.Errorf("an error without id: %v", err)
+	}
 	log.await(t, "a note for people")
 	log.await(t, "long long")
 	for line := range strings.SplitSeq(log.String(), "\n") {

@@ -133,6 +133,12 @@ func rawTool(m *mcp.Message) {
 		fmt.Println(`{"jsonrpc":"2.0","id":1,"id":2,"result":{}}`)
 		say(mcp.AppendResult(nil, m.ID, text("still here")))
 		say(mcp.AppendResult(nil, m.ID, text("said twice")))
+	case "keys twice":
+		fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"isError":true,"isError":false}}`+"\n", m.ID)
+	case "not UTF-8":
+		fmt.Printf(`{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"caf`+"\xe9"+`"}]}}`+"\n", m.ID)
+	case "error without id":
+		fmt.Println(`{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"what?"}}`)
 	case "huge":
 		say(mcp.AppendResult(nil, m.ID, text(strings.Repeat("x", 3<<20))))
 	case "args":

@@ -2,7 +2,7 @@ package target
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
 	"slices"
 	"sync"
 
@@ -19,8 +19,9 @@ type pending struct {
 
 // waiting is a request without a response yet.
 type waiting struct {
-	notes chan mcp.Message // what came along; when it is full, more is dropped, for one slow reader must not stop the others
-	reply chan mcp.Message // holds one
+	notes  chan mcp.Message // what came along; when it is full, more is dropped, for one slow reader must not stop the others
+	reply  chan mcp.Message // holds one
+	spoilt chan error       // holds why there will be no response
 }
 
 const waitingNotes = 256
@@ -35,7 +36,7 @@ func (p *pending) await(id string) *waiting {
 
 // awaitAside is await for a request that lasts, with which nothing comes along that does not name it.
 func (p *pending) awaitAside(id string) *waiting {
-	w := &waiting{notes: make(chan mcp.Message, waitingNotes), reply: make(chan mcp.Message, 1)}
+	w := &waiting{notes: make(chan mcp.Message, waitingNotes), reply: make(chan mcp.Message, 1), spoilt: make(chan error, 1)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.byID == nil {
@@ -67,6 +68,8 @@ func (p *pending) concerned(m *mcp.Message) *waiting {
 	switch {
 	case subscription != nil:
 		return p.byID[string(subscription)]
+	case m.Kind == mcp.KindResponse && m.ID == nil && len(p.latest) == 1: // the server could not read the id
+		return p.latest[0]
 	case m.Kind == mcp.KindResponse:
 		return p.byID[string(m.ID)]
 	case m.Method == mcp.NoteProgress:
@@ -79,15 +82,32 @@ func (p *pending) concerned(m *mcp.Message) *waiting {
 
 // failOnly ends the one call that waits for a response that was too long. When several wait, nobody knows whose it
 // was, and their clocks decide.
-func (p *pending) failOnly() {
+func (p *pending) failOnly(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.latest) == 1 {
-		offer(p.latest[0].reply, mcp.Message{})
+		offer(p.latest[0].spoilt, err)
 	}
 }
 
-func offer(ch chan mcp.Message, m mcp.Message) {
+// failNamed ends the call whose response this is, though it cannot be taken: a name that stands twice or a byte that is not
+// UTF-8 hides no id.
+func (p *pending) failNamed(raw []byte, err error) {
+	var m struct {
+		ID     json.RawMessage `json:"id"`
+		Method json.RawMessage `json:"method"`
+	}
+	if json.Unmarshal(raw, &m) != nil || m.Method != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w := p.byID[string(m.ID)]; w != nil {
+		offer(w.spoilt, err)
+	}
+}
+
+func offer[T any](ch chan T, m T) {
 	select {
 	case ch <- m:
 	default:
@@ -96,13 +116,15 @@ func offer(ch chan mcp.Message, m mcp.Message) {
 
 // response waits until the response is there. Sent gets an error when the request could not be sent, and nil else;
 // gone is closed when the stream has ended, and then nothing more comes.
-func (w *waiting) response(ctx context.Context, t *Target, r *request, sent <-chan error, gone <-chan struct{}) (mcp.Message, error) {
+func (w *waiting) response(ctx context.Context, r *request, sent <-chan error, gone <-chan struct{}) (mcp.Message, error) {
 	for {
 		select {
 		case m := <-w.notes:
 			r.came(&m)
 		case m := <-w.reply:
-			return w.take(t, r, m)
+			return w.take(r, m), nil
+		case err := <-w.spoilt:
+			return mcp.Message{}, err
 		case err := <-sent:
 			if err != nil {
 				return mcp.Message{}, err
@@ -111,7 +133,9 @@ func (w *waiting) response(ctx context.Context, t *Target, r *request, sent <-ch
 		case <-gone:
 			select {
 			case m := <-w.reply:
-				return w.take(t, r, m)
+				return w.take(r, m), nil
+			case err := <-w.spoilt:
+				return mcp.Message{}, err
 			default:
 				return mcp.Message{}, errStreamEnded
 			}
@@ -121,18 +145,15 @@ func (w *waiting) response(ctx context.Context, t *Target, r *request, sent <-ch
 	}
 }
 
-// take hands over what came before the response. An empty response is the mark of one that was too long.
-func (w *waiting) take(t *Target, r *request, m mcp.Message) (mcp.Message, error) {
+// take hands over what came before the response.
+func (w *waiting) take(r *request, m mcp.Message) mcp.Message {
 	for {
 		select {
 		case note := <-w.notes:
 			r.came(&note)
 			continue
 		default:
+			return m
 		}
-		if m.Kind == 0 {
-			return m, t.trouble(TooLarge, fmt.Errorf("a message of more than %d bytes", t.opt.MaxMessage))
-		}
-		return m, nil
 	}
 }

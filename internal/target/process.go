@@ -272,7 +272,7 @@ func (p *process) exchange(ctx context.Context, r *request) (mcp.Message, error)
 	if err := p.send(ctx, r.body); err != nil {
 		return mcp.Message{}, err
 	}
-	m, err := w.response(ctx, p.t, r, nil, p.gone)
+	m, err := w.response(ctx, r, nil, p.gone)
 	switch {
 	case errors.Is(err, errStreamEnded):
 		err = p.t.trouble(Down, p.err)
@@ -315,11 +315,12 @@ func (p *process) readOut(ctx context.Context, stdout io.Reader) {
 			return
 		case tooLong:
 			p.t.opt.Log.Warn("target wrote a line that is too long", "limit", p.t.opt.MaxMessage)
-			p.pending.failOnly()
+			p.pending.failOnly(p.t.tooLarge())
 		case len(bytes.TrimSpace(line)) > 0:
 			messages, err := decodeSome(line, p.batches.Load())
 			if err != nil {
 				p.t.opt.Log.Warn("target wrote a line that is not a message", "bytes", len(line), "error", err)
+				p.pending.failNamed(line, p.t.trouble(Rubbish, err))
 				continue
 			}
 			for _, m := range messages {

@@ -116,7 +116,7 @@ func (l *sseLink) listen(ctx context.Context, s *eventStream) {
 		switch {
 		case errors.Is(err, mcp.ErrEventTooLarge):
 			l.d.t.opt.Log.Warn("target sent an event that is too long", "limit", l.d.t.opt.MaxMessage)
-			l.pending.failOnly()
+			l.pending.failOnly(l.d.t.tooLarge())
 			return
 		case err != nil:
 			return
@@ -127,6 +127,7 @@ func (l *sseLink) listen(ctx context.Context, s *eventStream) {
 		messages, err := decodeSome(bytes.Clone(e.Data), mcp.Batches(l.c.Server().Revision))
 		if err != nil {
 			l.d.t.opt.Log.Warn("target sent rubbish on its stream", "error", err)
+			l.pending.failNamed(e.Data, l.d.t.trouble(Rubbish, err))
 			continue
 		}
 		for i := range messages {
@@ -173,7 +174,7 @@ func (l *sseLink) exchange(ctx context.Context, r *request) (mcp.Message, error)
 		abandon()
 		return mcp.Message{}, errClosed
 	}
-	m, err := w.response(ctx, l.d.t, r, sent, l.gone)
+	m, err := w.response(ctx, r, sent, l.gone)
 	if err != nil {
 		abandon()
 	} else {

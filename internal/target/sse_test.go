@@ -197,6 +197,26 @@ func TestOldServerNamesAnotherOrigin(t *testing.T) {
 	}
 }
 
+// A response that cannot be taken ends its call; the stream brings others too, and goes on.
+func TestOldServerAnswersRubbish(t *testing.T) {
+	t.Parallel()
+	s := newOldServer(t)
+	answered := s.answer
+	s.answer = func(stream io.Writer, m mcp.Message) int {
+		if m.Method != mcp.MethodToolsCall {
+			return answered(stream, m)
+		}
+		event(stream, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"result":{"isError":true,"isError":false}}`, m.ID))
+		return http.StatusAccepted
+	}
+	conn := connected(t, started(t, s.options()), Caller{Principal: person("ada")}, newRecorder())
+	_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("x", ""), nil)
+	wants(t, err, Rubbish)
+	if _, err := conn.Call(t.Context(), mcp.MethodPromptsList, []byte(`{}`), nil); err != nil {
+		t.Errorf("the next call: %v", err)
+	}
+}
+
 func TestOldServerBreaksOff(t *testing.T) {
 	t.Parallel()
 	s := newOldServer(t)

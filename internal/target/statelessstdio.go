@@ -31,7 +31,7 @@ func (c *processCarrier) listen(ctx context.Context, r *request) (mcp.Message, e
 	if err := c.p.send(ctx, r.body); err != nil {
 		return mcp.Message{}, err
 	}
-	m, err := w.response(ctx, c.p.t, r, nil, c.p.gone)
+	m, err := w.response(ctx, r, nil, c.p.gone)
 	if ctx.Err() != nil {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endGrace)
 		defer cancel()

@@ -57,6 +57,10 @@ func (t *Target) told(err error) error {
 	return err
 }
 
+func (t *Target) tooLarge() *Trouble {
+	return t.trouble(TooLarge, fmt.Errorf("a message of more than %d bytes", t.opt.MaxMessage))
+}
+
 func (t *Target) trouble(kind TroubleKind, cause error) *Trouble {
 	messages := map[TroubleKind]string{
 		Down:              "is not available",
