@@ -110,7 +110,7 @@ func TestIDJAG(t *testing.T) {
 	h := newHarness(t, withIDP(t, idp))
 	assertion := h.jag(idp, nil, map[string]any{"auth_time": h.clock.Now().Add(-time.Hour).Unix()})
 	tokens := h.wantTokens(h.exchange(assertion, nil))
-	if tokens.TokenType != "Bearer" || tokens.RefreshToken != "" || tokens.IDToken != "" || tokens.Scope != "mcp:tools mcp:admin" || tokens.ExpiresIn != 3600 {
+	if tokens.TokenType != "Bearer" || tokens.RefreshToken != "" || tokens.IDToken != "" || tokens.Scope != "mcp:tools mcp:admin" || tokens.ExpiresIn != 3590 {
 		t.Errorf("response %+v", tokens)
 	}
 	_, claims := h.claims(tokens.AccessToken)

@@ -43,7 +43,7 @@ func TestServiceToken(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, withService)
 	tokens := h.wantTokens(h.asService(nil))
-	if tokens.RefreshToken != "" || tokens.IDToken != "" || tokens.Scope != "mcp:tools mcp:admin" || tokens.ExpiresIn != 600 || tokens.TokenType != "Bearer" {
+	if tokens.RefreshToken != "" || tokens.IDToken != "" || tokens.Scope != "mcp:tools mcp:admin" || tokens.ExpiresIn != 590 || tokens.TokenType != "Bearer" {
 		t.Errorf("response %+v", tokens)
 	}
 	header, claims := h.claims(tokens.AccessToken)

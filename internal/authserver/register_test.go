@@ -336,7 +336,7 @@ func TestRegistrationClosed(t *testing.T) {
 	}
 	params := registeredParams(before)
 	others := map[string]string{"client_id": string(before.ClientID), "redirect_uri": params.Get("redirect_uri")}
-	if tokens := h.tokens(params, others); tokens.ExpiresIn != 600 {
+	if tokens := h.tokens(params, others); tokens.ExpiresIn != 590 {
 		t.Errorf("a client from before gets tokens for %d s, want those of the new settings", tokens.ExpiresIn)
 	}
 }

@@ -21,7 +21,7 @@ func TestTokens(t *testing.T) {
 	h := newHarness(t)
 	signedIn := h.clock.Now().Add(-time.Minute)
 	tokens := h.tokens(authorizeParams(nil), nil)
-	if tokens.TokenType != "Bearer" || tokens.ExpiresIn != 3600 || tokens.Scope != "openid profile email offline_access mcp:tools" {
+	if tokens.TokenType != "Bearer" || tokens.ExpiresIn != 3590 || tokens.Scope != "openid profile email offline_access mcp:tools" {
 		t.Errorf("response %+v", tokens)
 	}
 	header, access := h.claims(tokens.AccessToken)
@@ -70,7 +70,7 @@ func TestTokensByScopeAndClient(t *testing.T) {
 	_, claims = h.claims(tokens.AccessToken)
 	_, id := h.claims(tokens.IDToken)
 	now := float64(h.clock.Now().Unix())
-	if claims["aud"] != "api://default" || claims["cid"] != "walkthrough" || claims["exp"] != now+600 || tokens.ExpiresIn != 600 || id["exp"] != now+1200 || id["cid"] != nil {
+	if claims["aud"] != "api://default" || claims["cid"] != "walkthrough" || claims["exp"] != now+600 || tokens.ExpiresIn != 590 || id["exp"] != now+1200 || id["cid"] != nil {
 		t.Errorf("walkthrough: access %v, ID %v", claims, id)
 	}
 	snapshot := testSnapshot()

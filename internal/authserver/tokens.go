@@ -31,6 +31,10 @@ type tokenResponse struct {
 	Scope        string `json:"scope"`
 }
 
+// earlier is by how much clients are told that an access token ends before it does. A request may be under way at the end, and
+// some clients send the person to sign in again when a token is refused that was good by their own clock.
+const earlier = 10 * time.Second
+
 // mint signs the tokens. No person gets the subject of a service, whatever a sign-in back end calls people, and no
 // service that of a person.
 func (s *Server) mint(req *redemption, what *issue) (*tokenResponse, error) {
@@ -45,7 +49,7 @@ func (s *Server) mint(req *redemption, what *issue) (*tokenResponse, error) {
 		return nil, fmt.Errorf("sign access token: %w", err)
 	}
 	out := &tokenResponse{
-		AccessToken: access, TokenType: tokenTypeBearer, ExpiresIn: int64(req.client.Lifetimes.Access / time.Second),
+		AccessToken: access, TokenType: tokenTypeBearer, ExpiresIn: int64((req.client.Lifetimes.Access - earlier) / time.Second),
 		RefreshToken: what.refresh, Scope: what.scopes.String(),
 	}
 	if req.key != "" {
