@@ -226,9 +226,9 @@ func (k *catalog) refresh(ctx context.Context, conn *Conn) (*Conn, error) {
 func (k *catalog) read(ctx context.Context, conn *Conn) (*Catalog, *Conn, error) {
 	if conn == nil {
 		var err error
-		// Some servers list a tool only to clients that can answer what it asks. The catalogue is for all clients.
-		able := []byte(`{"elicitation":{},"extensions":{"` + mcp.ExtensionApps + `":{"mimeTypes":["text/html;profile=mcp-app"]},"` +
-			mcp.ExtensionTasks + `":{},"` + mcp.ExtensionSkills + `":{}},"roots":{},"sampling":{}}`)
+		// Some servers list a tool only to clients that can answer what it asks, in the very way. The catalogue is for all clients.
+		able := []byte(`{"elicitation":{"form":{},"url":{}},"extensions":{"` + mcp.ExtensionApps + `":{"mimeTypes":["text/html;profile=mcp-app"]},"` +
+			mcp.ExtensionTasks + `":{},"` + mcp.ExtensionSkills + `":{}},"roots":{},"sampling":{"context":{},"tools":{}}}`)
 		connecting, cancel := k.soon(ctx)
 		defer cancel()
 		if conn, err = k.t.Connect(connecting, Caller{Revision: mcp.Latest, Capabilities: able}, nil); err != nil {

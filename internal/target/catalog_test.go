@@ -196,6 +196,27 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
+// server-everything lists a tool only to clients that open URLs for it, and servers may do so with any way of asking.
+func TestCatalogIsReadAsAClientThatCanAnswer(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	if _, err := started(t, rawOptions(s)).Catalog(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	params := s.RequestsOf(mcp.MethodInitialize)[0].Params
+	for _, way := range [][]string{{"elicitation", "form"}, {"elicitation", "url"}, {"sampling", "tools"}, {"sampling", "context"}, {"roots"}} {
+		at, ok := mcp.Lookup(params, "capabilities")
+		for _, name := range way {
+			if ok {
+				at, ok = mcp.Lookup(at, name)
+			}
+		}
+		if !ok {
+			t.Errorf("no %s in %s", way, params)
+		}
+	}
+}
+
 // A list that may not be kept is read again when somebody asks, one with a lifetime when that is over.
 func TestCatalogObeysTTL(t *testing.T) {
 	t.Parallel()
