@@ -348,12 +348,7 @@ func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, n
 // exchange sends a request over a link of the session era, and waits for its response.
 func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
 	r := l.request(m, name)
-	r.came = func(n *mcp.Message) {
-		r.heard = true
-		if n.Method != mcp.NoteProgress {
-			c.came(ctx, clock, l, n, inflight)
-			return
-		}
+	progress := func(n *mcp.Message) {
 		if m.ProgressToken == nil || !bytes.Equal(n.ProgressToken, r.id) {
 			return
 		}
@@ -362,6 +357,26 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 			own := n.Edited(mcp.Edit{ProgressToken: m.ProgressToken})
 			inflight(&own)
 		}
+	}
+	came := func(n *mcp.Message) {
+		if n.Method == mcp.NoteProgress {
+			progress(n)
+			return
+		}
+		c.came(ctx, clock, l, n, inflight)
+	}
+	if h, ok := l.(*httpLink); ok && m.ProgressToken != nil {
+		var turn oneAtATime
+		came = turn.of(came)
+		h.progress.Store(string(r.id), turn.of(progress))
+		defer func(id string) {
+			h.progress.Delete(id)
+			turn.end()
+		}(string(r.id))
+	}
+	r.came = func(n *mcp.Message) {
+		r.heard = true
+		came(n)
 	}
 	reply, err := l.exchange(ctx, r)
 	if err != nil && r.heard && !errors.Is(err, errSessionGone) {
@@ -385,6 +400,29 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 		result.Release = r.answer.release
 	}
 	return result, nil
+}
+
+// oneAtATime makes functions that take messages wait for one another.
+type oneAtATime struct {
+	mu    sync.Mutex // guards ended, and is held while one of them runs
+	ended bool
+}
+
+func (o *oneAtATime) of(f func(*mcp.Message)) func(*mcp.Message) {
+	return func(m *mcp.Message) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if !o.ended {
+			f(m)
+		}
+	}
+}
+
+// end waits until none of them runs; from then on they do nothing.
+func (o *oneAtATime) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended = true
 }
 
 // tellCancelled sends notifications/cancelled without making the caller wait.

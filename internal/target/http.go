@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -106,6 +107,7 @@ type httpLink struct {
 	stop     context.CancelFunc     // ends the listening stream
 	stopped  chan struct{}          // closed when it has ended
 	opened   chan struct{}          // closed when its first request was answered, or failed
+	progress sync.Map               // of calls under way, by their ids: func(*mcp.Message), for progress that comes on that stream
 }
 
 func (l *httpLink) request(m *mcp.Message, name string) *request {

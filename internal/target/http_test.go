@@ -361,6 +361,49 @@ func TestUnsolicitedMessages(t *testing.T) {
 	}
 }
 
+// Servers made with mcp-go send what they tell about a call on whichever of its stream and the listening stream is free.
+func TestProgressOnTheListeningStream(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	told := make(chan string, 10)
+	s.Tool("slow", `{}`, func(c *testkit.MCPCall) {
+		meta, _ := mcp.Lookup(c.Params, "_meta")
+		token, _ := mcp.Lookup(meta, "progressToken")
+		for _, of := range []string{"4711", string(token)} {
+			s.PushTo(c.Session, `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":`+of+`,"progress":1}}`)
+		}
+		c.Stream()
+		c.Send(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":` + string(token) + `,"progress":2}}`)
+		if got := receive(t, told, "progress") + receive(t, told, "progress"); !strings.Contains(got, `"progress":1`) || !strings.Contains(got, `"progress":2`) {
+			t.Errorf("told %s", got)
+		}
+		c.Result(`{"content":[]}`)
+	})
+	tg := started(t, rawOptions(s))
+	if _, err := tg.Catalog(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.AwaitStream(t) // the catalogue's
+	conn := connected(t, tg, Caller{Principal: person("ada")}, newRecorder())
+	s.AwaitStream(t)
+	for range 10 {
+		over := false // the race detector tells of what comes too late
+		_, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("slow", `,"_meta":{"progressToken":"mine"}`), func(m *mcp.Message) {
+			if over || string(m.ProgressToken) != `"mine"` {
+				t.Errorf("%s, over: %t", m.Params, over)
+			}
+			told <- string(m.Params)
+		})
+		over = true
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(told) > 0 {
+		t.Errorf("told %s besides", <-told)
+	}
+}
+
 func TestSessionIDsAreChecked(t *testing.T) {
 	t.Parallel()
 	s := testkit.NewMCPServer(t)

@@ -192,7 +192,13 @@ func (l *httpLink) listenTo(ctx context.Context, resp *http.Response, cur *curso
 			continue
 		}
 		for i := range messages {
-			if m := &messages[i]; m.Kind != mcp.KindResponse {
+			switch m := &messages[i]; {
+			case m.Kind == mcp.KindResponse:
+			case m.Method == mcp.NoteProgress: // mcp-go sends some of it here
+				if f, ok := l.progress.Load(string(m.ProgressToken)); ok {
+					f.(func(*mcp.Message))(m)
+				}
+			default:
 				l.c.came(ctx, nil, l, m, nil)
 			}
 		}
