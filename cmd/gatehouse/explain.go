@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -45,12 +46,12 @@ The token is not taken from the command line, where shell history and process li
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			token, err := readToken(s, file)
+			token, err := readToken(cmd.Context(), s, file)
 			if err != nil {
 				return err
 			}
 			if proofFile != "" {
-				if how.Proof, err = readToken(s, proofFile); err != nil {
+				if how.Proof, err = readToken(cmd.Context(), s, proofFile); err != nil {
 					return err
 				}
 			}
@@ -81,8 +82,8 @@ The token is not taken from the command line, where shell history and process li
 	return cmd
 }
 
-func readToken(s streams, file string) (string, error) {
-	from := s.in
+func readToken(ctx context.Context, s streams, file string) (string, error) {
+	from := s.input(ctx)
 	if file != "" {
 		f, err := os.Open(file)
 		if err != nil {

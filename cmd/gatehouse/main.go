@@ -21,6 +21,7 @@ var version = "dev"
 func main() {
 	sandbox.RunIfAsked()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for what the first one asked for
 	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)
@@ -31,6 +32,33 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 }
+
+// input is standard input until ctx ends: a read that waits for a person must not outlast Ctrl-C. The goroutine of such a
+// read ends with the process.
+func (s streams) input(ctx context.Context) io.Reader {
+	return readFunc(func(p []byte) (int, error) {
+		type result struct {
+			data []byte
+			err  error
+		}
+		read := make(chan result, 1)
+		go func() {
+			buf := make([]byte, len(p))
+			n, err := s.in.Read(buf)
+			read <- result{buf[:n], err}
+		}()
+		select {
+		case r := <-read:
+			return copy(p, r.data), r.err
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	})
+}
+
+type readFunc func(p []byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
 // errSilent ends a command with exit code 1 when everything has been said already.
 var errSilent = errors.New("already reported")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -140,6 +141,28 @@ func TestQuickstartProcess(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("does not stop within 20 s")
+	}
+}
+
+// A command that waits for somebody to type ends with Ctrl-C.
+func TestWaitingForInputEnds(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"explain"}, {"user", "add", "bob", "--password-stdin"}} {
+		in, typist := io.Pipe()
+		defer typist.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		var out, errs syncBuffer
+		ended := make(chan int, 1)
+		go func() { ended <- run(ctx, append(args, "--state-dir", t.TempDir()), streams{in, &out, &errs}) }()
+		cancel()
+		select {
+		case code := <-ended:
+			if code != 1 {
+				t.Errorf("%s: exit code %d:\n%s", args, code, errs.String())
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: does not stop within 20 s", args)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ func newUserAdd(s streams, in *installation) *cobra.Command {
 				return err
 			}
 			spec.Username, spec.Groups, spec.Claims = args[0], access.groups, claims
-			if spec.Password, err = passwordFrom(s, fromStdin); err != nil {
+			if spec.Password, err = passwordFrom(cmd.Context(), s, fromStdin); err != nil {
 				return err
 			}
 			var generated secret.Text
@@ -110,7 +111,7 @@ func newUserPasswd(s streams, in *installation) *cobra.Command {
 		Example: "  gatehouse user passwd alice",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			given, err := passwordFrom(s, fromStdin)
+			given, err := passwordFrom(cmd.Context(), s, fromStdin)
 			if err != nil {
 				return err
 			}
@@ -213,11 +214,11 @@ func dash(s string) string {
 }
 
 // passwordFrom reads the first line of standard input when asked to.
-func passwordFrom(s streams, fromStdin bool) (secret.Text, error) {
+func passwordFrom(ctx context.Context, s streams, fromStdin bool) (secret.Text, error) {
 	if !fromStdin {
 		return secret.Text{}, nil
 	}
-	line, err := bufio.NewReader(io.LimitReader(s.in, 4096)).ReadString('\n')
+	line, err := bufio.NewReader(io.LimitReader(s.input(ctx), 4096)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return secret.Text{}, fmt.Errorf("read the password from standard input: %w", err)
 	}
