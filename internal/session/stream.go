@@ -35,6 +35,7 @@ type Stream struct {
 	bytes    int
 	last     uint64
 	taken    uint64 // last event that a reader took
+	heard    bool   // there has been a reader
 	finished bool
 	until    time.Time // a finished stream is forgotten then
 	reader   *Reader
@@ -60,7 +61,7 @@ func (st *Stream) SendOnce(data []byte) {
 // append needs st.mu.
 func (st *Stream) append(data []byte) {
 	events, size := ringEvents, ringBytes
-	if st.no == 0 && st.reader == nil && st.taken == 0 {
+	if st.no == 0 && !st.heard {
 		events, size = unheardEvents, unheardBytes
 	}
 	if st.finished || st.no == 0 && st.reader == nil && len(data) > size {
@@ -110,6 +111,7 @@ func (st *Stream) readAfter(seq uint64) *Reader {
 // attach needs st.mu.
 func (st *Stream) attach(after uint64) *Reader {
 	st.wake() // the earlier reader learns that it was replaced
+	st.heard = true
 	st.reader = &Reader{st: st, next: after + 1, ready: make(chan struct{}, 1)}
 	return st.reader
 }
