@@ -191,3 +191,28 @@ func TestAnswersToEarlierRequests(t *testing.T) {
 		})
 	}
 }
+
+// Targets on one host, and a target before and after a reload, share connections, too.
+func TestNoRequestHasTheIDOfAnother(t *testing.T) {
+	t.Parallel()
+	s := testkit.NewMCPServer(t)
+	s.Tool("echo", `{}`, func(c *testkit.MCPCall) { c.Result(`{"content":[]}`) })
+	for range 2 {
+		conn := connected(t, started(t, rawOptions(s)), Caller{Principal: person("ada")}, newRecorder())
+		if _, err := conn.Call(t.Context(), mcp.MethodToolsCall, toolParams("echo", ""), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]bool{}
+	for _, r := range s.Requests() {
+		if id := string(r.ID); id != "" {
+			if seen[id] {
+				t.Errorf("two requests have the id %s", id)
+			}
+			seen[id] = true
+		}
+	}
+	if len(seen) == 0 {
+		t.Error("no requests")
+	}
+}

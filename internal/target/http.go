@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"mime"
 	"net/http"
 	"net/url"
@@ -48,13 +49,19 @@ func newHTTPDialer(t *Target) (*httpDialer, error) {
 	for name, value := range t.opt.HTTP.Headers {
 		fixed.Set(name, value.Reveal())
 	}
-	return &httpDialer{t: t, transport: transport, url: u, fixed: fixed}, nil
+	d := &httpDialer{t: t, transport: transport, url: u, fixed: fixed}
+	d.ids.Store(rand.Int64N(maxFirstID))
+	return d, nil
 }
+
+// maxFirstID leaves room for many ids below 1<<31, since there are servers that take no larger ones.
+const maxFirstID = 1 << 30
 
 func (d *httpDialer) close() {}
 
 // nextID returns the id of a request, which no other to this target has: all sessions share its connections, and when one of
-// those is an answer behind, that answer must not pass for the one to another person's request.
+// those is an answer behind, that answer must not pass for the one to another person's request. Other targets on the same host
+// share them, too, as does this target after a reload, and so each begins to count somewhere else.
 func (d *httpDialer) nextID() int64 { return d.ids.Add(1) }
 
 func (d *httpDialer) dialSession(ctx context.Context, c *Conn) (*httpLink, error) {
