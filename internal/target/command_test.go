@@ -272,19 +272,25 @@ func TestAProcessThatHangsIsReplaced(t *testing.T) {
 	}
 }
 
-// A process that is slow with one call keeps its other work.
+// A process that is slow with one call keeps its other work, also when it does one thing after the other, so that a ping
+// waits as long as the rest.
 func TestAProcessThatIsOnlySlowIsKept(t *testing.T) {
 	t.Parallel()
-	o := command("raw")
-	o.Timeout = time.Second
-	conn := connected(t, started(t, o), Caller{Principal: person("ada")}, nil)
-	pid := mustTool(t, conn, "pid")
-	for range 4 {
-		_, err := callTool(t, conn, "hang")
-		wants(t, err, Timeout)
-	}
-	if again := mustTool(t, conn, "pid"); again != pid {
-		t.Error("another process")
+	for _, play := range []string{"raw", "backlog"} {
+		t.Run(play, func(t *testing.T) {
+			t.Parallel()
+			o := command(play)
+			o.Timeout = time.Second
+			conn := connected(t, started(t, o), Caller{Principal: person("ada")}, newRecorder())
+			pid := mustTool(t, conn, "pid")
+			for range 4 {
+				_, err := callTool(t, conn, "hang")
+				wants(t, err, Timeout)
+			}
+			if again := mustTool(t, conn, "pid"); again != pid {
+				t.Error("another process")
+			}
+		})
 	}
 }
 

@@ -79,6 +79,12 @@ func playRaw(play string) {
 			rawTool(&m)
 		case mcp.MethodDiscover:
 			rawDiscover(play, &m)
+		case mcp.MethodPing:
+			if play == "backlog" { // it has much to do before it comes to that
+				say(mcp.AppendNotification(nil, mcp.NoteMessage, []byte(`{"level":"info","data":"busy"}`)))
+				continue
+			}
+			say(mcp.AppendResult(nil, m.ID, nil))
 		default:
 			if m.Kind == mcp.KindRequest {
 				say(mcp.AppendError(nil, m.ID, mcp.Errorf(mcp.CodeMethodNotFound, "Method not found")))

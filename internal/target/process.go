@@ -39,6 +39,7 @@ type process struct {
 
 	out    chan []byte   // lines to write
 	silent chan struct{} // holds one: a call had no answer in time
+	spoke  atomic.Bool   // it sent a message since it was last asked for a sign of life
 	exited chan struct{} // closed when the process has ended
 	gone   chan struct{} // closed when its output has been read, too
 	err    error         // why it ended; set before gone is closed
@@ -194,8 +195,8 @@ func (p *process) end(why string) {
 	<-p.exited
 }
 
-// watchSilence ends a process that hangs: it left a call without an answer in time, and does not even answer a ping. Else
-// it would keep a person's place for as long as that person tries.
+// watchSilence ends a process that hangs: it left a call without an answer in time, and then even a ping, and says nothing
+// else either. Else it would keep a person's place for as long as that person tries.
 func (p *process) watchSilence(ctx context.Context) {
 	for {
 		select {
@@ -209,23 +210,24 @@ func (p *process) watchSilence(ctx context.Context) {
 	}
 }
 
-// lives reports whether the process answers a ping, be it with an error.
+// lives reports whether the process answers a ping, be it with an error. If it does one thing after the other, it may not come
+// to the ping in time, but then it sends something else.
 func (p *process) lives(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, min(pingTime, p.t.opt.Timeout))
 	defer cancel()
 	id := strconv.AppendInt(nil, p.ids.Add(1), 10)
 	w := p.pending.awaitAside(string(id))
 	defer p.pending.dismiss(string(id), w)
+	p.spoke.Store(false)
 	ping := &mcp.Message{Method: mcp.MethodPing}
-	if p.send(ctx, ping.AppendRequest(nil, id, mcp.Edit{})) != nil {
-		return false
+	if p.send(ctx, ping.AppendRequest(nil, id, mcp.Edit{})) == nil {
+		select {
+		case <-w.reply:
+			return true
+		case <-ctx.Done():
+		}
 	}
-	select {
-	case <-w.reply:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return p.spoke.Load()
 }
 
 func (p *process) write(ctx context.Context) {
@@ -349,6 +351,7 @@ func readLine(r *bufio.Reader, limit int) (line []byte, tooLong bool, err error)
 // dispatch brings a message of the process to whom it concerns. What belongs to no call goes to the connection that
 // called last, news about resources to all.
 func (p *process) dispatch(ctx context.Context, m mcp.Message) {
+	p.spoke.Store(true)
 	p.mu.Lock()
 	links := slices.Clone(p.links)
 	p.mu.Unlock()
