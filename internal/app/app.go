@@ -220,7 +220,7 @@ func (a *App) joinCopies(ctx context.Context, c *config.Config) error {
 
 // listen takes the address first: a port that is taken shows before anything is created.
 func (a *App) listen(ctx context.Context, c *config.Config) (*web.Server, error) {
-	o := web.ServerOptions{Listen: c.Listen, Log: a.Log, Grace: requestGrace, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	o := web.ServerOptions{Listen: c.Listen, Log: a.Log, Grace: requestGrace, Late: func() { a.sessions.EndAll() }, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		(*a.routes.Load()).ServeHTTP(w, r)
 	})}
 	if c.TLS != nil {

@@ -242,6 +242,26 @@ func databaseAway(t *testing.T, h *house, takeAway func()) {
 	}
 }
 
+// Who waits for a call that outlasts the stop is told that it may have been executed.
+func TestStopAnswersLongCalls(t *testing.T) {
+	t.Parallel()
+	up := testkit.NewMCPServer(t)
+	begun := make(chan struct{})
+	up.Tool("long", `{"type":"object"}`, func(c *testkit.MCPCall) {
+		close(begun)
+		<-c.R.Context().Done()
+	})
+	h := openHouse(t, demoAnd(up))
+	c := connect(h, "/mcp")
+	answered := make(chan answer, 1)
+	go func() { answered <- c.call("up___long", `{}`) }()
+	<-begun
+	h.stop()
+	if a := <-answered; a.status != http.StatusOK || !strings.Contains(a.body, "may have been executed") {
+		t.Errorf("a call that outlasts the stop: %s", a)
+	}
+}
+
 // Open streams do not hold up the stop: they end, and so does the program.
 func TestStopWithOpenStreams(t *testing.T) {
 	t.Parallel()

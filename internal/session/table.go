@@ -234,7 +234,7 @@ func (t *Table) Run(ctx context.Context) error {
 			t.Sweep()
 		case <-ctx.Done():
 			t.parked.end()
-			t.endAll()
+			t.EndAll()
 			t.closing.Wait()
 			return nil
 		}
@@ -260,7 +260,8 @@ func (t *Table) Sweep() {
 	}
 }
 
-func (t *Table) endAll() {
+// EndAll ends all sessions, for the program stops, and what waits in them. No other begins.
+func (t *Table) EndAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stopped = true

@@ -266,7 +266,7 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	table.endAll()
+	table.EndAll()
 	table.closing.Wait()
 	if table.Len() != 0 || table.recent.Len() != 0 || len(table.byPerson) != 0 {
 		t.Error("the table's books do not agree")

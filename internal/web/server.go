@@ -22,6 +22,7 @@ type ServerOptions struct {
 	Log     *slog.Logger
 	Linger  time.Duration // how long answers say "Connection: close" before the stop goes on; 0 means 500 ms
 	Grace   time.Duration // how long requests under way may take when stopping; 0 means 15 s
+	Late    func()        // called when little of Grace is left, for those that can still be answered; may be nil
 }
 
 // What a connection may cost before a request is complete. Bodies have their own limits: see LimitBody.
@@ -178,6 +179,10 @@ func (s *Server) serve() error {
 func (s *Server) shutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.options.Grace)
 	defer cancel()
+	if s.options.Late != nil {
+		late := time.AfterFunc(s.options.Grace*9/10, s.options.Late)
+		defer late.Stop()
+	}
 	servers := []interface {
 		Shutdown(context.Context) error
 		Close() error
