@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 	"sync"
 	"time"
 
+	"gatehouse/internal/audit"
 	"gatehouse/internal/identity"
 	"gatehouse/internal/web"
 )
@@ -97,6 +99,10 @@ func (rq *request) takePlaceAtTarget() error {
 	return nil
 }
 
+// unrecordable is what is said when Audit.Ready fails. Nothing is, when that is because the client left while it waited.
 func unrecordable(err error) error {
+	if !errors.Is(err, audit.ErrUnavailable) {
+		return err
+	}
 	return &web.Error{Status: http.StatusServiceUnavailable, Code: "audit_unavailable", Message: "calls cannot be recorded at the moment, so none is made", Cause: err}
 }

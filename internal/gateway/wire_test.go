@@ -190,7 +190,7 @@ func TestUpstreamSessionsAreOpenedOnFirstUse(t *testing.T) {
 		t.Fatalf("%d upstream sessions after ten calls at once, want 2", len(begun))
 	}
 	// Tools that a server lists only to able clients are in the catalogue; what this client can do is told to its own session.
-	for i, want := range []string{`"capabilities":{"elicitation":{},"extensions":{"io.modelcontextprotocol/skills":{}`, `"capabilities":{}`} {
+	for i, want := range []string{`"capabilities":{"elicitation":{"form":{},"url":{}},"extensions":{"io.modelcontextprotocol/skills":{}`, `"capabilities":{}`} {
 		if !strings.Contains(string(begun[i].Params), want) {
 			t.Errorf("upstream session %d began with %s", i, begun[i].Params)
 		}
