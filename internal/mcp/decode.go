@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"bytes"
+	"strings"
 )
 
 // Kind says what a message is.
@@ -374,6 +375,8 @@ func (m *Message) classify(method, id []byte) error {
 	switch {
 	case !ok || name == "":
 		return Errorf(CodeInvalidRequest, "method must be a string")
+	case strings.IndexByte(name, 0) >= 0: // a careless server reads what stands before it
+		return Errorf(CodeInvalidRequest, "method must hold no NUL")
 	case m.Result != nil || m.Error != nil:
 		return Errorf(CodeInvalidRequest, "a message has either a method or a result or error")
 	case id != nil && m.ID == nil:
@@ -432,6 +435,9 @@ func (m *Message) settle(p *paramPlaces, base int) error {
 		var ok bool
 		if m.Name, ok = DecodeString(raw); !ok {
 			return Errorf(CodeInvalidParams, "params: the name or URI must be a string")
+		}
+		if strings.IndexByte(m.Name, 0) >= 0 {
+			return Errorf(CodeInvalidParams, "params: the name or URI must hold no NUL")
 		}
 	}
 	return nil
