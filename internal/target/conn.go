@@ -33,7 +33,7 @@ type request struct {
 	in     *parcel              // the lent buffer that body is part of; nil if it is in none
 	header *header              // HTTP headers of its own, for servers of the stateless era
 	answer *parcel              // the lent buffer that the response is part of; nil if it is in none
-	came   func(m *mcp.Message) // gets what arrives before the response, on the goroutine of exchange
+	came   func(m *mcp.Message) // gets what arrives before the response; exchange calls it through tell
 	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
 	astray bool                 // a response to another request has come; likewise
 
@@ -41,6 +41,12 @@ type request struct {
 	room      [20]byte // for id
 	out, back parcel   // for in and answer
 	sent      sent     // the body as an io.ReadCloser
+}
+
+// tell passes on a message that came before the response, on the goroutine of exchange.
+func (r *request) tell(m *mcp.Message) {
+	r.heard = true
+	r.came(m)
 }
 
 // sessionRequest builds a request with id n to a server of the session era, in a buffer lent by from unless that is nil. It
@@ -348,7 +354,11 @@ func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, n
 // exchange sends a request over a link of the session era, and waits for its response.
 func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
 	r := l.request(m, name)
-	progress := func(n *mcp.Message) {
+	r.came = func(n *mcp.Message) {
+		if n.Method != mcp.NoteProgress {
+			c.came(ctx, clock, l, n, inflight)
+			return
+		}
 		if m.ProgressToken == nil || !bytes.Equal(n.ProgressToken, r.id) {
 			return
 		}
@@ -358,25 +368,8 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 			inflight(&own)
 		}
 	}
-	came := func(n *mcp.Message) {
-		if n.Method == mcp.NoteProgress {
-			progress(n)
-			return
-		}
-		c.came(ctx, clock, l, n, inflight)
-	}
 	if h, ok := l.(*httpLink); ok && m.ProgressToken != nil {
-		var turn oneAtATime
-		came = turn.of(came)
-		h.progress.Store(string(r.id), turn.of(progress))
-		defer func(id string) {
-			h.progress.Delete(id)
-			turn.end()
-		}(string(r.id))
-	}
-	r.came = func(n *mcp.Message) {
-		r.heard = true
-		came(n)
+		defer h.tellProgress(r)()
 	}
 	reply, err := l.exchange(ctx, r)
 	if err != nil && r.heard && !errors.Is(err, errSessionGone) {
@@ -400,29 +393,6 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 		result.Release = r.answer.release
 	}
 	return result, nil
-}
-
-// oneAtATime makes functions that take messages wait for one another.
-type oneAtATime struct {
-	mu    sync.Mutex // guards ended, and is held while one of them runs
-	ended bool
-}
-
-func (o *oneAtATime) of(f func(*mcp.Message)) func(*mcp.Message) {
-	return func(m *mcp.Message) {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		if !o.ended {
-			f(m)
-		}
-	}
-}
-
-// end waits until none of them runs; from then on they do nothing.
-func (o *oneAtATime) end() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.ended = true
 }
 
 // tellCancelled sends notifications/cancelled without making the caller wait.

@@ -63,7 +63,7 @@ func (l *demoLink) exchange(ctx context.Context, r *request) (mcp.Message, error
 	if err != nil {
 		return mcp.Message{}, err
 	}
-	result, err := (&demoCall{l: l, m: &m, came: r.came}).run(ctx)
+	result, err := (&demoCall{l: l, m: &m, came: r.tell}).run(ctx)
 	if err != nil {
 		return mcp.Message{}, err
 	}

@@ -117,6 +117,31 @@ type httpLink struct {
 	progress sync.Map               // of calls under way, by their ids: func(*mcp.Message), for progress that comes on that stream
 }
 
+// tellProgress has progress that comes on the listening stream told to r, too, until the function that it returns is called.
+// A message is told at a time, and none after that.
+func (l *httpLink) tellProgress(r *request) (end func()) {
+	var (
+		mu    sync.Mutex // held while r is told something; guards ended
+		ended bool
+		came  = r.came
+	)
+	r.came = func(m *mcp.Message) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended {
+			came(m)
+		}
+	}
+	id := string(r.id)
+	l.progress.Store(id, r.came)
+	return func() {
+		l.progress.Delete(id)
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+	}
+}
+
 func (l *httpLink) request(m *mcp.Message, name string) *request {
 	return sessionRequest(l.d.nextID(), m, name, &l.d.parcels)
 }
@@ -443,7 +468,7 @@ func (l *httpLink) sortOne(m *mcp.Message, r *request) bool {
 		l.d.t.opt.Log.Warn("target answered a request that was not asked here")
 	default:
 		came := *m
-		r.came(&came)
+		r.tell(&came)
 	}
 	return false
 }

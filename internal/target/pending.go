@@ -120,7 +120,7 @@ func (w *waiting) response(ctx context.Context, r *request, sent <-chan error, g
 	for {
 		select {
 		case m := <-w.notes:
-			r.came(&m)
+			r.tell(&m)
 		case m := <-w.reply:
 			return w.take(r, m), nil
 		case err := <-w.spoilt:
@@ -150,7 +150,7 @@ func (w *waiting) take(r *request, m mcp.Message) mcp.Message {
 	for {
 		select {
 		case note := <-w.notes:
-			r.came(&note)
+			r.tell(&note)
 			continue
 		default:
 			return m
