@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -166,6 +167,7 @@ func (a *App) listenMetrics(ctx context.Context, c *config.Metrics) (*metricsSer
 	mux.Handle("GET /metrics", scrapers(c)(a.metrics.Handler()))
 	return &metricsServer{l, &http.Server{
 		Handler: mux, ReadTimeout: scrapeTime, WriteTimeout: scrapeTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: scrapeHeader,
+		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug),
 	}}, nil
 }
 
