@@ -41,7 +41,7 @@ administrators: {claim: groups, type: string_array, operator: contains, value: a
 	var p testkit.Page
 	eventually(t, patience, "all targets have been tried", func() bool {
 		p = root.Open(h.url + "/admin/targets")
-		return strings.Contains(p.Text, "2 of 3 down") && strings.Contains(p.Text, "1 tools")
+		return strings.Contains(p.Text, "2 of 3 down") && strings.Contains(p.Text, "tools: 1")
 	})
 	p.MustShow(t, "web", "/mcp, /other/mcp", "MCP 2025-11-25", "gone", nobody.Addr().String(), "connection refused", "broken", "exit status 3", "the disk is full")
 	if strings.Contains(p.Text, "sesame") {
