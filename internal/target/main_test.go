@@ -130,7 +130,7 @@ func rawTool(m *mcp.Message) {
 		os.Exit(7)
 	case "hang":
 	case "freeze": // nothing else is answered any more
-		select {}
+		time.Sleep(time.Hour) // the runtime would end a program that does nothing but select {}
 	case "mute":
 		_ = os.Stdout.Close()
 	case "rubbish":
