@@ -75,18 +75,8 @@ var (
 func TestTestsExist(t *testing.T) {
 	t.Parallel()
 	known := map[string]bool{"TestName": true, "FuzzName": true, "TestChecklist": true}
-	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(p, "_test.go") {
-			return err
-		}
-		raw, err := os.ReadFile(p)
-		for _, m := range declared.FindAllStringSubmatch(string(raw), -1) {
-			known[m[1]] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+	for _, m := range inTests(t, declared) {
+		known[m[1]] = true
 	}
 	for _, d := range documents(t) {
 		for _, code := range d.code() {
@@ -97,6 +87,23 @@ func TestTestsExist(t *testing.T) {
 			}
 		}
 	}
+}
+
+// inTests returns the matches, with their groups, in all files of tests.
+func inTests(t *testing.T, what *regexp.Regexp) (all [][]string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(p, "_test.go") {
+			return err
+		}
+		raw, err := os.ReadFile(p)
+		all = append(all, what.FindAllStringSubmatch(string(raw), -1)...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 var (
