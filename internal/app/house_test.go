@@ -178,20 +178,24 @@ func (h *house) reload(settings string) (taken bool) {
 	return h.readAgain()
 }
 
-// readAgain has the file read. Gatehouse also looks by itself whether it has changed, and may be at it: once it has taken
-// two signals, all that it said last is about the file as it is now.
+// readAgain has the file read. Gatehouse also looks by itself whether it has changed, and may be at it: it takes the signal
+// after that, and the log is held meanwhile, so that what it says from there on is the answer.
 func (h *house) readAgain() (taken bool) {
 	h.t.Helper()
-	from := h.log.size()
-	for range 2 {
+	from := 0
+	eventually(h.t, patience, "gatehouse takes a SIGHUP", func() bool {
+		h.log.mu.Lock()
+		defer h.log.mu.Unlock()
 		select {
 		case h.hup <- os.Interrupt: // any signal will do
-		case <-time.After(patience):
-			h.t.Fatal("gatehouse does not take a SIGHUP")
+			from = h.log.buf.Len()
+			return true
+		default:
+			return false
 		}
-	}
-	text, _ := h.log.since(from)
-	return strings.LastIndex(text, `"configuration reloaded"`) > strings.LastIndex(text, `"configuration not reloaded;`)
+	})
+	line := h.log.await(h.t, from, `configuration reloaded`, `configuration not reloaded`)
+	return strings.Contains(line, `configuration reloaded`)
 }
 
 // admin runs f as a command of an administrator does: on a database connection of its own, beside the server.
