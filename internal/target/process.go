@@ -169,6 +169,7 @@ func (p *process) ended() bool {
 // reason says why the process ended; call it after gone.
 func (p *process) reason() error { return p.err }
 
+// stop ends the process, and waits until its output has been read.
 func (p *process) stop() {
 	p.end("")
 	<-p.gone
