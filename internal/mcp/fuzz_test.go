@@ -143,6 +143,23 @@ func splice(t *testing.T, m *Message) {
 	}
 }
 
+// What a string must not hold as it is, is escaped at any place in strings of any length.
+func TestAppendStringEscapes(t *testing.T) {
+	t.Parallel()
+	for _, odd := range []string{"", "\"", "\\", "\n", "\x00", "\x1f", "\x7f", "\xff", "é", "\u2028"} {
+		for n := range 30 {
+			for at := range n + 1 {
+				s := strings.Repeat("~", at) + odd + strings.Repeat(" ", n-at)
+				raw := AppendString(nil, s)
+				got, ok := DecodeString(raw)
+				if !ok || !Valid(raw) || got != strings.ToValidUTF8(s, "\ufffd") || bytes.IndexByte(raw, 0x7f) >= 0 {
+					t.Fatalf("%q became %q", s, raw)
+				}
+			}
+		}
+	}
+}
+
 func FuzzStrings(f *testing.F) {
 	f.Add("plain")
 	f.Add("\x00\x1f\"\\/\u2028😀")

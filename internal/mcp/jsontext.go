@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strconv"
 	"unicode/utf8"
 )
@@ -148,6 +149,9 @@ func appendUnescaped(dst, body []byte) []byte {
 func AppendString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
+	if standsAsIs(s) {
+		return append(append(dst, s...), '"')
+	}
 	for i := 0; i < len(s); {
 		c := s[i]
 		switch {
@@ -170,6 +174,26 @@ func AppendString(dst []byte, s string) []byte {
 		}
 	}
 	return append(dst, '"')
+}
+
+// standsAsIs reports whether AppendString has nothing to escape in s: only ASCII, and of that no quote, backslash or control
+// character.
+func standsAsIs(s string) bool {
+	if len(s) < 8 {
+		for _, c := range []byte(s) {
+			if c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+				return false
+			}
+		}
+		return true
+	}
+	odd := uint64(0)
+	for i := 0; i < len(s); i += 8 {
+		at := min(i, len(s)-8) // the last eight bytes may overlap those before
+		x := binary.LittleEndian.Uint64([]byte(s[at : at+8]))
+		odd |= special(x) | (x + eachLow) // 1 more than DEL has the high bit
+	}
+	return odd&eachHigh == 0
 }
 
 // parseInt reads a raw JSON integer that fits 64 bits; 1.0 and 1e3 are not integers here.
