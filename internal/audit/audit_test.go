@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -504,8 +505,8 @@ func TestChecklist64_NoFieldForSecrets(t *testing.T) {
 
 func TestLongFieldsAreCut(t *testing.T) {
 	t.Parallel()
-	a := appendLine(nil, &Event{Kind: KindCall, Name: strings.Repeat("ä", 5000) + "1"})
-	b := appendLine(nil, &Event{Kind: KindCall, Name: strings.Repeat("ä", 5000) + "2"})
+	a := new(encoder).appendLine(nil, &Event{Kind: KindCall, Name: strings.Repeat("ä", 5000) + "1"})
+	b := new(encoder).appendLine(nil, &Event{Kind: KindCall, Name: strings.Repeat("ä", 5000) + "2"})
 	if len(a) > 1000 || bytes.Equal(a, b) || !json.Valid(a) {
 		t.Errorf("%d bytes: %s", len(a), a)
 	}
@@ -522,7 +523,7 @@ func TestLineSaysEverything(t *testing.T) {
 			f.SetString("this is " + v.Type().Field(i).Name)
 		}
 	}
-	line := string(appendLine(nil, &e))
+	line := string(new(encoder).appendLine(nil, &e))
 	for i := range v.NumField() {
 		if f := v.Type().Field(i); f.Type.Kind() == reflect.String && !strings.Contains(line, `"this is `+f.Name+`"`) {
 			t.Errorf("%s is missing in %s", f.Name, line)
@@ -538,7 +539,7 @@ func FuzzLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, target, name, subject string, micros int64) {
 		e := Event{Time: time.Unix(1, 5), Kind: KindCall, Address: netip.MustParseAddr("2001:db8::1"), Target: target, Name: name,
 			Person: identity.PersonKey{Issuer: "https://i", Subject: subject}, Scopes: identity.Scopes{"a", "b"}, Duration: time.Duration(micros) * time.Microsecond}
-		b := appendLine(nil, &e)
+		b := new(encoder).appendLine(nil, &e)
 		var got map[string]any
 		if err := json.Unmarshal(b, &got); err != nil || bytes.IndexByte(b, '\n') != len(b)-1 {
 			t.Fatalf("%v: %q", err, b)
@@ -553,6 +554,26 @@ func FuzzLine(f *testing.F) {
 			t.Errorf("%s", b)
 		}
 	})
+}
+
+// Times and durations are written as the standard library writes them, whatever was written before.
+func TestTimesAndDurations(t *testing.T) {
+	t.Parallel()
+	var c encoder
+	for _, at := range []time.Time{
+		{}, time.Unix(0, 0), time.Unix(0, 1), time.Unix(-1, 999_999_999), time.Unix(1_700_000_000, 120_000_000), time.Unix(1_700_000_000, 0),
+		time.Date(2026, 2, 28, 23, 59, 59, 100, time.FixedZone("", -3600)), time.Date(2026, 3, 1, 0, 59, 59, 123_456_789, time.UTC),
+	} {
+		for _, took := range []time.Duration{-time.Second, 0, 999, time.Microsecond, 20_030 * time.Microsecond, 1500 * time.Millisecond, 1<<62 + 1000} {
+			want := `{"v":1,"time":"` + at.UTC().Format(time.RFC3339Nano) + `","kind":"call"`
+			if us := took.Microseconds(); us > 0 {
+				want += `,"duration_ms":` + strconv.FormatFloat(float64(us)/1000, 'f', -1, 64)
+			}
+			if got := string(c.appendLine(nil, &Event{Time: at, Kind: KindCall, Duration: took})); got != want+"}\n" {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+	}
 }
 
 func TestOpenSaysWhatToDo(t *testing.T) {

@@ -52,7 +52,8 @@ type Log struct {
 	dropped atomic.Uint64
 	refused atomic.Uint64
 
-	mu      sync.Mutex    // guards all below
+	mu      sync.Mutex // guards all below
+	encoder encoder
 	pending []byte        // whole lines that wait for the disk
 	spare   []byte        // takes the next lines while these are being written
 	fault   error         // why the last write did not succeed; nil when it did
@@ -101,7 +102,7 @@ func (l *Log) queue(e *Event) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, l.fault)
 	}
 	before := len(l.pending)
-	l.pending = appendLine(l.pending, e)
+	l.pending = l.encoder.appendLine(l.pending, e)
 	if len(l.pending) > l.options.MaxBuffer {
 		l.pending = l.pending[:before]
 		return fmt.Errorf("%w: %d bytes wait for the disk", ErrUnavailable, before)
