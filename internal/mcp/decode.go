@@ -71,6 +71,8 @@ func (s span) of(b []byte) []byte {
 // places says where in Params those values stand that a gateway may have to replace.
 type places struct {
 	name, progressToken, requestID, requestState, meta span
+
+	keeps bool // _meta has more in it than PerRequest
 }
 
 // Decode reads one JSON-RPC 2.0 object. It is strict: one object and nothing after it, valid UTF-8, no key twice in
@@ -212,6 +214,7 @@ type paramPlaces struct {
 	refType, refName, refURI                         span
 	inputResponses, requestState                     span
 	version, capabilities, info, level               span
+	keeps                                            bool // see places
 }
 
 func (d *decoder) envelope(m *Message) error {
@@ -331,6 +334,7 @@ func (d *decoder) meta(p *paramPlaces) bool {
 	for ok && d.s.next(&o) {
 		switch string(o.key) {
 		case "progressToken":
+			p.keeps = true
 			p.metaToken, ok = d.raw(3)
 		case MetaVersion:
 			p.version, ok = d.raw(3)
@@ -341,6 +345,7 @@ func (d *decoder) meta(p *paramPlaces) bool {
 		case MetaLogLevel:
 			p.level, ok = d.raw(3)
 		default:
+			p.keeps = true
 			d.alike(o.key, "progressToken", MetaVersion, MetaCapabilities, MetaClientInfo, MetaLogLevel)
 			ok = d.s.value(3)
 		}
@@ -408,7 +413,7 @@ func (m *Message) settle(p *paramPlaces, base int) error {
 		Version: rel(p.version).of(m.Params), Capabilities: rel(p.capabilities).of(m.Params),
 		ClientInfo: rel(p.info).of(m.Params), LogLevel: rel(p.level).of(m.Params),
 	}
-	m.at.progressToken = rel(p.metaToken)
+	m.at.progressToken, m.at.keeps = rel(p.metaToken), p.keeps
 	switch m.Method {
 	case MethodToolsCall, MethodPromptsGet:
 		m.at.name = rel(p.name)

@@ -185,6 +185,28 @@ func TestLoneSurrogatesPassOnlyInValuesAndWhenAsked(t *testing.T) {
 	}
 }
 
+func TestAppendMeta(t *testing.T) {
+	t.Parallel()
+	own := `"` + MetaVersion + `":"2026-07-28","` + MetaCapabilities + `":{"roots":{}},"` + MetaClientInfo + `":{"name":"c"},"` + MetaLogLevel + `":"info"`
+	for meta, want := range map[string]string{
+		`{}`:                              `{}`,
+		`{` + own + `}`:                   `{}`,
+		`{"x":[1, 2],` + own + `}`:        `{"x":[1, 2]}`,
+		`{` + own + `,"progressToken":3}`: `{"progressToken":"p"}`,
+		`{"progressToken":3}`:             `{"progressToken":"p"}`,
+		`{"progressToken":3, "x" : 1 }`:   `{"progressToken":"p","x" : 1}`,
+		`[{"x":1}]`:                       `{}`,
+	} {
+		m, err := NewRequest(MethodToolsCall, []byte(`{"name":"a","_meta":`+meta+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(m.AppendMeta(nil, []byte(`"p"`), nil)); got != want {
+			t.Errorf("%s: %s, want %s", meta, got, want)
+		}
+	}
+}
+
 func TestAppendParamsTouchesNothingElse(t *testing.T) {
 	t.Parallel()
 	in := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params": { "_meta" : {"x":1.0, "progressToken" : "a" } , "name":"t___echo" ,"arguments":{"name":"t___echo","n":1E2} }}`

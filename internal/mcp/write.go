@@ -86,15 +86,17 @@ func (m *Message) AppendMeta(dst, token, more []byte) []byte {
 			dst = append(dst, part...)
 		}
 	}
-	EachMember(m.Meta, func(key, member, _ []byte) {
-		switch string(key) {
-		case MetaVersion, MetaCapabilities, MetaClientInfo, MetaLogLevel:
-		case "progressToken":
-			add([]byte(`"progressToken":`), token)
-		default:
-			add(member)
-		}
-	})
+	if m.at.keeps {
+		EachMember(m.Meta, func(key, member, _ []byte) {
+			switch string(key) {
+			case MetaVersion, MetaCapabilities, MetaClientInfo, MetaLogLevel:
+			case "progressToken":
+				add([]byte(`"progressToken":`), token)
+			default:
+				add(member)
+			}
+		})
+	}
 	if len(more) > 0 {
 		add(more)
 	}
