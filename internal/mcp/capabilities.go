@@ -136,6 +136,9 @@ type ClientCapabilities struct {
 // without a mode stands for forms (2025-11-25 client/elicitation, capabilities).
 func ParseClientCapabilities(raw []byte) ClientCapabilities {
 	var c ClientCapabilities
+	if string(raw) == "{}" { // as of many clients
+		return c
+	}
 	if v, ok := lookupObject(raw, "elicitation"); ok {
 		_, c.Form = lookupObject(v, "form")
 		_, c.URL = lookupObject(v, "url")

@@ -136,6 +136,9 @@ const (
 // Without returns the result without some members, in pieces, as AppendWithout does.
 func (r *Result) Without(parts Part) [][]byte { return r.AppendWithout(nil, parts, nil) }
 
+// What stands between the pieces of a result.
+var opening, comma, closing = []byte("{"), []byte(","), []byte("}")
+
 // AppendWithout appends the result in pieces that make it when they are written one after the other: without some members,
 // and with more behind, raw JSON without braces, which may be nil. All other members are untouched, and nothing is copied.
 func (r *Result) AppendWithout(pieces [][]byte, parts Part, more []byte) [][]byte {
@@ -152,13 +155,13 @@ func (r *Result) AppendWithout(pieces [][]byte, parts Part, more []byte) [][]byt
 	}
 	slices.SortFunc(dropped[:n], func(a, b member) int { return cmp.Compare(a.key, b.key) })
 	first := len(pieces)
-	pieces = append(pieces, []byte("{"))
+	pieces = append(pieces, opening)
 	add := func(piece []byte) {
 		if piece = bytes.Trim(piece, ", \t\r\n"); len(piece) == 0 {
 			return
 		}
 		if len(pieces) > first+1 {
-			pieces = append(pieces, []byte(","))
+			pieces = append(pieces, comma)
 		}
 		pieces = append(pieces, piece)
 	}
@@ -169,7 +172,7 @@ func (r *Result) AppendWithout(pieces [][]byte, parts Part, more []byte) [][]byt
 	}
 	add(r.Raw[from:end])
 	add(more)
-	return append(pieces, []byte("}"))
+	return append(pieces, closing)
 }
 
 // AppendResultMeta writes _meta of a result with our own serverInfo in place of anybody else's.
