@@ -210,7 +210,7 @@ func (rq *request) forward(to route) string {
 		return trouble(ctx, rq, a, to.to.Name(), err, true)
 	}
 	a.result(rq.public(to, result.Raw))
-	rq.wrote(&result)
+	rq.wrote(result)
 	return "ok"
 }
 

@@ -28,7 +28,7 @@ type dialogue struct {
 	told chan struct{}           // holds one when there is a new question; nil if the client cannot be asked
 	done chan struct{}           // closed when result and err are set; nil if the client cannot be asked
 
-	result mcp.Result
+	result *mcp.Result // nil if err is not
 	err    error
 
 	mu      sync.Mutex             // guards what follows
@@ -106,8 +106,8 @@ func (d *dialogue) forward(ctx context.Context, up session.Upstream, m *mcp.Mess
 	d.result, d.err = up.Forward(&d.ctx, m, d.to.name, notes)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.out == nil && len(d.result.Raw) > maxHeldResult { // its target did not wait for the answer to its own question
-		d.result, d.err = mcp.Result{}, mcp.Errorf(codeLost, "The answer came before it was asked for again, and was too large to be held. The call was executed.")
+	if d.out == nil && d.err == nil && len(d.result.Raw) > maxHeldResult { // its target did not wait for the answer to its own question
+		d.result, d.err = nil, mcp.Errorf(codeLost, "The answer came before it was asked for again, and was too large to be held. The call was executed.")
 	}
 }
 
@@ -198,7 +198,7 @@ func (rq *request) conclude(a *reply, d *dialogue) string {
 		return "error"
 	}
 	a.result(dressed...)
-	rq.wrote(&d.result)
+	rq.wrote(d.result)
 	return outcome
 }
 

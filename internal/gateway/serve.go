@@ -261,8 +261,8 @@ func (rq *request) giveBack(buf *[]byte) {
 // wrote gives back the buffer of a target's result after the result was written. Over HTTP/1.1 its bytes have been copied by
 // then: by the kernel, into a TLS record, or into events of a stream. Over HTTP/2 that is not sure: see giveBack.
 func (rq *request) wrote(r *mcp.Result) {
-	if r.Release != nil && rq.r.ProtoMajor == 1 {
-		r.Release()
+	if r.Lent != nil && rq.r.ProtoMajor == 1 {
+		r.Lent.Release()
 		*r = mcp.Result{}
 	}
 }

@@ -75,7 +75,7 @@ type dressing struct {
 
 // dress adds to a target's result the members that the stateless era asks of every result, and returns the new result in
 // pieces, one behind the other, and the outcome for the record. If said is not nil, the client gets that error instead.
-func (rq *request) dress(room *dressing, to route, r mcp.Result) (dressed [][]byte, outcome string, said *mcp.Error) {
+func (rq *request) dress(room *dressing, to route, r *mcp.Result) (dressed [][]byte, outcome string, said *mcp.Error) {
 	if !r.Valid {
 		return nil, "", mcp.Errorf(codeTrouble, "The server %q gave a result that is not valid MCP.", to.to.Name())
 	}
@@ -88,7 +88,7 @@ func (rq *request) dress(room *dressing, to route, r mcp.Result) (dressed [][]by
 	switch {
 	case r.Type == mcp.ResultInputRequired:
 		outcome = "input required"
-		if more, said = rq.appendInputRequired(more, to, &r); said != nil {
+		if more, said = rq.appendInputRequired(more, to, r); said != nil {
 			return nil, "", said
 		}
 		dropped |= mcp.PartRequestState | mcp.PartCaching

@@ -21,7 +21,7 @@ func (r Renaming) Apply(raw []byte) []byte {
 }
 
 // ApplyTo is Apply for a result whose members are known. They are looked for again only when something was renamed.
-func (r Renaming) ApplyTo(result Result) Result {
+func (r Renaming) ApplyTo(result *Result) *Result {
 	if raw, changed := r.apply(result.Raw); changed {
 		return ParseResult(raw)
 	}

@@ -25,10 +25,10 @@ type Result struct {
 	InputRequests []byte
 	Structured    []byte
 
-	// Release gives the buffer back that all slices of the result are part of, for the next answer to be read into. It may be
-	// called once, when nobody uses any of them any more; if it is never called, the garbage collector takes the buffer. It is
-	// nil when the buffer was not lent.
-	Release func()
+	// Lent is the buffer that all slices of the result are part of, nil when it was not lent. Its Release gives it back, for the
+	// next answer to be read into. That may be called once, when nobody uses any of the slices any more; if it is never called,
+	// the garbage collector takes the buffer.
+	Lent interface{ Release() }
 
 	at resultPlaces
 }
@@ -84,22 +84,22 @@ func (d *decoder) result(p *resultPlaces, base, depth int) bool {
 }
 
 // Outcome returns the message's result with its members. Those of a message that Decode has not read are looked for.
-func (m *Message) Outcome() Result {
+func (m *Message) Outcome() *Result {
 	if !m.members.valid {
 		return ParseResult(m.Result)
 	}
-	return newResult(m.Result, m.members)
+	return newResult(m.Result, &m.members)
 }
 
-func newResult(raw []byte, at resultPlaces) Result {
+func newResult(raw []byte, at *resultPlaces) *Result {
 	of := func(m member) []byte {
 		if m.end == 0 {
 			return nil
 		}
 		return raw[m.value:m.end]
 	}
-	r := Result{
-		Valid: at.valid, Raw: raw, at: at, Meta: of(at.meta), TTL: of(at.ttl), CacheScope: of(at.cacheScope), RequestState: of(at.requestState),
+	r := &Result{
+		Valid: at.valid, Raw: raw, at: *at, Meta: of(at.meta), TTL: of(at.ttl), CacheScope: of(at.cacheScope), RequestState: of(at.requestState),
 		InputRequests: of(at.inputRequests), Structured: of(at.structured),
 	}
 	if kind := of(at.kind); r.Valid && kind != nil {
@@ -109,7 +109,7 @@ func newResult(raw []byte, at resultPlaces) Result {
 }
 
 // ParseResult finds the members of a result that is not at hand as a message's.
-func ParseResult(raw []byte) Result {
+func ParseResult(raw []byte) *Result {
 	var (
 		d  decoder
 		at resultPlaces
@@ -119,7 +119,7 @@ func ParseResult(raw []byte) Result {
 	if !d.result(&at, 0, 0) || !d.s.end() {
 		at = resultPlaces{}
 	}
-	return newResult(raw, at)
+	return newResult(raw, &at)
 }
 
 // Part names a member of a result that can be left out.

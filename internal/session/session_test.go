@@ -33,8 +33,8 @@ func (f *fakeUpstream) open(ctx context.Context) (Upstream, error) {
 	return f, nil
 }
 
-func (f *fakeUpstream) Forward(context.Context, *mcp.Message, string, func(*mcp.Message)) (mcp.Result, error) {
-	return mcp.Result{}, nil
+func (f *fakeUpstream) Forward(context.Context, *mcp.Message, string, func(*mcp.Message)) (*mcp.Result, error) {
+	return &mcp.Result{}, nil
 }
 func (f *fakeUpstream) Call(context.Context, string, []byte, func(*mcp.Message)) ([]byte, error) {
 	return nil, nil

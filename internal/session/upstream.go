@@ -12,7 +12,7 @@ import (
 // Upstream is a connection to one target that serves one session alone. The gateway makes it of a target.Conn, which says what
 // the methods do.
 type Upstream interface {
-	Forward(ctx context.Context, m *mcp.Message, name string, inflight func(*mcp.Message)) (mcp.Result, error)
+	Forward(ctx context.Context, m *mcp.Message, name string, inflight func(*mcp.Message)) (*mcp.Result, error)
 	Call(ctx context.Context, method string, params []byte, inflight func(*mcp.Message)) ([]byte, error)
 	Notify(ctx context.Context, method string, params []byte) error
 	Close()

@@ -365,10 +365,10 @@ func (l *commandLink) request(m *mcp.Message, name string) *request {
 	return r
 }
 
-func (l *commandLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+func (l *commandLink) exchange(ctx context.Context, r *request) (*mcp.Result, error) {
 	l.process.touch(l)
 	if r.body == nil {
-		return mcp.Message{Kind: mcp.KindResponse, Result: []byte("{}")}, nil
+		return mcp.ParseResult([]byte("{}")), nil
 	}
 	return l.process.exchange(ctx, r)
 }

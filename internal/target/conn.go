@@ -21,7 +21,7 @@ type dialer interface {
 // link is one upstream session that has been initialised. A Conn has one link at a time; several links may share a process.
 type link interface {
 	request(m *mcp.Message, name string) *request                  // builds a request; its id, also used as progress token, is unique in the session
-	exchange(ctx context.Context, r *request) (mcp.Message, error) // sends a request and returns its response
+	exchange(ctx context.Context, r *request) (*mcp.Result, error) // sends a request and returns its result; an error in the response is an *mcp.Error
 	send(ctx context.Context, body []byte) error                   // sends a notification or a response
 	end(ctx context.Context)                                       // ends what belongs to this connection, and waits
 }
@@ -32,14 +32,13 @@ type request struct {
 	body   []byte               // the JSON-RPC message
 	in     *parcel              // the lent buffer that body is part of; nil if it is in none
 	header *header              // HTTP headers of its own, for servers of the stateless era
-	answer *parcel              // the lent buffer that the response is part of; nil if it is in none
 	came   func(m *mcp.Message) // gets what arrives before the response; exchange calls it through tell
 	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
 	astray bool                 // a response to another request has come; likewise
 
 	// Room for what the fields above point to, so that a request is one allocation.
 	room      [20]byte // for id
-	out, back parcel   // for in and answer
+	out, back parcel   // for in, and for the lent buffer that the response is part of
 	sent      sent     // the body as an io.ReadCloser
 }
 
@@ -82,7 +81,7 @@ func (r *request) toSend() *sent {
 // done gives the body's buffer back, if it was lent. The HTTP client may still hold it: see parcel.
 func (r *request) done() {
 	if r.in != nil {
-		r.in.release()
+		r.in.Release()
 		r.in, r.body = nil, nil
 	}
 }
@@ -280,19 +279,22 @@ func (c *Conn) Call(ctx context.Context, method string, params []byte, inflight 
 		return nil, err
 	}
 	result, err := c.Forward(ctx, &m, "", inflight)
-	return result.Raw, err
+	if err != nil {
+		return nil, err
+	}
+	return result.Raw, nil
 }
 
 // Forward is Call for a message that has been decoded already; it is not decoded a second time. A name that is not empty takes
 // the place of the one in the message, because a target knows its tools without Gatehouse's prefix. It opens a link if there
 // is none, and sends the request a second time if the upstream session was lost before it could be executed, or if the
 // connection failed and the request may be repeated (again).
-func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
+func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, inflight func(m *mcp.Message)) (*mcp.Result, error) {
 	ctx, clock := c.begin(ctx)
 	defer c.finish(clock)
 	if c.caller.Principal != nil {
 		if err := c.t.turns.take(ctx, c.caller.Principal.Key); err != nil {
-			return mcp.Result{}, notSent(c.t.explain(ctx, fmt.Errorf("wait for a turn: %w", err)))
+			return nil, notSent(c.t.explain(ctx, fmt.Errorf("wait for a turn: %w", err)))
 		}
 		defer c.t.turns.give()
 	}
@@ -303,7 +305,7 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 			if attempt == 0 && c.t.opt.HTTP != nil && c.again(ctx, m, name, err) {
 				continue
 			}
-			return mcp.Result{}, c.t.told(err)
+			return nil, c.t.told(err)
 		}
 		result, err := c.over(ctx, clock, l, m, name, inflight)
 		if errors.Is(err, errSessionGone) {
@@ -321,7 +323,7 @@ func (c *Conn) Forward(ctx context.Context, m *mcp.Message, name string, infligh
 			if ok && (trouble.Kind == Down || trouble.Kind == Timeout) {
 				c.t.catalog.stale() // so that its health is known soon
 			}
-			return mcp.Result{}, c.t.told(err)
+			return nil, c.t.told(err)
 		}
 		c.note(m, name)
 		return result, nil
@@ -344,7 +346,7 @@ type heardError struct{ error }
 func (e *heardError) Unwrap() error { return e.error }
 
 // over sends a request over a link of either era.
-func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
+func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (*mcp.Result, error) {
 	if s, ok := l.(*statelessLink); ok {
 		return s.call(ctx, clock, m, name, inflight)
 	}
@@ -352,7 +354,7 @@ func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, n
 }
 
 // exchange sends a request over a link of the session era, and waits for its response.
-func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (mcp.Result, error) {
+func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (*mcp.Result, error) {
 	r := l.request(m, name)
 	r.came = func(n *mcp.Message) {
 		if n.Method != mcp.NoteProgress {
@@ -371,28 +373,26 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 	if h, ok := l.(*httpLink); ok && m.ProgressToken != nil {
 		defer h.tellProgress(r)()
 	}
-	reply, err := l.exchange(ctx, r)
+	result, err := l.exchange(ctx, r)
 	if err != nil && r.heard && !errors.Is(err, errSessionGone) {
 		err = &heardError{err}
 	}
 	if ctx.Err() != nil && !errors.Is(err, errSessionGone) {
 		c.tellCancelled(ctx, l, r.id)
 	}
+	return result, err
+}
+
+// outcome returns what a response says: a result, or an error.
+func (t *Target) outcome(m *mcp.Message) (*mcp.Result, error) {
+	if m.Error == nil {
+		return m.Outcome(), nil
+	}
+	said, err := mcp.ParseError(m.Error)
 	if err != nil {
-		return mcp.Result{}, err
+		return nil, t.trouble(Rubbish, err)
 	}
-	if reply.Error != nil {
-		said, err := mcp.ParseError(reply.Error)
-		if err != nil {
-			return mcp.Result{}, c.t.trouble(Rubbish, err)
-		}
-		return mcp.Result{}, said
-	}
-	result := reply.Outcome()
-	if r.answer != nil {
-		result.Release = r.answer.release
-	}
-	return result, nil
+	return nil, said
 }
 
 // tellCancelled sends notifications/cancelled without making the caller wait.

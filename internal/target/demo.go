@@ -58,20 +58,20 @@ type demoCall struct {
 	came func(*mcp.Message)
 }
 
-func (l *demoLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+func (l *demoLink) exchange(ctx context.Context, r *request) (*mcp.Result, error) {
 	m, err := mcp.Decode(r.body, mcp.Limits{})
 	if err != nil {
-		return mcp.Message{}, err
+		return nil, err
 	}
 	result, err := (&demoCall{l: l, m: &m, came: r.tell}).run(ctx)
 	if err != nil {
-		return mcp.Message{}, err
+		return nil, err
 	}
 	raw, err := json.Marshal(result)
 	if err != nil {
-		return mcp.Message{}, l.t.trouble(Down, err)
+		return nil, l.t.trouble(Down, err)
 	}
-	return mcp.Message{Kind: mcp.KindResponse, ID: r.id, Result: raw}, nil
+	return mcp.ParseResult(raw), nil
 }
 
 type object = map[string]any

@@ -189,10 +189,10 @@ func (h *httpCarrier) discover(ctx context.Context, l *statelessLink) (*Server, 
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if err != nil || reply.Error != nil {
+	if err != nil {
 		return nil, errOtherEra
 	}
-	return parseDiscovered(reply.Result)
+	return parseDiscovered(reply.Raw)
 }
 
 // knowsRevision reports whether a server refuses our revision and says in the same answer that it knows it: it has not

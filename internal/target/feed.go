@@ -296,13 +296,6 @@ func (f *feed) listen(ctx context.Context) error {
 			f.missed(ctx)
 		}
 	}
-	reply, err := f.l.via.listen(ctx, r)
-	if err == nil && reply.Error != nil {
-		said, err := mcp.ParseError(reply.Error)
-		if err != nil {
-			return err
-		}
-		return said
-	}
+	_, err = f.l.via.listen(ctx, r)
 	return err
 }

@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"gatehouse/internal/mcp"
@@ -28,20 +29,16 @@ func decodeSome(raw []byte, batches bool) ([]mcp.Message, error) {
 
 // handshake runs initialize and notifications/initialized (2025-11-25 basic/lifecycle) through the two functions of a
 // link that is being made. agreed is called between the two.
-func (c *Conn) handshake(ctx context.Context, id []byte, exchange func(context.Context, *request) (mcp.Message, error), agreed func(Server), send func(context.Context, []byte) error) error {
+func (c *Conn) handshake(ctx context.Context, id []byte, exchange func(context.Context, *request) (*mcp.Result, error), agreed func(Server), send func(context.Context, []byte) error) error {
 	r := &request{id: id, body: mcp.AppendRequest(nil, id, mcp.MethodInitialize, c.initializeParams()), came: func(*mcp.Message) {}}
 	reply, err := exchange(ctx, r)
+	if _, said := errors.AsType[*mcp.Error](err); said {
+		return fmt.Errorf("initialize: %w", err)
+	}
 	if err != nil {
 		return err
 	}
-	if reply.Error != nil {
-		said, err := mcp.ParseError(reply.Error)
-		if err != nil {
-			return c.t.trouble(Rubbish, err)
-		}
-		return fmt.Errorf("initialize: %w", said)
-	}
-	server, err := parseServer(reply.Result)
+	server, err := parseServer(reply.Raw)
 	if err != nil {
 		return c.t.trouble(Rubbish, err)
 	}

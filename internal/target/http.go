@@ -272,21 +272,21 @@ func (l *httpLink) send(ctx context.Context, body []byte) error {
 	return nil
 }
 
-func (l *httpLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+func (l *httpLink) exchange(ctx context.Context, r *request) (*mcp.Result, error) {
 	resp, err := l.ask(ctx, http.MethodPost, r.toSend(), "")
 	r.done()
 	if err != nil {
-		return mcp.Message{}, err
+		return nil, err
 	}
 	r.heard = true
 	if resp.StatusCode != http.StatusOK {
 		defer drain(resp)
-		return mcp.Message{}, l.refused(resp, r.id)
+		return nil, l.refused(resp, r.id)
 	}
 	if l.revision == "" {
 		if err := l.adopt(resp.Header.Get("Mcp-Session-Id")); err != nil {
 			drain(resp)
-			return mcp.Message{}, err
+			return nil, err
 		}
 	}
 	switch mediaType(resp) {
@@ -296,7 +296,7 @@ func (l *httpLink) exchange(ctx context.Context, r *request) (mcp.Message, error
 		return l.readStream(ctx, resp, r)
 	}
 	defer drain(resp)
-	return mcp.Message{}, l.d.t.trouble(Rubbish, fmt.Errorf("content type %.100q", resp.Header.Get("Content-Type")))
+	return nil, l.d.t.trouble(Rubbish, fmt.Errorf("content type %.100q", resp.Header.Get("Content-Type")))
 }
 
 // adopt takes over the session id of the answer to initialize: visible ASCII only (2025-11-25 basic/transports).
@@ -311,11 +311,14 @@ func (l *httpLink) adopt(session string) error {
 }
 
 func mediaType(resp *http.Response) string {
-	v := resp.Header.Get("Content-Type")
-	if v == "application/json" || v == "text/event-stream" {
-		return v
+	v := resp.Header["Content-Type"]
+	if len(v) == 0 {
+		return ""
 	}
-	t, _, _ := mime.ParseMediaType(v)
+	if v[0] == "application/json" || v[0] == "text/event-stream" {
+		return v[0]
+	}
+	t, _, _ := mime.ParseMediaType(v[0])
 	return t
 }
 
@@ -374,28 +377,32 @@ func (r *refusal) Error() string { return r.cause.Error() }
 
 func (r *refusal) Unwrap() error { return r.cause }
 
-func (l *httpLink) readJSON(resp *http.Response, r *request) (mcp.Message, error) {
+func (l *httpLink) readJSON(resp *http.Response, r *request) (*mcp.Result, error) {
 	defer resp.Body.Close()
 	limit := l.d.t.opt.MaxMessage
 	if resp.ContentLength > int64(limit) {
-		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of %d bytes", resp.ContentLength))
+		return nil, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of %d bytes", resp.ContentLength))
 	}
 	raw, in, err := l.d.readBody(resp, limit, &r.back)
 	if err != nil {
-		return mcp.Message{}, fmt.Errorf("read answer: %w", err)
+		return nil, fmt.Errorf("read answer: %w", err)
 	}
 	if len(raw) > limit {
-		return mcp.Message{}, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of more than %d bytes", limit))
+		return nil, l.d.t.trouble(TooLarge, fmt.Errorf("an answer of more than %d bytes", limit))
 	}
-	m, err := l.sort(raw, r)
-	if err == nil && in != nil && len(m.Raw) == len(raw) { // nothing else was in it that somebody may keep
-		r.answer = in
+	var m mcp.Message
+	if err := l.sort(&m, raw, r); err != nil {
+		return nil, err
 	}
-	if err == nil && m.Kind == 0 {
+	if m.Kind == 0 {
 		amiss(resp, r)
-		err = l.d.t.trouble(Rubbish, fmt.Errorf("the answer is not the response to request %s", r.id))
+		return nil, l.d.t.trouble(Rubbish, fmt.Errorf("the answer is not the response to request %s", r.id))
 	}
-	return m, err
+	result, err := l.d.t.outcome(&m)
+	if err == nil && in != nil && len(m.Raw) == len(raw) { // nothing else was in it that somebody may keep
+		result.Lent = in
+	}
+	return result, err
 }
 
 // amiss gives up the connection when the answer that came over it was one to another request.
@@ -435,27 +442,27 @@ func (d *httpDialer) readBody(resp *http.Response, limit int, room *parcel) (raw
 }
 
 // sort decodes what came as one JSON body: the response, or a batch with the response among notifications and requests. It
-// passes on all that is not the response, and returns the response; that is empty when it was not there.
-func (l *httpLink) sort(raw []byte, r *request) (reply mcp.Message, err error) {
+// passes on all that is not the response. The reply is empty when the response was not there.
+func (l *httpLink) sort(reply *mcp.Message, raw []byte, r *request) error {
 	if !mcp.Batches(l.revision) || !mcp.IsBatch(raw) {
 		if err := reply.Decode(raw, fromUpstream()); err != nil {
-			return reply, l.d.t.trouble(Rubbish, err)
+			return l.d.t.trouble(Rubbish, err)
 		}
-		if !l.sortOne(&reply, r) {
-			reply = mcp.Message{}
+		if !l.sortOne(reply, r) {
+			*reply = mcp.Message{}
 		}
-		return reply, nil
+		return nil
 	}
 	all, err := mcp.DecodeBatch(raw, fromUpstream(), maxBatch)
 	if err != nil {
-		return reply, l.d.t.trouble(Rubbish, err)
+		return l.d.t.trouble(Rubbish, err)
 	}
 	for i := range all {
 		if l.sortOne(&all[i], r) {
-			reply = all[i]
+			*reply = all[i]
 		}
 	}
-	return reply, nil
+	return nil
 }
 
 // sortOne reports whether m is the response to r, and passes it on if it is something else.

@@ -36,22 +36,22 @@ func (p *pauses) after(began time.Time) time.Duration {
 
 // readStream reads events until the response comes. A stream that ends before it is resumed when the server gave its
 // events ids (2025-11-25 basic/transports, resumability).
-func (l *httpLink) readStream(ctx context.Context, resp *http.Response, r *request) (mcp.Message, error) {
+func (l *httpLink) readStream(ctx context.Context, resp *http.Response, r *request) (*mcp.Result, error) {
 	cur := cursor{wait: firstWait}
 	for tries := 0; ; tries++ {
 		before := cur.id
-		m, err := l.readUntil(ctx, resp, r, &cur)
-		if m.Kind != 0 || !errors.Is(err, errStreamEnded) {
-			return m, err
+		result, err := l.readUntil(ctx, resp, r, &cur)
+		if !errors.Is(err, errStreamEnded) {
+			return result, err
 		}
 		if cur.id != before {
 			tries = 0
 		}
 		if cur.id == "" || tries == resumeTries {
-			return mcp.Message{}, l.d.t.trouble(Down, err)
+			return nil, l.d.t.trouble(Down, err)
 		}
 		if resp, err = l.resume(ctx, cur); err != nil { //nolint:bodyclose // readUntil closes what it reads
-			return mcp.Message{}, err
+			return nil, err
 		}
 	}
 }
@@ -74,32 +74,32 @@ func (c *cursor) note(e mcp.Event) {
 // errStreamEnded means that a stream broke off before the response.
 var errStreamEnded = errors.New("the stream ended without an answer")
 
-func (l *httpLink) readUntil(ctx context.Context, resp *http.Response, r *request, cur *cursor) (mcp.Message, error) {
+func (l *httpLink) readUntil(ctx context.Context, resp *http.Response, r *request, cur *cursor) (*mcp.Result, error) {
 	defer func() { _ = resp.Body.Close() }()
 	events := mcp.NewSSEReader(resp.Body, l.d.t.opt.MaxMessage)
 	for {
 		e, err := events.Next()
 		if errors.Is(err, mcp.ErrEventTooLarge) {
-			return mcp.Message{}, l.d.t.trouble(TooLarge, err)
+			return nil, l.d.t.trouble(TooLarge, err)
 		}
 		if err != nil {
 			amiss(resp, r)
-			return mcp.Message{}, fmt.Errorf("%w: %w", errStreamEnded, err)
+			return nil, fmt.Errorf("%w: %w", errStreamEnded, err)
 		}
 		cur.note(e)
 		if len(e.Data) == 0 {
 			continue
 		}
-		m, err := l.sort(e.Data, r)
-		switch {
+		var m mcp.Message
+		switch err := l.sort(&m, e.Data, r); {
 		case err != nil:
-			return m, err
+			return nil, err
 		case m.Kind != 0:
 			// The reader ends here, so the message may keep its buffer.
 			l.finish(resp)
-			return m, nil
+			return l.d.t.outcome(&m)
 		case ctx.Err() != nil:
-			return m, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }

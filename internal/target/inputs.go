@@ -18,33 +18,33 @@ const (
 
 // settle turns a result of the stateless era into one of the session era: what the server asks for is asked of the client
 // while it waits, and the call is repeated with the answers (2026-07-28 basic/patterns/mrtr).
-func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message, name string, r mcp.Result, inflight func(*mcp.Message)) (mcp.Result, error) {
+func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message, name string, r *mcp.Result, inflight func(*mcp.Message)) (*mcp.Result, error) {
 	var visits []string // questions by URL
 	for round := 0; ; round++ {
 		switch {
 		case !r.Valid:
-			return mcp.Result{}, l.c.t.trouble(Rubbish, fmt.Errorf("the result of %s is no object", m.Method))
+			return nil, l.c.t.trouble(Rubbish, fmt.Errorf("the result of %s is no object", m.Method))
 		case r.Type != "" && r.Type != mcp.ResultComplete && r.Type != mcp.ResultInputRequired && !mcp.DeclaresAny(l.c.caller.Capabilities):
-			return mcp.Result{}, l.c.t.trouble(Rubbish, fmt.Errorf("a result of type %.32q, which nobody asked for", r.Type))
+			return nil, l.c.t.trouble(Rubbish, fmt.Errorf("a result of type %.32q, which nobody asked for", r.Type))
 		case r.Type != mcp.ResultInputRequired:
 			l.tellComplete(visits)
-			return olderResult(&r), nil
+			return olderResult(r), nil
 		case round == maxRounds:
 			return l.unasked(m, "it asked too many times")
 		}
-		responses, why := l.inputs(ctx, clock, &r, &visits)
+		responses, why := l.inputs(ctx, clock, r, &visits)
 		if ctx.Err() != nil {
-			return mcp.Result{}, ctx.Err()
+			return nil, ctx.Err()
 		}
 		if why != "" {
 			return l.unasked(m, why)
 		}
 		again, err := mcp.NewRequest(m.Method, withInputs(m.Params, responses, r.RequestState))
 		if err != nil {
-			return mcp.Result{}, l.c.t.trouble(Rubbish, err)
+			return nil, l.c.t.trouble(Rubbish, err)
 		}
 		if r, err = l.ask(ctx, clock, &again, name, inflight); err != nil {
-			return mcp.Result{}, err
+			return nil, err
 		}
 	}
 }
@@ -61,9 +61,9 @@ func (l *statelessLink) tellComplete(visits []string) {
 }
 
 // olderResult leaves out what the session era does not know: structured content is an object there.
-func olderResult(r *mcp.Result) mcp.Result {
+func olderResult(r *mcp.Result) *mcp.Result {
 	if r.Structured == nil || r.Structured[0] == '{' {
-		return *r
+		return r
 	}
 	return mcp.ParseResult(bytes.Join(r.Without(mcp.PartStructured), nil))
 }
@@ -130,10 +130,10 @@ func withInputs(params, responses, state []byte) []byte {
 }
 
 // unasked is the end of a call whose question found no answer: for tools a result that the model can read.
-func (l *statelessLink) unasked(m *mcp.Message, why string) (mcp.Result, error) {
+func (l *statelessLink) unasked(m *mcp.Message, why string) (*mcp.Result, error) {
 	text := fmt.Sprintf("The server %q cannot go on with this call: %s.", l.c.t.opt.Name, why)
 	if m.Method == mcp.MethodToolsCall {
 		return mcp.ParseResult(mcp.AppendToolError(nil, text)), nil
 	}
-	return mcp.Result{}, mcp.Errorf(mcp.CodeInternal, "%s", text)
+	return nil, mcp.Errorf(mcp.CodeInternal, "%s", text)
 }

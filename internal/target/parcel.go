@@ -52,7 +52,8 @@ func (p *parcel) hold() bool {
 	}
 }
 
-func (p *parcel) release() {
+// Release takes a holder away.
+func (p *parcel) Release() {
 	if p.holders.Add(-1) == 0 && cap(p.buf) <= keptParcel {
 		*p.kept = p.buf
 		p.of.pool.Put(p.kept)
@@ -118,7 +119,7 @@ func (s *sent) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed && s.in != nil {
-		s.in.release()
+		s.in.Release()
 	}
 	s.closed = true
 	return nil

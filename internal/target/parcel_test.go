@@ -89,12 +89,12 @@ func TestParcels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one.release()
+	one.Release()
 	_ = r.Body.Close()
 	if !one.hold() {
 		t.Fatal("the buffer went back while somebody had a body")
 	}
-	one.release()
+	one.Release()
 	_ = again.Close()
 	_ = again.Close()
 	if n := one.holders.Load(); n != 0 || one.hold() {

@@ -269,11 +269,11 @@ func (p *process) send(ctx context.Context, body []byte) error {
 	}
 }
 
-func (p *process) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+func (p *process) exchange(ctx context.Context, r *request) (*mcp.Result, error) {
 	w := p.pending.await(string(r.id))
 	defer p.pending.dismiss(string(r.id), w)
 	if err := p.send(ctx, r.body); err != nil {
-		return mcp.Message{}, err
+		return nil, err
 	}
 	m, err := w.response(ctx, r, nil, p.gone)
 	switch {
@@ -285,7 +285,10 @@ func (p *process) exchange(ctx context.Context, r *request) (mcp.Message, error)
 		default:
 		}
 	}
-	return m, err
+	if err != nil {
+		return nil, err
+	}
+	return p.t.outcome(&m)
 }
 
 func (p *process) attach(l *commandLink) {

@@ -157,10 +157,10 @@ func (l *sseLink) request(m *mcp.Message, name string) *request {
 
 // exchange sends a request and waits for its response on the stream. Some servers accept the POST only when they have
 // answered, so that the two are waited for at the same time.
-func (l *sseLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+func (l *sseLink) exchange(ctx context.Context, r *request) (*mcp.Result, error) {
 	select {
 	case <-l.gone:
-		return mcp.Message{}, errSessionGone
+		return nil, errSessionGone
 	default:
 	}
 	w := l.pending.await(string(r.id))
@@ -172,7 +172,7 @@ func (l *sseLink) exchange(ctx context.Context, r *request) (mcp.Message, error)
 		sent <- l.send(posting, r.body)
 	}) {
 		abandon()
-		return mcp.Message{}, errClosed
+		return nil, errClosed
 	}
 	m, err := w.response(ctx, r, sent, l.gone)
 	if err != nil {
@@ -183,7 +183,10 @@ func (l *sseLink) exchange(ctx context.Context, r *request) (mcp.Message, error)
 	if errors.Is(err, errStreamEnded) {
 		err = l.d.t.trouble(Down, err)
 	}
-	return m, err
+	if err != nil {
+		return nil, err
+	}
+	return l.d.t.outcome(&m)
 }
 
 func (l *sseLink) send(ctx context.Context, body []byte) error {

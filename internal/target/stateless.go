@@ -31,8 +31,8 @@ type statelessLink struct {
 type carrier interface {
 	// head returns what a new request has: a header, which is only read, and where its parcel comes from, each nil when it has none.
 	head(method, name string) (id int64, h *header, from *parcels)
-	exchange(ctx context.Context, r *request) (mcp.Message, error)
-	listen(ctx context.Context, r *request) (mcp.Message, error) // the same for a stream; an *mcp.Error says that there will be none
+	exchange(ctx context.Context, r *request) (*mcp.Result, error)
+	listen(ctx context.Context, r *request) (*mcp.Result, error) // the same for a stream; an *mcp.Error says that there will be none
 	send(ctx context.Context, body []byte) error                 // a notification
 	end()
 }
@@ -136,7 +136,7 @@ func (l *statelessLink) withArguments(h *header, m *mcp.Message, name string) *h
 // statelessRevision is the value of a header, shared by all requests.
 var statelessRevision = []string{string(mcp.Rev20260728)}
 
-func (l *statelessLink) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+func (l *statelessLink) exchange(ctx context.Context, r *request) (*mcp.Result, error) {
 	return l.via.exchange(ctx, r)
 }
 
@@ -153,7 +153,7 @@ func (l *statelessLink) end(context.Context) {
 }
 
 // call sends a request of a client of either era. What only sessions have is answered here.
-func (l *statelessLink) call(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) (mcp.Result, error) {
+func (l *statelessLink) call(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) (*mcp.Result, error) {
 	switch m.Method {
 	case mcp.MethodPing:
 		return mcp.ParseResult([]byte("{}")), nil
@@ -177,13 +177,13 @@ func (l *statelessLink) call(ctx context.Context, clock *clock, m *mcp.Message, 
 	if m.RequestState != nil || m.InputResponses != nil {
 		own, err := mcp.NewRequest(m.Method, mcp.AppendMembers(nil, m.Params, mcp.Change{Drop: isInput}))
 		if err != nil {
-			return mcp.Result{}, err
+			return nil, err
 		}
 		m = &own
 	}
 	result, err := l.ask(ctx, clock, m, name, inflight)
 	if err != nil {
-		return mcp.Result{}, err
+		return nil, err
 	}
 	return l.settle(ctx, clock, m, name, result, inflight)
 }
@@ -194,7 +194,7 @@ func isInput(key []byte) bool {
 }
 
 // ask sends one request. When the server misses copies of arguments, its list of tools has changed: it is read again.
-func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) (mcp.Result, error) {
+func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, name string, inflight func(*mcp.Message)) (*mcp.Result, error) {
 	result, err := l.c.exchange(ctx, clock, l, m, name, inflight)
 	said, refused := errors.AsType[*mcp.Error](err)
 	if !refused || said.Code != mcp.CodeHeaderMismatch || m.Method != mcp.MethodToolsCall {
@@ -205,7 +205,7 @@ func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, n
 	}
 	tools, _, listErr := l.c.list(ctx, mcp.Tools)
 	if listErr != nil {
-		return mcp.Result{}, err
+		return nil, err
 	}
 	l.c.t.catalog.stale()
 	for _, tool := range tools {
@@ -221,7 +221,7 @@ func (l *statelessLink) ask(ctx context.Context, clock *clock, m *mcp.Message, n
 	}
 	if said, refused = errors.AsType[*mcp.Error](err); refused && said.Code == mcp.CodeHeaderMismatch {
 		// To the client this code would say that its own headers are wrong.
-		return mcp.Result{}, &mcp.Error{Code: mcp.CodeInternal, Message: "the server does not agree with the headers of Gatehouse's request: " + said.Message}
+		return nil, &mcp.Error{Code: mcp.CodeInternal, Message: "the server does not agree with the headers of Gatehouse's request: " + said.Message}
 	}
-	return mcp.Result{}, err
+	return nil, err
 }

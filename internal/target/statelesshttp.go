@@ -63,10 +63,10 @@ func (n *namedHeaders) get(d *httpDialer, method, name string) *header {
 func (h *httpCarrier) end() {}
 
 // listen answers with what the server said when it refused the stream.
-func (h *httpCarrier) listen(ctx context.Context, r *request) (mcp.Message, error) {
+func (h *httpCarrier) listen(ctx context.Context, r *request) (*mcp.Result, error) {
 	resp, err := h.post(ctx, r)
 	if err != nil {
-		return mcp.Message{}, err
+		return nil, err
 	}
 	if resp.StatusCode == http.StatusOK {
 		return h.read(ctx, resp, r)
@@ -74,9 +74,9 @@ func (h *httpCarrier) listen(ctx context.Context, r *request) (mcp.Message, erro
 	defer drain(resp)
 	err = h.reader.refused(resp, r.id)
 	if resp.StatusCode/100 == 4 {
-		return mcp.Message{}, mcp.Errorf(mcp.CodeInternal, "%v", err)
+		return nil, mcp.Errorf(mcp.CodeInternal, "%v", err)
 	}
-	return mcp.Message{}, err
+	return nil, err
 }
 
 func (h *httpCarrier) post(ctx context.Context, r *request) (*http.Response, error) {
@@ -84,10 +84,10 @@ func (h *httpCarrier) post(ctx context.Context, r *request) (*http.Response, err
 	return h.d.send(ctx, http.MethodPost, h.d.url, r.header, r.toSend())
 }
 
-func (h *httpCarrier) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+func (h *httpCarrier) exchange(ctx context.Context, r *request) (*mcp.Result, error) {
 	resp, err := h.post(ctx, r)
 	if err != nil {
-		return mcp.Message{}, err
+		return nil, err
 	}
 	r.heard = true
 	if resp.StatusCode == http.StatusOK {
@@ -97,18 +97,18 @@ func (h *httpCarrier) exchange(ctx context.Context, r *request) (mcp.Message, er
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed:
 	default:
-		return mcp.Message{}, h.reader.refused(resp, r.id)
+		return nil, h.reader.refused(resp, r.id)
 	}
 	body, m, said := readRefusal(resp)
 	if said != nil && bytes.Equal(m.ID, r.id) && said.Code != mcp.CodeUnsupportedRevision {
-		return m, nil
+		return nil, said
 	}
 	h.d.era.forget() // it has become a server of another era, and has not executed anything
-	return mcp.Message{}, fmt.Errorf("%w: HTTP status %d: %.200q", errSessionGone, resp.StatusCode, body)
+	return nil, fmt.Errorf("%w: HTTP status %d: %.200q", errSessionGone, resp.StatusCode, body)
 }
 
 // read reads a response, from JSON or from a stream.
-func (h *httpCarrier) read(ctx context.Context, resp *http.Response, r *request) (mcp.Message, error) {
+func (h *httpCarrier) read(ctx context.Context, resp *http.Response, r *request) (*mcp.Result, error) {
 	switch mediaType(resp) {
 	case "application/json":
 		return h.reader.readJSON(resp, r)
@@ -121,14 +121,14 @@ func (h *httpCarrier) read(ctx context.Context, resp *http.Response, r *request)
 			}
 			came(m)
 		}
-		m, err := h.reader.readUntil(ctx, resp, r, &cursor{})
+		result, err := h.reader.readUntil(ctx, resp, r, &cursor{})
 		if errors.Is(err, errStreamEnded) {
 			err = h.d.t.trouble(Down, err)
 		}
-		return m, err
+		return result, err
 	}
 	defer drain(resp)
-	return mcp.Message{}, h.d.t.trouble(Rubbish, fmt.Errorf("content type %.100q", resp.Header.Get("Content-Type")))
+	return nil, h.d.t.trouble(Rubbish, fmt.Errorf("content type %.100q", resp.Header.Get("Content-Type")))
 }
 
 // send has nothing to send: a request is cancelled by the end of its connection, and answers do not exist.

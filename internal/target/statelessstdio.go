@@ -18,18 +18,18 @@ func (c *processCarrier) head(string, string) (int64, *header, *parcels) {
 	return c.p.ids.Add(1), nil, nil
 }
 
-func (c *processCarrier) exchange(ctx context.Context, r *request) (mcp.Message, error) {
+func (c *processCarrier) exchange(ctx context.Context, r *request) (*mcp.Result, error) {
 	c.p.touch(c.l)
 	return c.p.exchange(ctx, r)
 }
 
 // listen waits for the end of a stream, which is this request's response. When nobody listens any more, the process is
 // told, because there is no connection that could end.
-func (c *processCarrier) listen(ctx context.Context, r *request) (mcp.Message, error) {
+func (c *processCarrier) listen(ctx context.Context, r *request) (*mcp.Result, error) {
 	w := c.p.pending.awaitAside(string(r.id))
 	defer c.p.pending.dismiss(string(r.id), w)
 	if err := c.p.send(ctx, r.body); err != nil {
-		return mcp.Message{}, err
+		return nil, err
 	}
 	m, err := w.response(ctx, r, nil, c.p.gone)
 	if ctx.Err() != nil {
@@ -38,7 +38,10 @@ func (c *processCarrier) listen(ctx context.Context, r *request) (mcp.Message, e
 		// A process that does not take it will be stopped, or goes on telling us in vain.
 		_ = c.p.send(ending, mcp.AppendNotification(nil, mcp.NoteCancelled, append(append([]byte(`{"requestId":`), r.id...), '}')))
 	}
-	return m, err
+	if err != nil {
+		return nil, err
+	}
+	return c.p.t.outcome(&m)
 }
 
 func (c *processCarrier) send(ctx context.Context, body []byte) error { return c.p.send(ctx, body) }
@@ -120,8 +123,8 @@ func (d *commandDialer) discover(ctx context.Context, c *Conn, p *process) (*Ser
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case err != nil || reply.Error != nil:
+	case err != nil:
 		return nil, errOtherEra
 	}
-	return parseDiscovered(reply.Result)
+	return parseDiscovered(reply.Raw)
 }
