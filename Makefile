@@ -7,10 +7,10 @@ VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo
 LDFLAGS      := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick bench-rate bench-peers bench-flame bench-counts soak docker clean
+.PHONY: help run build test race check fmt lint vuln e2e conformance bench bench-quick bench-rate bench-peers bench-flame bench-counts bench-instructions soak docker clean
 
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## start Gatehouse without configuration, on http://localhost:8080
 	CGO_ENABLED=0 $(GO) run ./cmd/gatehouse
@@ -67,6 +67,9 @@ bench-flame: ## draw docs/callpath.svg, a flame graph of a call
 
 bench-counts: ## compare what benchmarks allocate with bench/baseline.txt
 	$(GO) run ./bench counts
+
+bench-instructions: ## compare how many instructions a call takes with bench/instructions.txt (two minutes; needs valgrind)
+	$(GO) run ./bench instructions
 
 soak: ## load Gatehouse for three minutes with everything going wrong around it (MINUTES=20 for longer)
 	$(GO) run ./bench soak --minutes $(or $(MINUTES),3)

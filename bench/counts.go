@@ -90,7 +90,7 @@ func writeBaseline(now map[string]count) error {
 	return os.WriteFile(baselineFile, b.Bytes(), 0o644)
 }
 
-func sortedKeys(m map[string]count) []string {
+func sortedKeys[T any](m map[string]T) []string {
 	names := make([]string, 0, len(m))
 	for name := range m {
 		names = append(names, name)

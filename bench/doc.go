@@ -7,5 +7,6 @@
 // time is the kernel's accounting of that process and its children. docs/performance.md explains the method.
 //
 // Beside the run: calls at a constant rate (rate.go), other programs (peer.go), two builds in turns (compare.go), and what
-// takes the CPU time (profile.go), drawn (flame.go, svg.go).
+// takes the CPU time (profile.go), drawn (flame.go, svg.go). What needs no quiet machine: allocations (counts.go) and
+// instructions (instructions.go).
 package main

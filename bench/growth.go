@@ -191,12 +191,12 @@ func (g *grown) listsAll(p *person) error {
 }
 
 // start starts the program, on the core of the gateway.
-func (g *grown) start(binary string) error {
+func (g *grown) start(command []string, env ...string) error {
 	file, err := g.config()
 	if err != nil {
 		return err
 	}
-	if g.process, err = start([]string{masterKey}, binary, "serve", "-c", file); err != nil {
+	if g.process, err = start(append(env, masterKey), slices.Concat(command, []string{"serve", "-c", file})...); err != nil {
 		return err
 	}
 	if err := g.fill(); err != nil {
@@ -238,7 +238,7 @@ func (h *house) printGrowth(p plan, stateless bool) error {
 		}
 		all = append(all, g)
 		say("growth: %s", s.name)
-		if err := g.start(h.binary); err != nil {
+		if err := g.start(h.command); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ func main() {
 		Use: "bench", Short: "Measure what Gatehouse costs", SilenceUsage: true, SilenceErrors: true,
 		Example: "  go run ./bench run --quick\n  go run ./bench soak --minutes 3",
 	}
-	root.AddCommand(runCommand(), rateCommand(), installPeersCommand(), soakCommand(), countsCommand(), copyCommand(), compareCommand(), profileCommand(), serveCommand())
+	root.AddCommand(runCommand(), rateCommand(), installPeersCommand(), soakCommand(), countsCommand(), instructionsCommand(), copyCommand(), compareCommand(), profileCommand(), serveCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

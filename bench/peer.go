@@ -116,8 +116,7 @@ func (p peer) start(h *house) (*subject, error) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	argv := p.command(program, file, host, port)
-	process, err := start(append([]string{"HOME=" + h.dir, "XDG_CONFIG_HOME=" + h.dir, "XDG_STATE_HOME=" + h.dir, "XDG_DATA_HOME=" + h.dir, "XDG_CACHE_HOME=" + h.dir}, p.env...), argv[0], argv[1:]...)
+	process, err := start(append([]string{"HOME=" + h.dir, "XDG_CONFIG_HOME=" + h.dir, "XDG_STATE_HOME=" + h.dir, "XDG_DATA_HOME=" + h.dir, "XDG_CACHE_HOME=" + h.dir}, p.env...), p.command(program, file, host, port)...)
 	if err != nil {
 		return nil, err
 	}

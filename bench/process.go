@@ -25,11 +25,11 @@ const (
 	ownCore     = "1"
 )
 
-func pinned(name string, args ...string) (string, []string) {
+func pinned(command []string) []string {
 	if !canPin() {
-		return name, args
+		return command
 	}
-	return "taskset", append([]string{"-c", gatewayCore, name}, args...)
+	return append([]string{"taskset", "-c", gatewayCore}, command...)
 }
 
 func canPin() bool {
@@ -38,14 +38,15 @@ func canPin() bool {
 	return err == nil && core == nil
 }
 
-func start(env []string, name string, args ...string) (*process, error) {
-	name, args = pinned(name, args...)
-	p := &process{cmd: exec.Command(name, args...), log: &bytes.Buffer{}}
+// start starts a program, whose arguments follow its name, with more in its environment.
+func start(env []string, command ...string) (*process, error) {
+	pinned := pinned(command)
+	p := &process{cmd: exec.Command(pinned[0], pinned[1:]...), log: &bytes.Buffer{}}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", command[0], err)
 	}
 	return p, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -37,8 +38,9 @@ func (s *subject) path(stateless bool) string {
 type house struct {
 	dir       string
 	binary    string
-	metrics   string // where Gatehouse serves them
-	limits    string // of its configuration, besides those that all have
+	command   []string // what Gatehouse is started with, before its arguments: mostly the binary alone
+	metrics   string   // where Gatehouse serves them
+	limits    string   // of its configuration, besides those that all have
 	issuer    *issuer
 	session   *stub // of the session era
 	stateless *stub
@@ -77,6 +79,7 @@ func newHouse(binary string) (*house, error) {
 	} else if err := build(h.binary); err != nil {
 		return fail(err)
 	}
+	h.command = []string{h.binary}
 	if err := h.surround(); err != nil {
 		return fail(err)
 	}
@@ -209,7 +212,7 @@ func (h *house) startGatehouse(env ...string) (time.Duration, error) {
 // ready waits for the first good answer.
 func (s *subject) ready(p *person) error {
 	var last error
-	for range 400 {
+	for range 1500 {
 		if last = p.begin(s); last == nil {
 			return nil
 		}
@@ -255,7 +258,7 @@ func (h *house) runGatehouse(name, config string, env ...string) (*process, erro
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	return start(append(env, masterKey), h.binary, "serve", "-c", file)
+	return start(append(env, masterKey), slices.Concat(h.command, []string{"serve", "-c", file})...)
 }
 
 // people makes callers, with sessions at s when they need them.

@@ -3,7 +3,7 @@
 #
 #   e2e/install.sh [PART...]      without parts: all of them, but those in GATEHOUSE_E2E_SKIP (such as keycloak,dex)
 #
-#   base       PostgreSQL, Chromium and nginx, and the Node packages pinned in node and conformance
+#   base       PostgreSQL, Chromium, nginx and valgrind, and the Node packages pinned in node and conformance
 #   python     two versions of the Python SDK, pinned in python, each in a virtual environment of its own
 #   keycloak   Java and Maven, and with them the distribution from Maven Central
 #   dex        built from the Go module pinned in idp/dex/go.mod
@@ -37,6 +37,7 @@ install_base() {
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || need+=(postgresql)
   command -v chromium >/dev/null || need+=(chromium)
   command -v nginx >/dev/null || need+=(nginx-light)
+  command -v callgrind_control >/dev/null || need+=(valgrind)
   ((!${#need[@]})) || debian "${need[@]}"
   if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
     missing "Node.js 20 or newer with npm" "install it"
