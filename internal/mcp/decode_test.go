@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -306,6 +308,32 @@ func TestDecodeBatch(t *testing.T) {
 			t.Errorf("%s: accepted as %+v", name, got)
 		} else if _, ok := errors.AsType[*Error](err); !ok {
 			t.Errorf("%s: not an *Error: %v", name, err)
+		}
+	}
+}
+
+// Two equal keys are found wherever they stand among others, as long as they or not.
+func TestEqualKeysAnywhere(t *testing.T) {
+	t.Parallel()
+	for _, count := range []int{2, 5, 16, 17, 60} {
+		keys := make([]string, count)
+		for i := range keys {
+			keys[i] = `"` + strings.Repeat("k", 1+i%7*32) + strconv.Itoa(i) + `":0`
+		}
+		in := func(keys []string) []byte { return []byte(`[[{"a":{` + strings.Join(keys, ",") + `},"b":1}]]`) }
+		if !Valid(in(keys)) {
+			t.Errorf("%d different keys were refused", count)
+		}
+		for i := range keys {
+			for j := range i {
+				twice := slices.Clone(keys)
+				twice[i] = keys[j]
+				escaped := slices.Clone(keys)
+				escaped[i] = strings.Replace(keys[j], "k", `\u006b`, 1)
+				if Valid(in(twice)) || Valid(in(escaped)) {
+					t.Fatalf("of %d keys, %d and %d are equal", count, j, i)
+				}
+			}
 		}
 	}
 }

@@ -97,10 +97,8 @@ func DecodeString(raw []byte) (string, bool) {
 		return "", false
 	}
 	body := raw[1 : len(raw)-1]
-	for _, c := range body {
-		if c == '\\' {
-			return string(appendUnescaped(nil, body)), true
-		}
+	if bytes.IndexByte(body, '\\') >= 0 {
+		return string(appendUnescaped(nil, body)), true
 	}
 	return intern(body), true
 }
@@ -201,6 +199,13 @@ func parseInt(raw []byte) (int64, bool) {
 	if len(raw) == 0 || len(raw) > 20 {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(string(raw), 10, 64)
-	return n, err == nil && raw[0] != '+'
+	short := int64(0)
+	for _, c := range raw {
+		if c -= '0'; c > 9 || len(raw) > 18 {
+			n, err := strconv.ParseInt(string(raw), 10, 64)
+			return n, err == nil && raw[0] != '+'
+		}
+		short = 10*short + int64(c)
+	}
+	return short, true
 }

@@ -61,8 +61,11 @@ func (k *keyStack) cut(n int) {
 	k.more = k.more[:max(0, n-len(k.first))]
 }
 
-// from copies the keys from base on.
+// from returns the keys from base on, which may be copies.
 func (k *keyStack) from(base int) []key {
+	if k.n <= len(k.first) {
+		return k.first[base:k.n]
+	}
 	out := make([]key, 0, k.n-base)
 	for i := base; i < k.n; i++ {
 		out = append(out, k.at(i))
@@ -248,17 +251,22 @@ func (s *scanner) next(o *object) bool {
 
 // leave refuses equal keys and forgets the object's keys. It always returns false.
 func (s *scanner) leave(o *object) bool {
-	if n := s.keys.n; n-o.base <= pairwiseKeys {
-		for i := o.base + 1; i < n; i++ {
-			k := s.keys.at(i)
-			for j := o.base; j < i; j++ {
-				if b := s.keys.at(j); b.end-b.start == k.end-k.start && bytes.Equal(s.keyBytes(k), s.keyBytes(b)) {
+	keys := s.keys.from(o.base)
+	if len(keys) <= pairwiseKeys {
+		lengths := uint64(0) // a bit for each, modulo 64
+		for i, k := range keys {
+			length := uint64(1) << ((k.end - k.start) & 63)
+			if lengths&length == 0 { // no key before is as long
+				lengths |= length
+				continue
+			}
+			for _, b := range keys[:i] {
+				if b.end-b.start == k.end-k.start && bytes.Equal(s.keyBytes(k), s.keyBytes(b)) {
 					return s.fail("the same key twice in one object")
 				}
 			}
 		}
 	} else {
-		keys := s.keys.from(o.base)
 		slices.SortFunc(keys, func(a, b key) int { return bytes.Compare(s.keyBytes(a), s.keyBytes(b)) })
 		for i := 1; i < len(keys); i++ {
 			if bytes.Equal(s.keyBytes(keys[i-1]), s.keyBytes(keys[i])) {
@@ -329,6 +337,14 @@ func oneLetter(c byte) bool {
 // str checks a string and moves past it; s.pos is at the opening quote.
 func (s *scanner) str(lone bool) (escaped, ok bool) {
 	buf, i := s.buf, s.pos+1
+	if i+8 <= len(buf) { // most keys and many values are short
+		if hit := special(binary.LittleEndian.Uint64(buf[i:])); hit != 0 {
+			if end := i + bits.TrailingZeros64(hit)/8; buf[end] == '"' {
+				s.pos = end + 1
+				return false, true
+			}
+		}
+	}
 	for {
 		at, some := ordinary(buf, i)
 		i, escaped = at, escaped || some
