@@ -120,6 +120,8 @@ func intern(b []byte) string {
 	switch string(b) {
 	case string(Rev20260728):
 		return string(Rev20260728)
+	case ResultComplete:
+		return ResultComplete
 	case MethodToolsCall:
 		return MethodToolsCall
 	case MethodToolsList:
