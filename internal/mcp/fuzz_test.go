@@ -24,6 +24,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"jsonrpc":"2.0","id":"\ud83d\ude00","method":"resources/read","params":{"uri":"x:\/y","_meta":{}}}`))
 	f.Add([]byte(`{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"p"}}}`))
 	f.Add([]byte(`{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"\ud800\u0041\udc00\ud83d\ude00\ud83d"}}`))
+	f.Add([]byte(`{"jsonrpc":"2.0","method":"x","params":{"name":"\u0000"}}`))
 	for _, rows := range []string{`[{"a":1,"b":"x"},{"a":2,"b":"y"},{"b":1,"a":2}]`, `[{"a":1},{"a":2,"a":3}]`, `[{"\u0061":1},{"a":2},{"a":2,"\u0061":1}]`} {
 		f.Add([]byte(`{"jsonrpc":"2.0","id":1,"result":{"rows":` + rows + `}}`))
 	}
@@ -123,7 +124,11 @@ func splice(t *testing.T, m *Message) {
 	if m.Kind == KindResponse || m.Params == nil {
 		return
 	}
-	raw := m.AppendRequest(nil, []byte("1"), Edit{Name: "the new name", ProgressToken: []byte("99"), RequestID: []byte("98")})
+	var id []byte // of a notification
+	if m.Kind == KindRequest {
+		id = []byte("1")
+	}
+	raw := m.AppendRequest(nil, id, Edit{Name: "the new name", ProgressToken: []byte("99"), RequestID: []byte("98")})
 	again, err := Decode(raw, Limits{})
 	if err != nil {
 		t.Fatalf("spliced: %v: %s", err, raw)
