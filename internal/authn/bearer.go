@@ -47,11 +47,11 @@ func readCredentials(r *http.Request) (credentials, *Refusal) {
 }
 
 func isForm(r *http.Request) bool {
-	contentType := r.Header.Get("Content-Type")
-	if contentType == "" || contentType == "application/json" {
+	values := r.Header["Content-Type"]
+	if len(values) == 0 || values[0] == "" || values[0] == "application/json" {
 		return false
 	}
-	kind, _, err := mime.ParseMediaType(contentType)
+	kind, _, err := mime.ParseMediaType(values[0])
 	return (err == nil || errors.Is(err, mime.ErrInvalidMediaParameter)) &&
 		(kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data")
 }
