@@ -1,7 +1,7 @@
 package telemetry
 
 import (
-	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,25 +16,46 @@ type labels [4]string
 // overlooked.
 const maxSeries = 2000
 
-// series are the counters or histograms of one metric, by the values of its labels. The map is never changed, only replaced
-// by a larger one, so that finding what is already there takes no lock.
+// series are the counters or histograms of one metric, by the values of its labels. They stand in lists that only ever grow, so
+// that finding what is already there takes no lock. A map would hash all labels, which costs more than the counting.
 type series[C any] struct {
-	with func(values ...string) (C, error)
-	n    int // labels of the metric
-	made atomic.Pointer[map[labels]C]
+	with  func(values ...string) (C, error)
+	n     int // labels of the metric
+	lists [64]atomic.Pointer[made[C]]
 
-	mu sync.Mutex // held while made is replaced
+	mu    sync.Mutex // held while something is made
+	count int
+}
+
+// made is what stands in a list of series. It never changes.
+type made[C any] struct {
+	values []string
+	c      C
+	next   *made[C]
 }
 
 func newSeries[C any](n int, with func(values ...string) (C, error)) *series[C] {
-	s := &series[C]{with: with, n: n}
-	s.made.Store(&map[labels]C{})
-	return s
+	return &series[C]{with: with, n: n}
+}
+
+// list returns where a series stands, if it was made.
+func (s *series[C]) list(values []string) *atomic.Pointer[made[C]] {
+	n := 0
+	for _, v := range values {
+		n = 31*n + len(v)
+		if v != "" {
+			n += int(v[len(v)-1])
+		}
+	}
+	return &s.lists[uint(n)%uint(len(s.lists))]
 }
 
 func (s *series[C]) of(l labels) C {
-	if c, ok := (*s.made.Load())[l]; ok {
-		return c
+	values := l[:s.n]
+	for m := s.list(values).Load(); m != nil; m = m.next {
+		if slices.Equal(m.values, values) {
+			return m.c
+		}
 	}
 	return s.add(l)
 }
@@ -42,24 +63,26 @@ func (s *series[C]) of(l labels) C {
 // add makes the counter or histogram that of did not find. In a value that is not UTF-8, which Prometheus would refuse,
 // the faulty bytes become "?". When the metric has maxSeries series, everything new is counted under "other".
 func (s *series[C]) add(l labels) C {
-	for i, v := range l {
-		l[i] = strings.ToValidUTF8(v, "?")
+	values := make([]string, s.n)
+	for i, v := range l[:s.n] {
+		values[i] = strings.ToValidUTF8(v, "?")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	made := *s.made.Load()
-	if c, ok := made[l]; ok {
+	list := s.list(values)
+	first := list.Load()
+	for m := first; m != nil; m = m.next {
+		if slices.Equal(m.values, values) {
+			return m.c
+		}
+	}
+	if s.count >= maxSeries {
+		c, _ := s.with(slices.Repeat([]string{"other"}, s.n)...)
 		return c
 	}
-	if len(made) >= maxSeries {
-		l = labels{"other", "other", "other", "other"}
-		c, _ := s.with(l[:s.n]...)
-		return c
-	}
-	c, _ := s.with(l[:s.n]...)
-	next := maps.Clone(made)
-	next[l] = c
-	s.made.Store(&next)
+	c, _ := s.with(values...)
+	s.count++
+	list.Store(&made[C]{values, c, first})
 	return c
 }
 
