@@ -28,25 +28,33 @@ type link interface {
 
 // request is one request to the upstream on its way.
 type request struct {
-	id     []byte               // ours, not the client's
-	body   []byte               // the JSON-RPC message
-	in     *parcel              // the lent buffer that body is part of; nil if it is in none
-	header *header              // HTTP headers of its own, for servers of the stateless era
-	came   func(m *mcp.Message) // gets what arrives before the response; exchange calls it through tell
-	heard  bool                 // some of an answer has come; only the goroutine of exchange uses it
-	astray bool                 // a response to another request has come; likewise
+	id     []byte  // ours, not the client's
+	body   []byte  // the JSON-RPC message
+	in     *parcel // the lent buffer that body is part of; nil if it is in none
+	header *header // HTTP headers of its own, for servers of the stateless era
+	came   hearer  // gets what arrives before the response; exchange calls it through tell
+	heard  bool    // some of an answer has come; only the goroutine of exchange uses it
+	astray bool    // a response to another request has come; likewise
 
 	// Room for what the fields above point to, so that a request is one allocation.
 	room      [20]byte // for id
 	out, back parcel   // for in, and for the lent buffer that the response is part of
 	sent      sent     // the body as an io.ReadCloser
+	call      calling  // for came
 }
 
 // tell passes on a message that came before the response, on the goroutine of exchange.
 func (r *request) tell(m *mcp.Message) {
 	r.heard = true
-	r.came(m)
+	r.came.hear(m)
 }
+
+// hearer gets the messages that come before the response to a request.
+type hearer interface{ hear(m *mcp.Message) }
+
+type hearerFunc func(m *mcp.Message)
+
+func (f hearerFunc) hear(m *mcp.Message) { f(m) }
 
 // sessionRequest builds a request with id n to a server of the session era, in a buffer lent by from unless that is nil. It
 // leaves out what a client of the stateless era says about itself in _meta, because a server of both eras might take the
@@ -356,20 +364,8 @@ func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, n
 // exchange sends a request over a link of the session era, and waits for its response.
 func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (*mcp.Result, error) {
 	r := l.request(m, name)
-	r.came = func(n *mcp.Message) {
-		if n.Method != mcp.NoteProgress {
-			c.came(ctx, clock, l, n, inflight)
-			return
-		}
-		if m.ProgressToken == nil || !bytes.Equal(n.ProgressToken, r.id) {
-			return
-		}
-		clock.restart()
-		if inflight != nil {
-			own := n.Edited(mcp.Edit{ProgressToken: m.ProgressToken})
-			inflight(&own)
-		}
-	}
+	r.call = calling{clock: clock, c: c, l: l, id: r.id, token: m.ProgressToken, inflight: inflight}
+	r.came = &r.call
 	if h, ok := l.(*httpLink); ok && m.ProgressToken != nil {
 		defer h.tellProgress(r)()
 	}
@@ -381,6 +377,32 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 		c.tellCancelled(ctx, l, r.id)
 	}
 	return result, err
+}
+
+// calling is the hearer of a request that a client has made.
+type calling struct {
+	clock    *clock
+	c        *Conn
+	l        link
+	id       []byte // of the request
+	token    []byte // the client's own progress token; nil when it wants no progress
+	inflight func(m *mcp.Message)
+}
+
+// hear passes progress on under the client's token, and gives everything else to the connection.
+func (a *calling) hear(m *mcp.Message) {
+	if m.Method != mcp.NoteProgress {
+		a.c.came(a.clock, a.clock, a.l, m, a.inflight)
+		return
+	}
+	if a.token == nil || !bytes.Equal(m.ProgressToken, a.id) {
+		return
+	}
+	a.clock.restart()
+	if a.inflight != nil {
+		own := m.Edited(mcp.Edit{ProgressToken: a.token})
+		a.inflight(&own)
+	}
 }
 
 // outcome returns what a response says: a result, or an error.

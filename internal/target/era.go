@@ -159,7 +159,7 @@ func (d *httpDialer) dialStateless(ctx context.Context, c *Conn) (*statelessLink
 // discovery is the question what a server is.
 func (l *statelessLink) discovery() *request {
 	r := l.request(&mcp.Message{Kind: mcp.KindRequest, Method: mcp.MethodDiscover}, "")
-	r.came = func(*mcp.Message) {}
+	r.came = hearerFunc(func(*mcp.Message) {})
 	return r
 }
 

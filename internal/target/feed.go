@@ -277,7 +277,7 @@ func (f *feed) listen(ctx context.Context) error {
 		m.PerRequest = tasksClient
 	}
 	r := f.l.request(&m, "")
-	r.came = func(n *mcp.Message) {
+	r.came = hearerFunc(func(n *mcp.Message) {
 		if n.Method != mcp.NoteAcknowledged {
 			f.l.c.came(ctx, nil, f.l, n, nil)
 			return
@@ -295,7 +295,7 @@ func (f *feed) listen(ctx context.Context) error {
 		if f.again || f.late.Load() {
 			f.missed(ctx)
 		}
-	}
+	})
 	_, err = f.l.via.listen(ctx, r)
 	return err
 }

@@ -30,7 +30,7 @@ func decodeSome(raw []byte, batches bool) ([]mcp.Message, error) {
 // handshake runs initialize and notifications/initialized (2025-11-25 basic/lifecycle) through the two functions of a
 // link that is being made. agreed is called between the two.
 func (c *Conn) handshake(ctx context.Context, id []byte, exchange func(context.Context, *request) (*mcp.Result, error), agreed func(Server), send func(context.Context, []byte) error) error {
-	r := &request{id: id, body: mcp.AppendRequest(nil, id, mcp.MethodInitialize, c.initializeParams()), came: func(*mcp.Message) {}}
+	r := &request{id: id, body: mcp.AppendRequest(nil, id, mcp.MethodInitialize, c.initializeParams()), came: hearerFunc(func(*mcp.Message) {})}
 	reply, err := exchange(ctx, r)
 	if _, said := errors.AsType[*mcp.Error](err); said {
 		return fmt.Errorf("initialize: %w", err)

@@ -114,7 +114,7 @@ type httpLink struct {
 	stop     context.CancelFunc     // ends the listening stream
 	stopped  chan struct{}          // closed when it has ended
 	opened   chan struct{}          // closed when its first request was answered, or failed
-	progress sync.Map               // of calls under way, by their ids: func(*mcp.Message), for progress that comes on that stream
+	progress sync.Map               // of calls under way, by their ids: a hearer, for progress that comes on that stream
 }
 
 // tellProgress has progress that comes on the listening stream told to r, too, until the function that it returns is called.
@@ -125,13 +125,13 @@ func (l *httpLink) tellProgress(r *request) (end func()) {
 		ended bool
 		came  = r.came
 	)
-	r.came = func(m *mcp.Message) {
+	r.came = hearerFunc(func(m *mcp.Message) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !ended {
-			came(m)
+			came.hear(m)
 		}
-	}
+	})
 	id := string(r.id)
 	l.progress.Store(id, r.came)
 	return func() {
@@ -227,9 +227,10 @@ func lastingHeader(h http.Header) *header {
 
 // send sends an HTTP request. The header is only read, and the body is for POST only.
 func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h *header, body *sent) (*http.Response, error) {
-	r := (&http.Request{Method: method, URL: to, Host: to.Host, Header: h.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+	r := &body.of
+	*r = *(&http.Request{Method: method, URL: to, Host: to.Host, Header: h.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if method == http.MethodPost {
-		body.give(r, &h.lines)
+		body.give(&h.lines)
 	}
 	resp, err := d.transport.RoundTrip(r)
 	if err == nil {

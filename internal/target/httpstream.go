@@ -196,7 +196,7 @@ func (l *httpLink) listenTo(ctx context.Context, resp *http.Response, cur *curso
 			case m.Kind == mcp.KindResponse:
 			case m.Method == mcp.NoteProgress: // mcp-go sends some of it here
 				if f, ok := l.progress.Load(string(m.ProgressToken)); ok {
-					f.(func(*mcp.Message))(m)
+					f.(hearer).hear(m)
 				}
 			default:
 				l.c.came(ctx, nil, l, m, nil)

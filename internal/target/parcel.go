@@ -69,6 +69,7 @@ type sent struct {
 	whole []byte
 	in    *parcel          // nil if whole is in no parcel
 	lines *web.HeaderLines // the request's headers, written out
+	of    http.Request     // here, so that a request is one allocation
 }
 
 // HeaderLines implements web.HasHeaderLines.
@@ -76,11 +77,11 @@ func (s *sent) HeaderLines() *web.HeaderLines { return s.lines }
 
 var errSentClosed = errors.New("the body of the request has been closed")
 
-// give makes s the body of a request, and says what stands for its headers. Whoever calls it holds the parcel.
-func (s *sent) give(r *http.Request, lines *web.HeaderLines) {
+// give makes s the body of its request, and says what stands for that one's headers. Whoever calls it holds the parcel.
+func (s *sent) give(lines *web.HeaderLines) {
 	s.lines = lines
 	_ = s.open()
-	r.Body, r.ContentLength, r.GetBody = s, int64(len(s.whole)), s.again
+	s.of.Body, s.of.ContentLength, s.of.GetBody = s, int64(len(s.whole)), s.again
 }
 
 // again is for http.Request.GetBody.

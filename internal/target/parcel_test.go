@@ -83,8 +83,9 @@ func TestParcels(t *testing.T) {
 	t.Parallel()
 	var all parcels
 	one := all.lend(&parcel{})
-	r := &http.Request{}
-	(&sent{whole: one.buf, in: one}).give(r, &web.HeaderLines{})
+	body := &sent{whole: one.buf, in: one}
+	body.give(&web.HeaderLines{})
+	r := &body.of
 	again, err := r.GetBody()
 	if err != nil {
 		t.Fatal(err)

@@ -114,13 +114,13 @@ func (h *httpCarrier) read(ctx context.Context, resp *http.Response, r *request)
 		return h.reader.readJSON(resp, r)
 	case "text/event-stream":
 		came := r.came
-		r.came = func(m *mcp.Message) {
+		r.came = hearerFunc(func(m *mcp.Message) {
 			if m.Kind == mcp.KindRequest { // there are none in this era, and no way to answer
 				h.d.t.opt.Log.Warn("target sent a request on a stream of the stateless era", "method", m.Method)
 				return
 			}
-			came(m)
-		}
+			came.hear(m)
+		})
 		result, err := h.reader.readUntil(ctx, resp, r, &cursor{})
 		if errors.Is(err, errStreamEnded) {
 			err = h.d.t.trouble(Down, err)
