@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,13 +43,14 @@ type hostKey struct{ scheme, host string }
 type wireHost struct {
 	standard bool        // the standard transport does it: HTTP/2, or a proxy
 	idle     []*wireConn // connections to use again; the one used last stands at the end
-	prune    *time.Timer // closes connections that have been idle for long; nil when none is idle
+	unused   int         // how many of them, from the front, have stood there since expire looked last
+	prune    *time.Timer // has expire look; nil when none is idle
 }
 
 // Bounds of the connections that are kept for one server.
 const (
 	maxIdle    = 2048
-	idleExpiry = 90 * time.Second
+	idleExpiry = 45 * time.Second // twice that at most
 )
 
 // wireConn is one connection, used by one exchange at a time. An exchange begins with a read: Read sends the request, if it
@@ -58,7 +60,6 @@ type wireConn struct {
 	in    *bufio.Reader // reads through Read below
 	lines httpd.Lines   // reads the heads of answers
 	out   []byte        // the request, head and body
-	used  time.Time     // when the last exchange ended
 	old   bool          // has carried an exchange before
 	amiss atomic.Bool   // see Amiss
 	raw   *raw          // the socket; nil when it cannot be had, and then the connection is not used again
@@ -205,6 +206,7 @@ func (w *wire) take(req *http.Request, h *wireHost) (*wireConn, error) {
 		c := h.idle[n-1]
 		h.idle[n-1] = nil
 		h.idle = h.idle[:n-1]
+		h.unused = min(h.unused, n-1)
 		w.mu.Unlock()
 		if !c.amiss.Load() && (c.swaps || c.alive()) {
 			return c, nil
@@ -329,7 +331,7 @@ func hostPort(scheme, host string) string {
 
 // keep makes a connection idle whose exchange is complete, for the next request.
 func (w *wire) keep(h *wireHost, c *wireConn) {
-	c.used, c.old = time.Now(), true
+	c.old = true
 	if cap(c.out) > keptOut {
 		c.out = nil
 	}
@@ -348,20 +350,17 @@ func (w *wire) keep(h *wireHost, c *wireConn) {
 // keptOut is the size above which a connection's buffer is left to the garbage collector.
 const keptOut = 32 << 10
 
-// expire closes connections that have been idle for long. A timer calls it while there are idle ones.
+// expire closes the connections that nobody has used since it looked last. A timer calls it while there are idle ones.
 func (w *wire) expire(h *wireHost) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n := 0
-	for n < len(h.idle) && time.Since(h.idle[n].used) >= idleExpiry {
-		_ = h.idle[n].Close()
-		n++
+	for _, c := range h.idle[:h.unused] {
+		_ = c.Close()
 	}
-	h.idle = append(h.idle[:0], h.idle[n:]...)
-	clear(h.idle[len(h.idle):cap(h.idle)])
-	h.prune = nil
+	h.idle = slices.Delete(h.idle, 0, h.unused)
+	h.unused, h.prune = len(h.idle), nil
 	if len(h.idle) > 0 {
-		h.prune = time.AfterFunc(idleExpiry-time.Since(h.idle[0].used)+time.Second, func() { w.expire(h) })
+		h.prune = time.AfterFunc(idleExpiry, func() { w.expire(h) })
 	}
 }
 
@@ -372,7 +371,7 @@ func (w *wire) CloseIdleConnections() {
 		for _, c := range h.idle {
 			_ = c.Close()
 		}
-		h.idle = nil
+		h.idle, h.unused = nil, 0
 		if h.prune != nil {
 			h.prune.Stop()
 			h.prune = nil

@@ -469,13 +469,23 @@ func TestWireMixesNothingUp(t *testing.T) {
 
 func TestWireIdleConnectionsEnd(t *testing.T) {
 	t.Parallel()
-	url, _ := rawServer(t, func(int, *http.Request) string { return "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" })
+	url, conns := rawServer(t, func(int, *http.Request) string { return "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" })
 	w := target(t)
-	if _, err := w.RoundTrip(postTo(t, url, "")); err != nil {
-		t.Fatal(err)
+	use := func() {
+		if _, err := w.RoundTrip(postTo(t, url, "")); err != nil {
+			t.Fatal(err)
+		}
 	}
+	use()
 	for _, h := range w.hosts {
-		h.idle[0].used = time.Now().Add(-idleExpiry)
+		for range 3 {
+			w.expire(h)
+			use()
+		}
+		if conns.Load() != 1 || h.prune == nil {
+			t.Errorf("%d connections, of which only one was needed", conns.Load())
+		}
+		w.expire(h)
 		w.expire(h)
 		if len(h.idle) != 0 || h.prune != nil {
 			t.Errorf("%d connections idle for long are kept", len(h.idle))
