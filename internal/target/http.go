@@ -189,7 +189,7 @@ func (l *httpLink) ask(ctx context.Context, method string, body *sent, lastEvent
 	}
 	whole := &header{Header: h}
 	if method == http.MethodPost && l.revision != "" { // nothing in it changes any more
-		whole = lastingHeader(h)
+		whole = l.d.lastingHeader(h)
 		l.posts.Store(whole)
 	}
 	return l.d.send(ctx, method, l.d.url, whole, body)
@@ -216,13 +216,13 @@ func (d *httpDialer) header(method string, more int) http.Header {
 // header is the headers of one request, or of many.
 type header struct {
 	http.Header
-	lines web.HeaderLines // the same, written out, if they are for many requests
+	head web.RequestHead // of the POSTs that have them, written out, if they are for many
 }
 
-// lastingHeader returns headers for many requests. They must not be changed any more.
-func lastingHeader(h http.Header) *header {
-	lines, _ := web.NewHeaderLines(h) // without lines, the client looks at h, and reports what is wrong with it
-	return &header{h, lines}
+// lastingHeader returns headers for many POSTs to the target's own URL. They must not be changed any more.
+func (d *httpDialer) lastingHeader(h http.Header) *header {
+	head, _ := web.NewRequestHead(http.MethodPost, d.url, h) // without it, the client looks at h, and reports what is wrong with it
+	return &header{h, head}
 }
 
 // send sends an HTTP request. The header is only read, and the body is for POST only.
@@ -230,7 +230,7 @@ func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h *he
 	r := &body.of
 	*r = *(&http.Request{Method: method, URL: to, Host: to.Host, Header: h.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if method == http.MethodPost {
-		body.give(&h.lines)
+		body.give(&h.head)
 	}
 	resp, err := d.transport.RoundTrip(r)
 	if err == nil {

@@ -68,25 +68,25 @@ type sent struct {
 
 	whole []byte
 	in    *parcel          // nil if whole is in no parcel
-	lines *web.HeaderLines // the request's headers, written out
+	head  *web.RequestHead // the request's head, written out
 	of    http.Request     // here, so that a request is one allocation
 }
 
-// HeaderLines implements web.HasHeaderLines.
-func (s *sent) HeaderLines() *web.HeaderLines { return s.lines }
+// RequestHead implements web.HasRequestHead.
+func (s *sent) RequestHead() *web.RequestHead { return s.head }
 
 var errSentClosed = errors.New("the body of the request has been closed")
 
-// give makes s the body of its request, and says what stands for that one's headers. Whoever calls it holds the parcel.
-func (s *sent) give(lines *web.HeaderLines) {
-	s.lines = lines
+// give makes s the body of its request, and says what stands for that one's head. Whoever calls it holds the parcel.
+func (s *sent) give(head *web.RequestHead) {
+	s.head = head
 	_ = s.open()
 	s.of.Body, s.of.ContentLength, s.of.GetBody = s, int64(len(s.whole)), s.again
 }
 
 // again is for http.Request.GetBody.
 func (s *sent) again() (io.ReadCloser, error) {
-	one := &sent{whole: s.whole, in: s.in, lines: s.lines}
+	one := &sent{whole: s.whole, in: s.in, head: s.head}
 	if err := one.open(); err != nil {
 		return nil, err
 	}

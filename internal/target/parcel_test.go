@@ -84,7 +84,7 @@ func TestParcels(t *testing.T) {
 	var all parcels
 	one := all.lend(&parcel{})
 	body := &sent{whole: one.buf, in: one}
-	body.give(&web.HeaderLines{})
+	body.give(&web.RequestHead{})
 	r := &body.of
 	again, err := r.GetBody()
 	if err != nil {

@@ -50,7 +50,7 @@ func (n *namedHeaders) get(d *httpDialer, method, name string) *header {
 	if len(name) > maxNameBytes { // a URI that a client has put together, for one
 		return &header{Header: h}
 	}
-	lasting := lastingHeader(h)
+	lasting := d.lastingHeader(h)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.all == nil || len(n.all) >= maxNamed {

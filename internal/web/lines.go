@@ -3,44 +3,69 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
+
+	"golang.org/x/net/http/httpguts"
 
 	"gatehouse/internal/httpd"
 )
 
-// HeaderLines are headers that many requests have in common, checked and written out once as they go over the wire. The
-// client for targets takes them in place of the request's Header when the request's Body is a HasHeaderLines, because
-// http.Request has no field for them. The zero value stands for no headers.
-type HeaderLines struct {
-	of   http.Header // what was written out
+// RequestHead is the head of many requests that differ in their bodies alone: request line, Host and headers, checked and
+// written out once as they go over the wire. The client for targets takes it in place of the request's own when the request's
+// Body is a HasRequestHead, because http.Request has no field for it. The zero value stands for no head.
+type RequestHead struct {
+	// What was written out.
+	method, host string
+	url          *url.URL
+	header       http.Header
+
 	text []byte
 }
 
-// HasHeaderLines is the Body of a request whose Header has been written out before.
-type HasHeaderLines interface{ HeaderLines() *HeaderLines }
+// HasRequestHead is the Body of a request whose head has been written out before.
+type HasRequestHead interface{ RequestHead() *RequestHead }
 
-// NewHeaderLines writes headers out, which must not change from now on. The error says which header cannot be sent.
-func NewHeaderLines(h http.Header) (HeaderLines, error) {
-	text, err := appendFields(nil, h)
+// NewRequestHead writes a head out. URL and headers must not change from now on. The error says what cannot be sent.
+func NewRequestHead(method string, to *url.URL, h http.Header) (RequestHead, error) {
+	text, err := appendHead(nil, &http.Request{Method: method, URL: to, Header: h})
 	if err != nil {
-		return HeaderLines{}, err
+		return RequestHead{}, err
 	}
-	return HeaderLines{h, slices.Clip(text)}, nil
+	return RequestHead{method, to.Host, to, h, slices.Clip(text)}, nil
 }
 
-// linesFor returns the lines of a request's headers if they were written out before, else nil. They count only when the
-// request still has the very map that they were made of: a RoundTripper in between that changes a header does so in a copy.
-func linesFor(req *http.Request) []byte {
-	has, ok := req.Body.(HasHeaderLines)
+// writtenHead returns the head of a request if it was written out before, else nil. It counts only when the request still has
+// the very URL and the very map of headers that it was made of: a RoundTripper in between that changes a header does so in a
+// copy.
+func writtenHead(req *http.Request) []byte {
+	has, ok := req.Body.(HasRequestHead)
 	if !ok {
 		return nil
 	}
-	l := has.HeaderLines()
-	if l == nil || reflect.ValueOf(l.of).UnsafePointer() != reflect.ValueOf(req.Header).UnsafePointer() {
+	w := has.RequestHead()
+	if w == nil || w.url != req.URL || w.method != req.Method || w.host != req.Host ||
+		reflect.ValueOf(w.header).UnsafePointer() != reflect.ValueOf(req.Header).UnsafePointer() {
 		return nil
 	}
-	return l.text
+	return w.text
+}
+
+// appendHead appends request line, Host and headers.
+func appendHead(dst []byte, req *http.Request) ([]byte, error) {
+	host := req.Host
+	if host == "" {
+		host = req.URL.Host
+	}
+	if !httpguts.ValidHostHeader(host) {
+		return dst, fmt.Errorf("send a request: %q is no host", host)
+	}
+	dst = append(append(dst, req.Method...), ' ')
+	dst = append(dst, req.URL.RequestURI()...)
+	dst = append(dst, " HTTP/1.1\r\nHost: "...)
+	dst = append(append(dst, host...), "\r\n"...)
+	return appendFields(dst, req.Header)
 }
 
 // appendFields appends headers as lines. It checks names and values, so that none of them can smuggle in another line.

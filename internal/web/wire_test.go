@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -534,45 +535,58 @@ func FuzzWireHead(f *testing.F) {
 // writtenOut is a body whose request's headers were written out.
 type writtenOut struct {
 	io.ReadCloser
-	lines *HeaderLines
+	head *RequestHead
 }
 
-func (w writtenOut) HeaderLines() *HeaderLines { return w.lines }
+func (w writtenOut) RequestHead() *RequestHead { return w.head }
 
-// Headers that were written out stand for the request's own only as long as these are the same.
-func TestWireHeaderLines(t *testing.T) {
+// A head that was written out stands for the request's own only as long as that is the same.
+func TestWireRequestHead(t *testing.T) {
 	t.Parallel()
-	got := make(chan http.Header, 2)
+	got := make(chan *http.Request, 1)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got <- r.Header
+		got <- r
 		echoBody(w, r)
 	}))
 	defer s.Close()
 	w := target(t)
-	common := http.Header{"X-One": {"1", "2"}, "Host": {"elsewhere.example"}, "Content-Length": {"7"}, "Connection": {"close"}}
-	lines, err := NewHeaderLines(common)
+	to, err := url.Parse(s.URL + "/a b?c=d")
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := common.Clone()
-	changed.Set("Authorization", "Bearer other")
-	for _, h := range []http.Header{common, changed} {
+	common := http.Header{"X-One": {"1", "2"}, "Host": {"elsewhere.example"}, "Content-Length": {"7"}, "Connection": {"close"}}
+	head, err := NewRequestHead(http.MethodPost, to, common)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*http.Request){
+		"none":   func(*http.Request) {},
+		"header": func(r *http.Request) { r.Header = r.Header.Clone(); r.Header.Set("Authorization", "Bearer other") },
+		"url":    func(r *http.Request) { r.URL = r.URL.JoinPath("e") },
+		"host":   func(r *http.Request) { r.Host = "other.example" },
+		"method": func(r *http.Request) { r.Method = http.MethodPut },
+	} {
 		req := postTo(t, s.URL, "hello")
-		req.Header, req.Body = h, writtenOut{req.Body, &lines}
+		req.URL, req.Header, req.Body = to, common, writtenOut{req.Body, &head}
+		change(req)
+		want := fmt.Sprintf("%s %s %s %v %s", req.Method, req.URL.RequestURI(), req.Host, req.Header["X-One"], req.Header.Get("Authorization"))
 		resp, err := w.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}
 		body, _ := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		sent := <-got
-		if string(body) != "hello" || !slices.Equal(sent["X-One"], []string{"1", "2"}) || sent.Get("Authorization") != h.Get("Authorization") || sent.Get("Content-Length") != "5" {
-			t.Errorf("%q, sent %v", body, sent)
+		r := <-got
+		if sent := fmt.Sprintf("%s %s %s %v %s", r.Method, r.RequestURI, r.Host, r.Header["X-One"], r.Header.Get("Authorization")); sent != want || string(body) != "hello" {
+			t.Errorf("%s changed: %q, sent %s, want %s", name, body, sent, want)
 		}
 	}
 	for _, bad := range []http.Header{{"X": {"a\r\nY: b"}}, {"X\n": {"a"}}, {"": {"a"}}} {
-		if _, err := NewHeaderLines(bad); err == nil {
+		if _, err := NewRequestHead(http.MethodPost, to, bad); err == nil {
 			t.Errorf("%q was written out", bad)
 		}
+	}
+	if _, err := NewRequestHead(http.MethodPost, &url.URL{Scheme: "http", Host: "a b"}, nil); err == nil {
+		t.Error("a host with a space was written out")
 	}
 }

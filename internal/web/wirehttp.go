@@ -61,22 +61,11 @@ func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http
 
 // appendHTTP appends the whole request as it goes over the wire, head and body.
 func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
-	host := req.Host
-	if host == "" {
-		host = req.URL.Host
-	}
-	if !httpguts.ValidHostHeader(host) {
-		return dst, fmt.Errorf("send a request: %q is no host", host)
-	}
-	dst = append(append(dst, req.Method...), ' ')
-	dst = append(dst, req.URL.RequestURI()...)
-	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	dst = append(append(dst, host...), "\r\n"...)
-	if lines := linesFor(req); lines != nil {
-		dst = append(dst, lines...)
+	if head := writtenHead(req); head != nil {
+		dst = append(dst, head...)
 	} else {
 		var err error
-		if dst, err = appendFields(dst, req.Header); err != nil {
+		if dst, err = appendHead(dst, req); err != nil {
 			return dst, err
 		}
 	}
