@@ -10,7 +10,6 @@ package callctx
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 )
@@ -128,12 +127,15 @@ func (c *Context) Watch(w Watcher) {
 func (c *Context) Unwatch(w Watcher) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := slices.Index(c.watchers, w)
-	if i < 0 {
-		return false
+	last := len(c.watchers) - 1
+	for i := last; i >= 0; i-- { // nearly always it is the last one
+		if c.watchers[i] == w {
+			c.watchers[i], c.watchers[last] = c.watchers[last], nil
+			c.watchers = c.watchers[:last]
+			return true
+		}
 	}
-	c.watchers = slices.Delete(c.watchers, i, i+1)
-	return true
+	return false
 }
 
 // AfterFunc is what package context looks for: a context derived from this one needs no goroutine to end with it.
