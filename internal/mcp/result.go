@@ -83,33 +83,39 @@ func (d *decoder) result(p *resultPlaces, base, depth int) bool {
 	return ok && d.s.fault == ""
 }
 
-// Outcome returns the message's result with its members. Those of a message that Decode has not read are looked for.
-func (m *Message) Outcome() *Result {
-	if !m.members.valid {
-		return ParseResult(m.Result)
+// Outcome puts the message's result with its members into r. Those of a message that Decode has not read are looked for.
+func (m *Message) Outcome(r *Result) {
+	if m.members.valid {
+		r.set(m.Result, &m.members)
+	} else {
+		r.parse(m.Result)
 	}
-	return newResult(m.Result, &m.members)
 }
 
-func newResult(raw []byte, at *resultPlaces) *Result {
+func (r *Result) set(raw []byte, at *resultPlaces) {
 	of := func(m member) []byte {
 		if m.end == 0 {
 			return nil
 		}
 		return raw[m.value:m.end]
 	}
-	r := &Result{
+	*r = Result{
 		Valid: at.valid, Raw: raw, at: *at, Meta: of(at.meta), TTL: of(at.ttl), CacheScope: of(at.cacheScope), RequestState: of(at.requestState),
 		InputRequests: of(at.inputRequests), Structured: of(at.structured),
 	}
 	if kind := of(at.kind); r.Valid && kind != nil {
 		r.Type, r.Valid = DecodeString(kind)
 	}
-	return r
 }
 
 // ParseResult finds the members of a result that is not at hand as a message's.
 func ParseResult(raw []byte) *Result {
+	r := &Result{}
+	r.parse(raw)
+	return r
+}
+
+func (r *Result) parse(raw []byte) {
 	var (
 		d  decoder
 		at resultPlaces
@@ -119,7 +125,7 @@ func ParseResult(raw []byte) *Result {
 	if !d.result(&at, 0, 0) || !d.s.end() {
 		at = resultPlaces{}
 	}
-	return newResult(raw, &at)
+	r.set(raw, &at)
 }
 
 // Part names a member of a result that can be left out.

@@ -52,20 +52,22 @@ func TestOutcome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		inside := m.Outcome()
-		if !reflect.DeepEqual(alone, inside) {
+		var inside Result
+		m.Outcome(&inside)
+		if !reflect.DeepEqual(*alone, inside) {
 			t.Errorf("%s: alone %+v, inside %+v", raw, alone, inside)
 		}
 		if object := raw[0] == '{' && raw != `{"resultType":5}` && raw != `{"resultType":null}`; alone.Valid != object {
 			t.Errorf("%s is valid: %t", raw, alone.Valid)
 		}
 	}
-	if (&Message{}).Outcome().Valid {
+	var none, task Result
+	if (&Message{}).Outcome(&none); none.Valid {
 		t.Error("no result is valid")
 	}
 	made := Message{Kind: KindResponse, Result: []byte(`{"resultType":"task"}`)}
-	if r := made.Outcome(); !r.Valid || r.Type != ResultTask {
-		t.Errorf("of a message that was put together: %+v", r)
+	if made.Outcome(&task); !task.Valid || task.Type != ResultTask {
+		t.Errorf("of a message that was put together: %+v", task)
 	}
 }
 

@@ -36,11 +36,12 @@ type request struct {
 	heard  bool    // some of an answer has come; only the goroutine of exchange uses it
 	astray bool    // a response to another request has come; likewise
 
-	// Room for what the fields above point to, so that a request is one allocation.
-	room      [20]byte // for id
-	out, back parcel   // for in, and for the lent buffer that the response is part of
-	sent      sent     // the body as an io.ReadCloser
-	call      calling  // for came
+	// Room for what the fields above point to, and for what comes back, so that a request is one allocation.
+	room      [20]byte   // for id
+	out, back parcel     // for in, and for the lent buffer that the response is part of
+	sent      sent       // the body as an io.ReadCloser
+	call      calling    // for came
+	result    mcp.Result // see outcome
 }
 
 // tell passes on a message that came before the response, on the goroutine of exchange.
@@ -405,10 +406,11 @@ func (a *calling) hear(m *mcp.Message) {
 	}
 }
 
-// outcome returns what a response says: a result, or an error.
-func (t *Target) outcome(m *mcp.Message) (*mcp.Result, error) {
+// outcome returns what the response to r says: a result, or an error.
+func (t *Target) outcome(m *mcp.Message, r *request) (*mcp.Result, error) {
 	if m.Error == nil {
-		return m.Outcome(), nil
+		m.Outcome(&r.result)
+		return &r.result, nil
 	}
 	said, err := mcp.ParseError(m.Error)
 	if err != nil {

@@ -399,7 +399,7 @@ func (l *httpLink) readJSON(resp *http.Response, r *request) (*mcp.Result, error
 		amiss(resp, r)
 		return nil, l.d.t.trouble(Rubbish, fmt.Errorf("the answer is not the response to request %s", r.id))
 	}
-	result, err := l.d.t.outcome(&m)
+	result, err := l.d.t.outcome(&m, r)
 	if err == nil && in != nil && len(m.Raw) == len(raw) { // nothing else was in it that somebody may keep
 		result.Lent = in
 	}

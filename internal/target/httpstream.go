@@ -97,7 +97,7 @@ func (l *httpLink) readUntil(ctx context.Context, resp *http.Response, r *reques
 		case m.Kind != 0:
 			// The reader ends here, so the message may keep its buffer.
 			l.finish(resp)
-			return l.d.t.outcome(&m)
+			return l.d.t.outcome(&m, r)
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		}

@@ -288,7 +288,7 @@ func (p *process) exchange(ctx context.Context, r *request) (*mcp.Result, error)
 	if err != nil {
 		return nil, err
 	}
-	return p.t.outcome(&m)
+	return p.t.outcome(&m, r)
 }
 
 func (p *process) attach(l *commandLink) {

@@ -186,7 +186,7 @@ func (l *sseLink) exchange(ctx context.Context, r *request) (*mcp.Result, error)
 	if err != nil {
 		return nil, err
 	}
-	return l.d.t.outcome(&m)
+	return l.d.t.outcome(&m, r)
 }
 
 func (l *sseLink) send(ctx context.Context, body []byte) error {

@@ -41,7 +41,7 @@ func (c *processCarrier) listen(ctx context.Context, r *request) (*mcp.Result, e
 	if err != nil {
 		return nil, err
 	}
-	return c.p.t.outcome(&m)
+	return c.p.t.outcome(&m, r)
 }
 
 func (c *processCarrier) send(ctx context.Context, body []byte) error { return c.p.send(ctx, body) }
