@@ -32,8 +32,9 @@ type inflight struct {
 func (f *inflight) enter(who identity.PersonKey) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	own := f.byPerson[who]
 	switch {
-	case f.byPerson[who] >= f.maxPerPerson:
+	case own >= f.maxPerPerson:
 		return &web.Error{Status: http.StatusTooManyRequests, Code: "too_many_calls", RetryAfter: time.Second,
 			Message: "too many of your calls are under way; wait for some of them to end"}
 	case f.total >= f.max:
@@ -44,7 +45,7 @@ func (f *inflight) enter(who identity.PersonKey) error {
 		f.byPerson = make(map[identity.PersonKey]int)
 	}
 	f.total++
-	f.byPerson[who]++
+	f.byPerson[who] = own + 1
 	return nil
 }
 
@@ -53,7 +54,9 @@ func (f *inflight) leave(who identity.PersonKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.total--
-	if f.byPerson[who]--; f.byPerson[who] == 0 {
+	if own := f.byPerson[who]; own > 1 {
+		f.byPerson[who] = own - 1
+	} else {
 		delete(f.byPerson, who)
 	}
 }
