@@ -40,7 +40,7 @@ func Negotiate(asked Revision) Revision {
 func Batches(r Revision) bool { return r == Rev20250326 }
 
 // Stateless reports whether r is a revision of the stateless era, served here or not.
-func Stateless(r Revision) bool { return isDate(r) && r >= Rev20260728 }
+func Stateless(r Revision) bool { return r >= Rev20260728 && isDate(r) }
 
 // SessionEra reports whether r is a revision of the session era.
 func SessionEra(r Revision) bool {
