@@ -29,17 +29,19 @@ type request struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	who    *identity.Principal
+	pinned *served // the snapshot, which stays in use until unpin
+
 	accept accepted
+	modern bool // the message is one of the stateless era
+	placed bool // takePlace gave it a place among the calls in flight, to be given back by leavePlace
+	handed bool // another copy of Gatehouse handed it on, after it verified the token
 
 	m      mcp.Message      // the message of a POST; its slices are parts of body
 	called string           // the tool of Gatehouse's own through which the call came (call_tool); empty for most
 	body   *[]byte          // lent by Gateway.bodies
 	s      *session.Session // nil before find, and for initialize
-	modern bool             // the message is one of the stateless era
-	pinned *served          // the snapshot, which stays in use until unpin
-	placed bool             // takePlace gave it a place among the calls in flight, to be given back by leavePlace
-	handed bool             // another copy of Gatehouse handed it on, after it verified the token
 	to     carrier          // where answers go, for messages of batches and lines; nil: to w
+	whole  [1][]byte        // room for the parts of an answer that is in one
 }
 
 // carrier takes the answers to messages that do not have an HTTP answer of their own: those of a batch, and those of HTTP+SSE.
@@ -246,7 +248,7 @@ func (rq *request) writeJSON(status int, write func(dst []byte) []byte) error {
 	buf := rq.g.bodies.get()
 	defer rq.giveBack(buf)
 	*buf = write(*buf)
-	return rq.writeParts(status, *buf)
+	return rq.writeWhole(status, *buf)
 }
 
 // giveBack returns the buffer of an answer to the pool after it was written. Over HTTP/2 the buffer is left to the garbage
@@ -294,7 +296,12 @@ func (rq *request) writeResult(result ...[]byte) error {
 		*buf = append(*buf, piece...)
 	}
 	*buf = append(*buf, '}')
-	return rq.writeParts(http.StatusOK, *buf)
+	return rq.writeWhole(http.StatusOK, *buf)
+}
+
+func (rq *request) writeWhole(status int, body []byte) error {
+	rq.whole[0] = body
+	return rq.writeParts(status, rq.whole[:]...)
 }
 
 func (rq *request) writeParts(status int, parts ...[]byte) error {

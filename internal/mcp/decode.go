@@ -68,9 +68,14 @@ func (s span) of(b []byte) []byte {
 	return b[s.start:s.end]
 }
 
+// place is a span in few bytes, for what is kept: no message has as many as fit into 31 bits.
+type place struct{ start, end int32 }
+
+func (p place) of(b []byte) []byte { return span{int(p.start), int(p.end)}.of(b) }
+
 // places says where in Params those values stand that a gateway may have to replace.
 type places struct {
-	name, progressToken, requestID, requestState, meta span
+	name, progressToken, requestID, requestState, meta place
 
 	keeps bool // _meta has more in it than PerRequest
 }
@@ -400,11 +405,11 @@ func (m *Message) classify(method, id []byte) error {
 // settle fills the fields of m from what was found in params. Which members count depends on the method. Base is where params
 // begin in the scanned text.
 func (m *Message) settle(p *paramPlaces, base int) error {
-	rel := func(s span) span {
+	rel := func(s span) place {
 		if s.end == 0 {
-			return s
+			return place{}
 		}
-		return span{s.start - base, s.end - base}
+		return place{int32(s.start - base), int32(s.end - base)}
 	}
 	m.at.meta, m.at.requestState = rel(p.meta), rel(p.requestState)
 	m.Meta, m.RequestState = m.at.meta.of(m.Params), m.at.requestState.of(m.Params)
@@ -449,7 +454,7 @@ func (m *Message) settle(p *paramPlaces, base int) error {
 }
 
 // settleOther finds what a request of an extension names. A member that is no text names nothing.
-func (m *Message) settleOther(p *paramPlaces, rel func(span) span) {
+func (m *Message) settleOther(p *paramPlaces, rel func(span) place) {
 	if m.Kind != KindRequest || OwnMethod(m.Method) && m.Method != MethodTasksResult {
 		return
 	}

@@ -26,12 +26,12 @@ func (m *Message) AppendParams(dst []byte, e Edit) []byte {
 		return m.insertMeta(dst, e)
 	}
 	type change struct {
-		at  span
+		at  place
 		raw []byte
 	}
 	var room [4]change
 	changes := room[:0]
-	add := func(at span, raw []byte) {
+	add := func(at place, raw []byte) {
 		if at.end != 0 && raw != nil {
 			i := len(changes)
 			changes = append(changes, change{at, raw})
@@ -50,7 +50,7 @@ func (m *Message) AppendParams(dst []byte, e Edit) []byte {
 	}
 	add(m.at.requestID, e.RequestID)
 	add(m.at.requestState, e.RequestState)
-	from := 0
+	from := int32(0)
 	for _, c := range changes {
 		dst = append(dst, m.Params[from:c.at.start]...)
 		dst = append(dst, c.raw...)
