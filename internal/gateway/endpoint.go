@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type view struct {
 	known   map[string]*target.Catalog     // by target; absent for targets whose catalogue is unknown
 	offered map[string]mcp.Capabilities    // what those targets can do, by target
 	lists   map[mcp.ListKind]*list         // the lists, written out
+	plain   bool                           // clients see what targets send as it is: nothing has another name, and there are no extensions
 	copied  map[entryKey][]mcp.HeaderParam // for tools whose calls repeat arguments in HTTP headers
 	search  *Search
 	offers  mcp.Capabilities // what all targets together can do
@@ -190,6 +192,7 @@ func (e *endpoint) look(ctx context.Context) *view {
 		l.write(kind)
 	}
 	v.offers, v.ttl = v.merge(), v.leastTTL()
+	v.plain = !v.table.Mapped() && !slices.ContainsFunc(v.table.Targets(), v.extended)
 	return v
 }
 
