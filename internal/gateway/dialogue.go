@@ -192,7 +192,8 @@ func (rq *request) conclude(a *reply, d *dialogue) string {
 		a.error(missingCapability(needed))
 		return "error"
 	}
-	dressed, outcome, said := rq.dress(&a.room, d.to, rq.renaming(d.to).ApplyTo(d.result))
+	var pieces usualPieces
+	dressed, outcome, said := rq.dress(pieces[:0], d.to, rq.renaming(d.to).ApplyTo(d.result))
 	if said != nil {
 		a.error(said)
 		return "error"

@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ import (
 	"gatehouse/internal/audit"
 	"gatehouse/internal/cluster"
 	"gatehouse/internal/identity"
+	"gatehouse/internal/mcp"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/seal"
 	"gatehouse/internal/session"
@@ -130,7 +132,6 @@ type Gateway struct {
 	o          Options
 	bodies     buffers
 	calls      inflight
-	serverInfo []byte // who we are, raw JSON
 	listeners  listeners
 	lines      lines
 	watched    waits        // calls of the session era so young that nobody looks whether their clients are still there
@@ -139,6 +140,10 @@ type Gateway struct {
 	current    atomic.Pointer[served]
 	wake       chan struct{} // tells Run that there are leftovers; holds one
 	reindex    chan struct{} // tells Index that a list has changed; holds one
+	serverInfo []byte        // who we are, raw JSON
+
+	// What dress adds to a result without _meta: the latter to one without a type, too. Whoever appends to them copies them.
+	ownMeta, ownComplete []byte
 
 	swapping  sync.Mutex // one Swap at a time; guards leftovers
 	leftovers []leftover // what Swaps have replaced, the oldest first
@@ -154,6 +159,8 @@ func New(o Options) (*Gateway, error) {
 		o: o, calls: inflight{max: o.MaxCalls, maxPerPerson: o.MaxCallsPerPerson},
 		wake: make(chan struct{}, 1), reindex: make(chan struct{}, 1), serverInfo: appendServerInfo(nil, o.Version),
 	}
+	meta := `"_meta":{"` + mcp.MetaServerInfo + `":` + string(g.serverInfo) + `}`
+	g.ownMeta, g.ownComplete = slices.Clip([]byte(meta)), slices.Clip([]byte(meta+complete))
 	g.listeners.open = make(map[*session.Session]*subscriptions)
 	g.lines.open = make(map[*session.Session]*line)
 	g.current.Store(newServed(nil))

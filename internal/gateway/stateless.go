@@ -67,21 +67,28 @@ func (rq *request) modernTrouble(ctx context.Context, a *reply, to route, err er
 	return trouble(ctx, rq, a, to.to.Name(), err, sent)
 }
 
-// dressing is room for what dress adds to a result of usual size.
-type dressing struct {
-	more   [192]byte
-	pieces [9][]byte
-}
+// usualPieces is room for the pieces of a result from which nothing is left out.
+type usualPieces [9][]byte
 
-// dress adds to a target's result the members that the stateless era asks of every result, and returns the new result in
-// pieces, one behind the other, and the outcome for the record. If said is not nil, the client gets that error instead.
-func (rq *request) dress(room *dressing, to route, r *mcp.Result) (dressed [][]byte, outcome string, said *mcp.Error) {
+// complete is what stands behind _meta in a result that is complete.
+const complete = `,"resultType":"` + mcp.ResultComplete + `"`
+
+// dress adds to a target's result the members that the stateless era asks of every result, and appends the new result to
+// pieces, one behind the other; it returns the outcome for the record, too. If said is not nil, the client gets that error
+// instead.
+func (rq *request) dress(pieces [][]byte, to route, r *mcp.Result) (dressed [][]byte, outcome string, said *mcp.Error) {
 	if !r.Valid {
 		return nil, "", mcp.Errorf(codeTrouble, "The server %q gave a result that is not valid MCP.", to.to.Name())
 	}
-	more := r.AppendResultMeta(append(room.more[:0], `"_meta":`...), rq.g.serverInfo)
-	if r.Type == "" {
-		more = append(more, `,"resultType":"`+mcp.ResultComplete+`"`...)
+	more := rq.g.ownMeta
+	switch {
+	case r.Meta != nil:
+		more = r.AppendResultMeta([]byte(`"_meta":`), rq.g.serverInfo)
+		if r.Type == "" {
+			more = append(more, complete...)
+		}
+	case r.Type == "":
+		more = rq.g.ownComplete
 	}
 	outcome = "ok"
 	dropped := mcp.PartMeta
@@ -102,7 +109,7 @@ func (rq *request) dress(room *dressing, to route, r *mcp.Result) (dressed [][]b
 		more = appendCacheHints(append(more, ','), mcp.Milliseconds(r.TTL))
 		dropped |= mcp.PartCaching
 	}
-	return r.AppendWithout(room.pieces[:0], dropped, more), outcome, nil
+	return r.AppendWithout(pieces, dropped, more), outcome, nil
 }
 
 // cacheable tells the methods whose results say how long they may be kept, of those that targets answer.
@@ -150,7 +157,6 @@ type reply struct {
 	rq    *request
 	level int  // how severe a log message must be for the client to get it
 	wait  wait // has tick called after a while
-	room  dressing
 
 	mu     sync.Mutex // guards what follows, and the response writer
 	events bool       // the answer is a stream, which has begun

@@ -199,7 +199,7 @@ func (rq *request) walked(result []byte) error {
 	if !rq.modern {
 		return rq.result(result)
 	}
-	dressed, _, said := rq.dress(&dressing{}, route{}, mcp.ParseResult(result))
+	dressed, _, said := rq.dress(nil, route{}, mcp.ParseResult(result))
 	if said != nil {
 		return rq.failure(said)
 	}

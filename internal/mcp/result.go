@@ -183,10 +183,6 @@ func (r *Result) AppendWithout(pieces [][]byte, parts Part, more []byte) [][]byt
 
 // AppendResultMeta writes _meta of a result with our own serverInfo in place of anybody else's.
 func (r *Result) AppendResultMeta(dst, serverInfo []byte) []byte {
-	if r.Meta == nil {
-		dst = append(append(dst, `{"`+MetaServerInfo+`":`...), serverInfo...)
-		return append(dst, '}')
-	}
 	more := append([]byte(`"`+MetaServerInfo+`":`), serverInfo...)
 	return AppendMembers(dst, r.Meta, Change{More: more, Drop: func(key []byte) bool { return string(key) == MetaServerInfo }})
 }
