@@ -13,7 +13,6 @@ import (
 	"gatehouse/internal/policy"
 	"gatehouse/internal/session"
 	"gatehouse/internal/target"
-	"gatehouse/internal/web"
 )
 
 // route is where a call goes, and what the policy is asked about it.
@@ -63,8 +62,8 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 		}
 		found = d.Allow
 	}
-	web.NoteText(rq.r.Context(), "target", event.Target)
-	web.NoteText(rq.r.Context(), "name", short(event.Name))
+	rq.noted.Text("target", event.Target)
+	rq.noted.Text("name", short(event.Name))
 	if found && !rq.onlyReads(to) {
 		_ = rq.record(audit.Event{Kind: event.Kind, Method: event.Method, Target: event.Target, Name: event.Name, Decision: audit.Deny, Reason: "not_read_only"})
 		return func() error { return rq.result(rq.toolError(notReadOnly)) }, nil
@@ -85,7 +84,7 @@ func (rq *request) callAt(to route, found bool) (job, error) {
 		event.Outcome = rq.forward(to)
 		event.Time = rq.g.o.Now()
 		event.Duration = event.Time.Sub(began)
-		web.NoteText(rq.r.Context(), "outcome", event.Outcome)
+		rq.noted.Text("outcome", event.Outcome)
 		if event.Outcome != handedOn {
 			_ = rq.record(event) // noted in the request's log record; the call has been made
 		}

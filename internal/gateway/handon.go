@@ -17,7 +17,7 @@ import (
 // as any other but for the token, which that copy keeps and watches.
 func (g *Gateway) HandedOn(w http.ResponseWriter, r *http.Request, who *identity.Principal, path string) {
 	web.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		rq := &request{g: g, w: w, r: r, handed: true}
+		rq := &request{g: g, w: w, r: r, noted: web.NotesOf(r.Context()), handed: true}
 		defer rq.unpin()
 		err := rq.enter(path)
 		if err == nil {
@@ -45,7 +45,7 @@ func (rq *request) handOn(owner string) error {
 		return cluster.ErrGone
 	}
 	name, _, _ := strings.Cut(owner, "@")
-	web.NoteText(rq.r.Context(), "handed_on_to", name)
+	rq.noted.Text("handed_on_to", name)
 	rq.unpin() // no target of ours is asked
 	q := &cluster.Request{
 		Owner: owner, Principal: rq.who, Endpoint: rq.ep.Path, Method: rq.r.Method, Header: rq.r.Header,
@@ -133,7 +133,7 @@ func (rq *request) elsewhere(owner string) string {
 		_ = rq.failure(mcp.Errorf(codeLost, "The call was lost with the copy of Gatehouse that held it. It may have been executed: check before you begin anew."))
 		return "lost"
 	case ok:
-		web.NoteText(rq.r.Context(), "error", e.Error())
+		rq.noted.Text("error", e.Error())
 		_ = rq.failure(mcp.Errorf(codeLost, "The call was lost on the way to the copy of Gatehouse that held it. It may have been executed: check before you begin anew."))
 		return "lost"
 	}

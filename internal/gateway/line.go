@@ -237,7 +237,7 @@ func (l *line) start(rq *request, todo job) error {
 	}
 	l.held, l.bytes = l.held+1, l.bytes+size
 	ctx, written := web.Aside(rq.r.Context(), rq.g.o.Log)
-	rq.r = rq.r.WithContext(ctx)
+	rq.r, rq.noted = rq.r.WithContext(ctx), web.NotesOf(ctx)
 	l.calls.Go(func() {
 		defer l.finished(size)
 		defer rq.unpin()

@@ -44,7 +44,7 @@ func (rq *request) inSession() {
 // postModern answers one message of the stateless era. No session id is read, minted or echoed.
 func (rq *request) postModern() error {
 	rq.modern = true
-	web.NoteText(rq.r.Context(), "era", "stateless")
+	rq.noted.Text("era", "stateless")
 	if e := rq.checkCopies(); e != nil {
 		return rq.failure(e)
 	}

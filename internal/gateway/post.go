@@ -55,7 +55,7 @@ func (rq *request) post() error {
 		rq.m.ID = nil
 		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "id is longer than %d bytes", maxID))
 	}
-	web.NoteText(rq.r.Context(), "mcp_method", known(rq.m.Method))
+	rq.noted.Text("mcp_method", known(rq.m.Method))
 	switch {
 	case rq.isModern():
 		return rq.postModern()

@@ -28,6 +28,7 @@ type request struct {
 	ep     *endpoint
 	w      http.ResponseWriter
 	r      *http.Request
+	noted  web.Notes // on r
 	who    *identity.Principal
 	pinned *served // the snapshot, which stays in use until unpin
 
@@ -66,7 +67,7 @@ func (g *Gateway) Handler(path string) http.Handler {
 
 // serve is where a request enters. Nothing of it but its endpoint is looked at before the token has been checked.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, path string) error {
-	rq := &request{g: g, w: w, r: r}
+	rq := &request{g: g, w: w, r: r, noted: web.NotesOf(r.Context())}
 	defer rq.unpin()
 	if err := rq.enter(path); err != nil {
 		return err
@@ -89,15 +90,15 @@ func (rq *request) enter(path string) error {
 	if rq.ep == nil {
 		return &web.Error{Status: http.StatusNotFound, Code: "not_found", Message: "there is no endpoint here"}
 	}
-	web.NoteText(rq.r.Context(), "endpoint", path)
+	rq.noted.Text("endpoint", path)
 	return nil
 }
 
 // serveAs answers the request of a principal whose token was checked, here or on the copy that handed the request on.
 func (rq *request) serveAs(who *identity.Principal) error {
 	r := rq.r
-	web.NoteText(r.Context(), "subject", who.Key.Subject)
-	web.NoteText(r.Context(), "client", who.Client.Short())
+	rq.noted.Text("subject", who.Key.Subject)
+	rq.noted.Text("client", who.Client.Short())
 	rq.who, rq.accept = who, parseAccept(r.Header)
 	switch {
 	case r.Method == http.MethodPost:
@@ -160,14 +161,14 @@ func (rq *request) record(e audit.Event) error {
 	e.Person, e.Client, e.Grant, e.Scopes = rq.who.Key, identity.ClientID(rq.who.Client.Short()), rq.who.Grant, rq.who.Scopes
 	e.Endpoint = rq.ep.Path
 	if e.Decision == audit.Deny {
-		web.NoteText(rq.r.Context(), "reason", e.Reason) // replaced, when the client gets another one
+		rq.noted.Text("reason", e.Reason) // replaced, when the client gets another one
 	}
 	err := rq.g.o.Audit.Record(rq.r.Context(), e)
 	switch {
 	case err != nil:
-		web.NoteText(rq.r.Context(), "audit_error", err.Error())
+		rq.noted.Text("audit_error", err.Error())
 	case e.Kind == audit.KindCall:
-		web.Recorded(rq.r.Context())
+		rq.noted.Recorded()
 	}
 	return err
 }
@@ -199,7 +200,7 @@ func (rq *request) use(id string, tied bool) error {
 		}
 	}
 	if err != nil {
-		web.NoteText(rq.r.Context(), "session", err.Error())
+		rq.noted.Text("session", err.Error())
 		// Plain text, because some clients take a JSON-RPC error for the answer of a session that is alive.
 		http.Error(rq.w, "session not found", http.StatusNotFound)
 		return errAnswered

@@ -76,19 +76,28 @@ func Aside(ctx context.Context, log *slog.Logger) (aside context.Context, write 
 }
 
 // NoteText is Note for texts, and costs less.
-func NoteText(ctx context.Context, key, value string) {
-	if f := factsOf(ctx); f != nil {
-		f.note(slog.String(key, value))
+func NoteText(ctx context.Context, key, value string) { NotesOf(ctx).Text(key, value) }
+
+// Notes are those on one request, found once for somebody who makes many. The zero value forgets them.
+type Notes struct{ f *facts }
+
+// NotesOf finds the notes on the request that ctx belongs to.
+func NotesOf(ctx context.Context) Notes { return Notes{factsOf(ctx)} }
+
+// Text is NoteText for these notes.
+func (n Notes) Text(key, value string) {
+	if n.f != nil {
+		n.f.note(slog.String(key, value))
 	}
 }
 
-// Recorded lowers the log record of the request that ctx belongs to to debug level, unless the request fails: the same
-// is on the audit record, under the same request id.
-func Recorded(ctx context.Context) {
-	if f := factsOf(ctx); f != nil {
-		f.mu.Lock()
-		f.recorded = true
-		f.mu.Unlock()
+// Recorded lowers the log record of the request to debug level, unless the request fails: the same is on the audit record,
+// under the same request id.
+func (n Notes) Recorded() {
+	if n.f != nil {
+		n.f.mu.Lock()
+		n.f.recorded = true
+		n.f.mu.Unlock()
 	}
 }
 
