@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -22,43 +23,55 @@ const (
 type inflight struct {
 	max, maxPerPerson int
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards what follows, and each tally
 	total    int
-	byPerson map[identity.PersonKey]int
+	byPerson map[identity.PersonKey]*tally // also of people who have no call now, while there are not too many of them
 }
+
+// tally is how many calls of one person are in flight.
+type tally struct{ calls int }
 
 // enter takes a place for a call of the person, or says why there is none: 429 when the person has too many, 503 when
 // all people together have. The caller leaves when it was let in.
-func (f *inflight) enter(who identity.PersonKey) error {
+func (f *inflight) enter(who identity.PersonKey) (*tally, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	own := f.byPerson[who]
+	if own == nil {
+		own = f.add(who)
+	}
 	switch {
-	case own >= f.maxPerPerson:
-		return &web.Error{Status: http.StatusTooManyRequests, Code: "too_many_calls", RetryAfter: time.Second,
+	case own.calls >= f.maxPerPerson:
+		return nil, &web.Error{Status: http.StatusTooManyRequests, Code: "too_many_calls", RetryAfter: time.Second,
 			Message: "too many of your calls are under way; wait for some of them to end"}
 	case f.total >= f.max:
-		return &web.Error{Status: http.StatusServiceUnavailable, Code: "busy", RetryAfter: time.Second,
+		return nil, &web.Error{Status: http.StatusServiceUnavailable, Code: "busy", RetryAfter: time.Second,
 			Message: "too many calls are under way; try again shortly"}
 	}
-	if f.byPerson == nil {
-		f.byPerson = make(map[identity.PersonKey]int)
-	}
 	f.total++
-	f.byPerson[who] = own + 1
-	return nil
+	own.calls++
+	return own, nil
+}
+
+// add begins the tally of a person. When there are many, those without a call are forgotten. It needs f.mu.
+func (f *inflight) add(who identity.PersonKey) *tally {
+	if len(f.byPerson) >= 2*f.max {
+		maps.DeleteFunc(f.byPerson, func(_ identity.PersonKey, t *tally) bool { return t.calls == 0 })
+	}
+	if f.byPerson == nil {
+		f.byPerson = make(map[identity.PersonKey]*tally)
+	}
+	own := &tally{}
+	f.byPerson[who] = own
+	return own
 }
 
 // leave gives the place back.
-func (f *inflight) leave(who identity.PersonKey) {
+func (f *inflight) leave(own *tally) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.total--
-	if own := f.byPerson[who]; own > 1 {
-		f.byPerson[who] = own - 1
-	} else {
-		delete(f.byPerson, who)
-	}
+	own.calls--
 }
 
 func (f *inflight) count() int {
@@ -70,10 +83,11 @@ func (f *inflight) count() int {
 // takePlace takes a place among the calls in flight, if there is one and the call can be recorded. Whoever runs the call, or
 // drops it, must give the place back with leavePlace.
 func (rq *request) takePlace() error {
-	if err := rq.g.calls.enter(rq.who.Key); err != nil {
+	place, err := rq.g.calls.enter(rq.who.Key)
+	if err != nil {
 		return err
 	}
-	rq.placed = true
+	rq.place = place
 	if err := rq.g.o.Audit.Ready(rq.r.Context()); err != nil {
 		rq.leavePlace()
 		return unrecordable(err)
@@ -83,9 +97,9 @@ func (rq *request) takePlace() error {
 
 // leavePlace gives the place back, if there is one.
 func (rq *request) leavePlace() {
-	if rq.placed {
-		rq.placed = false
-		rq.g.calls.leave(rq.who.Key)
+	if rq.place != nil {
+		rq.g.calls.leave(rq.place)
+		rq.place = nil
 	}
 }
 

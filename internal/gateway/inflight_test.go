@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
+	"gatehouse/internal/identity"
 	"gatehouse/internal/target"
 	"gatehouse/internal/testkit"
 )
@@ -54,7 +56,32 @@ func TestTooManyCallsInFlight(t *testing.T) {
 		status, _ := eve.post(callTool("3", "wait"))
 		return status == http.StatusOK
 	})
-	if n := len(s.gateway.calls.byPerson); n != 0 {
-		t.Errorf("%d persons are still counted", n)
+}
+
+// People who have called once are not remembered for ever.
+func TestPeopleWithoutCallsAreForgotten(t *testing.T) {
+	t.Parallel()
+	f := inflight{max: 2, maxPerPerson: 1}
+	person := func(i int) identity.PersonKey { return identity.PersonKey{Issuer: "i", Subject: strconv.Itoa(i)} }
+	busy, err := f.enter(person(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		own, err := f.enter(person(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.leave(own)
+	}
+	if n := len(f.byPerson); n > 4 {
+		t.Errorf("%d persons are remembered", n)
+	}
+	if _, err := f.enter(person(-1)); err == nil {
+		t.Error("a person with a call was forgotten")
+	}
+	f.leave(busy)
+	if _, err := f.enter(person(-1)); err != nil || f.count() != 1 {
+		t.Errorf("%v, %d calls", err, f.count())
 	}
 }

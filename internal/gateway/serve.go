@@ -30,11 +30,11 @@ type request struct {
 	r      *http.Request
 	noted  web.Notes // on r
 	who    *identity.Principal
+	place  *tally  // its place among the calls in flight, from takePlace to leavePlace; else nil
 	pinned *served // the snapshot, which stays in use until unpin
 
 	accept accepted
 	modern bool // the message is one of the stateless era
-	placed bool // takePlace gave it a place among the calls in flight, to be given back by leavePlace
 	handed bool // another copy of Gatehouse handed it on, after it verified the token
 
 	m      mcp.Message      // the message of a POST; its slices are parts of body
