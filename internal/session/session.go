@@ -194,7 +194,9 @@ func (s *Session) Finish(id mcp.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := s.callOf(id); i >= 0 {
-		s.calls = slices.Delete(s.calls, i, i+1)
+		last := len(s.calls) - 1
+		s.calls[i], s.calls[last] = s.calls[last], call{} // they stand in no order
+		s.calls = s.calls[:last]
 	}
 }
 
