@@ -16,7 +16,7 @@ const maxBatch = 64
 // steps of a message that comes alone. Nothing is executed before all of them were decided on, so that a refusal that
 // takes an HTTP status, such as the challenge for a missing scope, is about the whole array.
 func (rq *request) postBatch() error {
-	if err := rq.checkRevision(); err != nil {
+	if err := rq.checkRevision(rq.r.Header[headerRevision]); err != nil {
 		return err
 	}
 	if err := rq.find(); err != nil {

@@ -103,7 +103,7 @@ func (v *view) instructions() string {
 
 // delete ends the session at the client's wish.
 func (rq *request) delete() error {
-	if err := rq.checkRevision(); err != nil {
+	if err := rq.checkRevision(rq.r.Header[headerRevision]); err != nil {
 		return err
 	}
 	if err := rq.find(); err != nil {

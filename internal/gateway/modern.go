@@ -15,22 +15,22 @@ const (
 	headerName   = "Mcp-Name"
 )
 
-// isModern reports whether a POST belongs to the stateless era: if the header MCP-Protocol-Version or the version in _meta
-// names a revision of it. An unknown version in _meta counts, too, because in the session era there is no version there. An
+// isModern reports whether a POST belongs to the stateless era: if the header MCP-Protocol-Version, whose values are given, or
+// the version in _meta names a revision of it. An unknown version in _meta counts, too, because in the session era there is no version there. An
 // initialize without Mcp-Method begins a session, whatever the header says.
-func (rq *request) isModern() bool {
+func (rq *request) isModern(revisions []string) bool {
 	if said, ok := mcp.DecodeString(rq.m.Version); ok && !mcp.SessionEra(mcp.Revision(said)) {
 		return true
 	}
 	if rq.m.Method == mcp.MethodInitialize && rq.r.Header[headerMethod] == nil {
 		return false
 	}
-	return statelessHeader(rq.r.Header)
+	return anyStateless(revisions)
 }
 
-// statelessHeader reports whether one of the values of MCP-Protocol-Version is a revision of the stateless era.
-func statelessHeader(h http.Header) bool {
-	return slices.ContainsFunc(h[headerRevision], func(v string) bool { return mcp.Stateless(mcp.Revision(v)) })
+// anyStateless reports whether one of the values of MCP-Protocol-Version is a revision of the stateless era.
+func anyStateless(revisions []string) bool {
+	return slices.ContainsFunc(revisions, func(v string) bool { return mcp.Stateless(mcp.Revision(v)) })
 }
 
 // inSession removes from a session's message what only the stateless era has in _meta. Otherwise a target that serves both

@@ -45,7 +45,8 @@ func (rq *request) post() error {
 		return err
 	}
 	defer rq.putBody()
-	if !onLine && mcp.IsBatch(*rq.body) && !statelessHeader(rq.r.Header) {
+	revisions := rq.r.Header[headerRevision]
+	if !onLine && mcp.IsBatch(*rq.body) && !anyStateless(revisions) {
 		return rq.postBatch()
 	}
 	if err = rq.m.Decode(*rq.body, mcp.Limits{}); err != nil {
@@ -57,14 +58,14 @@ func (rq *request) post() error {
 	}
 	rq.noted.Text("mcp_method", known(rq.m.Method))
 	switch {
-	case rq.isModern():
+	case rq.isModern(revisions):
 		return rq.postModern()
 	case onLine:
 		return rq.postLine(id)
 	case rq.m.Kind == mcp.KindRequest && rq.m.Method == mcp.MethodInitialize:
 		return rq.initialize()
 	}
-	if err := rq.checkRevision(); err != nil {
+	if err := rq.checkRevision(revisions); err != nil {
 		return err
 	}
 	if err := rq.find(); err != nil {

@@ -103,7 +103,7 @@ func (rq *request) serveAs(who *identity.Principal) error {
 	switch {
 	case r.Method == http.MethodPost:
 		return rq.post()
-	case statelessHeader(r.Header):
+	case anyStateless(r.Header[headerRevision]):
 		return rq.refuseModernOld()
 	}
 	switch r.Method {
@@ -219,8 +219,7 @@ func (rq *request) release() {
 
 // checkRevision refuses a header that names a revision which is not served. Without the header, the session's own
 // revision counts.
-func (rq *request) checkRevision() error {
-	said := rq.r.Header[headerRevision]
+func (rq *request) checkRevision(said []string) error {
 	switch {
 	case len(said) > 1:
 		return rq.fault(mcp.Errorf(mcp.CodeInvalidRequest, "MCP-Protocol-Version stands there more than once"))

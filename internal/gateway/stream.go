@@ -17,7 +17,7 @@ func (rq *request) get() error {
 	if err := rq.admit(""); err != nil {
 		return err
 	}
-	if err := rq.checkRevision(); err != nil {
+	if err := rq.checkRevision(rq.r.Header[headerRevision]); err != nil {
 		return err
 	}
 	if rq.r.Header.Get(headerSession) == "" {
