@@ -195,8 +195,8 @@ func (a *answer) lost() {
 	}
 }
 
-func (a *answer) result(result ...[]byte) {
-	a.finish(func(dst []byte) []byte { return mcp.AppendResult(dst, a.rq.m.ID, result...) }, func() error { return a.rq.writeResult(result...) })
+func (a *answer) result(result []byte) {
+	a.finish(func(dst []byte) []byte { return mcp.AppendResult(dst, a.rq.m.ID, result) }, func() error { return a.rq.writeResult(result) })
 }
 
 func (a *answer) error(e *mcp.Error) {

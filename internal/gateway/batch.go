@@ -134,8 +134,8 @@ type part struct {
 	own *request
 }
 
-func (p *part) result(result ...[]byte) {
-	p.finish(func(dst []byte) []byte { return mcp.AppendResult(dst, p.own.m.ID, result...) }, nil)
+func (p *part) result(result []byte) {
+	p.finish(func(dst []byte) []byte { return mcp.AppendResult(dst, p.own.m.ID, result) }, nil)
 }
 
 func (p *part) error(e *mcp.Error) {

@@ -198,7 +198,7 @@ func (rq *request) conclude(a *reply, d *dialogue) string {
 		a.error(said)
 		return "error"
 	}
-	a.result(dressed...)
+	a.pieces(dressed...)
 	rq.wrote(d.result)
 	return outcome
 }

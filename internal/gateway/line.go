@@ -306,9 +306,9 @@ func (a *spoken) notify(m *mcp.Message) {
 
 func (a *spoken) send(raw []byte) bool { return a.l.say(raw) }
 
-func (a *spoken) result(result ...[]byte) {
+func (a *spoken) result(result []byte) {
 	a.rq.unpin() // as in put
-	a.l.say(mcp.AppendResult(nil, a.rq.m.ID, result...))
+	a.l.say(mcp.AppendResult(nil, a.rq.m.ID, result))
 }
 
 func (a *spoken) error(e *mcp.Error) {

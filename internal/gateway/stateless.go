@@ -222,8 +222,10 @@ func (a *reply) tick() {
 	a.rq.g.quiet.again(&a.wait, a.rq.g.o.Heartbeat)
 }
 
-// result answers with a result, which may be in pieces.
-func (a *reply) result(result ...[]byte) {
+func (a *reply) result(result []byte) { a.pieces(result) }
+
+// pieces answers with a result that is in pieces.
+func (a *reply) pieces(result ...[]byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.done = true

@@ -76,7 +76,7 @@ func advice(kind target.TroubleKind) string {
 
 // outlet is where the answer to a call goes.
 type outlet interface {
-	result(result ...[]byte)
+	result(result []byte)
 	error(e *mcp.Error)
 }
 
