@@ -172,24 +172,28 @@ func (c *conn) fill() error {
 	return err
 }
 
-// readHead reads up to the empty line that ends a request's head, and returns what stands before that line. The bytes are
-// part of the read buffer, so they are valid until the next read.
-func (c *conn) readHead() ([]byte, error) {
+// readHead reads the head of a request.
+func (c *conn) readHead() (Head, error) {
 	for c.w-c.r >= 2 && c.buf[c.r] == '\r' && c.buf[c.r+1] == '\n' {
 		c.r += 2 // an empty line before a request (RFC 9112 §2.2)
 	}
 	for seen, late := 0, false; ; {
-		if end := bytes.Index(c.buf[c.r+seen:c.w], []byte("\r\n\r\n")); end >= 0 {
-			end += seen
-			head := c.buf[c.r : c.r+end]
-			c.r += end + 4
-			return head, nil
+		// Nearly always the whole head came with the first read. If not, what came before is not looked at again and again.
+		if seen == 0 || bytes.Contains(c.buf[c.r+seen:c.w], []byte("\r\n\r\n")) {
+			head, n, err := c.lines.Parse(c.buf[c.r:c.w])
+			if err != nil {
+				return Head{}, badRequest("a header of the request is malformed")
+			}
+			if n > 0 {
+				c.r += n
+				return head, nil
+			}
 		}
 		if c.w-c.r > c.s.o.MaxHeader {
-			return nil, &fault{http.StatusRequestHeaderFieldsTooLarge, "the head of the request is too long"}
+			return Head{}, &fault{http.StatusRequestHeaderFieldsTooLarge, "the head of the request is too long"}
 		}
 		if bytes.Contains(c.buf[c.r+seen:c.w], []byte("\n\n")) {
-			return nil, badRequest("lines end with CR LF")
+			return Head{}, badRequest("lines end with CR LF")
 		}
 		seen = max(0, c.w-c.r-3)
 		if !late {
@@ -198,9 +202,9 @@ func (c *conn) readHead() ([]byte, error) {
 		}
 		if err := c.fill(); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil, &fault{http.StatusRequestTimeout, "the head of the request took too long"}
+				return Head{}, &fault{http.StatusRequestTimeout, "the head of the request took too long"}
 			}
-			return nil, errGone
+			return Head{}, errGone
 		}
 	}
 }

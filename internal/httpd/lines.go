@@ -19,7 +19,7 @@ type Lines struct {
 	head     Head   // the last head; callers get a copy of its Header
 	last     []line // the header lines of that head, in order
 	distinct bool   // no header name stands in last twice
-	kept     int    // upper bound of the bytes that are remembered
+	kept     int    // upper bound of the bytes of text that are remembered
 }
 
 // Head is the head of a message, read.
@@ -27,14 +27,17 @@ type Head struct {
 	First  string      // the first line: request line or status line
 	Hosts  []string    // the values of Host
 	Header http.Header // all other headers
+
+	Lengths, Codings, Connection, Expect []string // the values of Content-Length, Transfer-Encoding and so on, which Header has, too
 }
 
 // line is one header line.
 type line struct {
-	text  string // all of it
-	colon int    // where the colon stands in text
-	name  string
-	value []string // one value; its capacity is 1, so that an append by the caller makes a copy
+	text   string   // all of it, with CR LF
+	alone  bool     // text is no part of a longer string
+	prefix string   // text up to the colon, with it
+	name   string   // as in http.Header
+	value  []string // one value; its capacity is 1, so that an append by the caller makes a copy
 }
 
 // Bounds of what is remembered. Usual heads are far below.
@@ -43,129 +46,142 @@ const (
 	maxKept  = 16 << 10
 )
 
-// Parse reads a head, without the empty line that ends it. Headers may be set and deleted, as always, but their values not
-// be written over: later heads have them too. The error quotes the line that is malformed.
-func (l *Lines) Parse(head []byte) (Head, error) {
-	first, rest, more := bytes.Cut(head, crlf)
-	if l.head.First != string(first) {
-		l.head.First = string(first)
-		l.kept += len(first)
+// Parse reads the head that buf begins with. It returns how many bytes that takes, with the empty line at its end, or 0 when
+// that line is not there yet. Headers may be set and deleted, as always, but their values not be written over: later heads
+// have them too. The error quotes the line that is malformed.
+func (l *Lines) Parse(buf []byte) (head Head, n int, err error) {
+	if n, err = l.update(buf); n == 0 && err == nil {
+		n, err = l.renew(buf)
 	}
-	same := 0
-	for more && same < len(l.last) {
-		behind, further, ok := cutLine(rest, l.last[same].text)
-		if !ok {
-			break
-		}
-		rest, more = behind, further
-		same++
+	if err != nil {
+		*l = Lines{}
 	}
-	if more || same < len(l.last) || l.head.Header == nil {
-		if err := l.renew(same, string(rest), more); err != nil {
-			*l = Lines{}
-			return Head{}, err
-		}
+	if n == 0 || err != nil {
+		return Head{}, 0, err
 	}
-	out := l.head
+	head = l.head
 	if len(l.last) > maxLines || l.kept > maxKept {
 		*l = Lines{}
 	} else {
-		out.Header = maps.Clone(out.Header)
+		head.Header = maps.Clone(head.Header)
 	}
-	return out, nil
+	return head, n, nil
 }
 
-var crlf = []byte("\r\n")
-
-// cutLine takes a line off the front of a head, if it is the one that is expected.
-func cutLine(head []byte, expected string) (rest []byte, more, ok bool) {
-	n := len(expected)
-	switch {
-	case len(head) < n || string(head[:n]) != expected:
-		return head, true, false
-	case len(head) == n:
-		return nil, false, true
-	case len(head) > n+1 && head[n] == '\r' && head[n+1] == '\n':
-		return head[n+2:], true, true
+// update reads a head that has the header names of the last one, in its order, and at most eight other values. It returns 0
+// and changes nothing when buf begins with no such head.
+func (l *Lines) update(buf []byte) (n int, err error) {
+	end := bytes.IndexByte(buf, '\r')
+	if !l.distinct || end < 0 || !begins(buf[end:], "\r\n") {
+		return 0, nil
 	}
-	return head, true, false
-}
-
-// renew reads the lines from the i-th on, and puts those that changed into l.last. While each changed line has the name of the
-// line that stood there before, only its value in the header changes; else the header is put together anew. New strings are
-// parts of rest, and new values are parts of one slice, to save allocations.
-func (l *Lines) renew(i int, rest string, more bool) error {
-	values := make([]string, 0, max(len(l.last), 8)-i)
-	l.kept += len(rest) + 16*cap(values)
-	sameNames := l.distinct // so far, only values differ from the last head
-	for ; more; i++ {
-		var text string
-		text, rest, more = strings.Cut(rest, "\r\n")
-		if i == len(l.last) {
-			l.last, sameNames = append(l.last, line{}), false
-		}
-		here := &l.last[i]
-		if here.text == text && text != "" {
+	n = end + 2
+	var lines [8]*line
+	var texts [8][]byte
+	changed := 0
+	for i := range l.last {
+		here, rest := &l.last[i], buf[n:]
+		if begins(rest, here.text) {
+			n += len(here.text)
 			continue
 		}
-		name := here.name
-		value, ok := here.read(text)
-		if !ok {
-			return fmt.Errorf("one of its headers is %.64q", text)
+		size := bytes.IndexByte(rest, '\n') + 1
+		if changed == len(lines) || !begins(rest[:size], here.prefix) || !bytes.HasSuffix(rest[:size], []byte("\r\n")) {
+			return 0, nil
 		}
-		n := len(values)
-		values = append(values, value)
-		here.value = values[n : n+1 : n+1]
-		if sameNames = sameNames && here.name == name; sameNames {
-			l.put(name, here.value)
+		lines[changed], texts[changed] = here, rest[:size]
+		changed++
+		n += size
+	}
+	if !begins(buf[n:], "\r\n") {
+		return 0, nil
+	}
+	if first := buf[:end]; string(first) != l.head.First {
+		l.head.First = string(first)
+		l.kept += len(first)
+	}
+	values := make([]string, changed)
+	for i, here := range lines[:changed] {
+		if here.alone {
+			l.kept -= len(here.text)
 		}
+		here.text, here.alone = string(texts[i]), true
+		l.kept += len(here.text)
+		if !here.read(values[i : i+1 : i+1]) {
+			return 0, malformed(here.text)
+		}
+		l.put(here.name, here.value)
 	}
-	if i < len(l.last) {
-		l.last, sameNames = slices.Delete(l.last, i, len(l.last)), false
-	}
-	if !sameNames {
-		l.collect()
-	}
-	return nil
+	return n + 2, nil
 }
 
-// read replaces l by another line and returns its value. The new line often has the same name, which is then kept.
-func (l *line) read(text string) (value string, ok bool) {
-	if l.name != "" && strings.HasPrefix(text, l.text[:l.colon+1]) {
-		l.text, value = text, trim(text[l.colon+1:])
-		return value, ValidValue(value)
+// renew reads any head. Its lines are parts of one string and its values parts of one slice, to save allocations.
+func (l *Lines) renew(buf []byte) (n int, err error) {
+	end := bytes.Index(buf, []byte("\r\n\r\n"))
+	if end < 0 {
+		return 0, nil
 	}
-	l.text, l.colon = text, strings.IndexByte(text, ':')
-	l.name, value, ok = parseLine(text)
-	return value, ok
-}
-
-// put sets the values of one header.
-func (l *Lines) put(name string, value []string) {
-	if name == "Host" {
-		l.head.Hosts = value
-		return
-	}
-	l.head.Header[name] = value
-}
-
-// collect makes the header anew from all lines.
-func (l *Lines) collect() {
-	l.head.Hosts, l.head.Header, l.distinct = nil, make(http.Header, len(l.last)), true
+	first, rest, _ := strings.Cut(string(buf[:end+2]), "\r\n")
+	count := strings.Count(rest, "\n")
+	*l = Lines{head: Head{First: first, Header: make(http.Header, count)}, last: make([]line, count), distinct: true, kept: end}
+	values := make([]string, count)
 	for i := range l.last {
-		name, value := l.last[i].name, l.last[i].value
-		had := l.head.Header[name]
-		if name == "Host" {
-			had = l.head.Hosts
+		here, size := &l.last[i], strings.IndexByte(rest, '\n')+1
+		here.text, rest = rest[:size], rest[size:]
+		here.prefix = here.text[:strings.IndexByte(here.text, ':')+1]
+		here.name = canonical(strings.TrimSuffix(here.prefix, ":"))
+		if here.name == "" || !strings.HasSuffix(here.text, "\r\n") || !here.read(values[i:i+1:i+1]) {
+			return 0, malformed(here.text)
 		}
-		if had != nil {
-			value, l.distinct = append(had, value...), false
-		}
-		l.put(name, value)
+		l.add(here.name, here.value)
 	}
 	if !l.distinct {
 		for name, value := range l.head.Header {
 			l.head.Header[name] = slices.Clip(value)
 		}
 	}
+	return end + 4, nil
+}
+
+func begins(b []byte, with string) bool { return len(b) >= len(with) && string(b[:len(with)]) == with }
+
+func malformed(line string) error {
+	return fmt.Errorf("one of its headers is %.64q", strings.TrimSuffix(line, "\r\n"))
+}
+
+// read sets the line's value, which gets the room, from its text. It reports whether that is a value.
+func (l *line) read(room []string) bool {
+	room[0] = trim(l.text[len(l.prefix) : len(l.text)-2])
+	l.value = room
+	return ValidValue(room[0])
+}
+
+// add puts a header that may be there already.
+func (l *Lines) add(name string, value []string) {
+	had := l.head.Header[name]
+	if name == "Host" {
+		had = l.head.Hosts
+	}
+	if had != nil {
+		value, l.distinct = append(had, value...), false
+	}
+	l.put(name, value)
+}
+
+// put sets the values of one header.
+func (l *Lines) put(name string, value []string) {
+	switch h := &l.head; name {
+	case "Host":
+		h.Hosts = value
+		return
+	case "Content-Length":
+		h.Lengths = value
+	case "Transfer-Encoding":
+		h.Codings = value
+	case "Connection":
+		h.Connection = value
+	case "Expect":
+		h.Expect = value
+	}
+	l.head.Header[name] = value
 }

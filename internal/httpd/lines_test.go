@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -13,12 +14,18 @@ import (
 // sameAsFresh parses a head with what l remembers, and wants what is parsed without any memory.
 func sameAsFresh(t *testing.T, l *Lines, text string) http.Header {
 	t.Helper()
-	buf := []byte(text)
-	got, err := l.Parse(buf)
+	buf := []byte(text + "\r\n\r\n")
+	whole := bytes.Index(buf, []byte("\r\n\r\n")) + 4
+	for _, some := range []int{0, whole / 2, whole - 1} {
+		if _, n, err := l.Parse(buf[:some]); n != 0 || err != nil {
+			t.Fatalf("%q: a head of %d bytes, %v", buf[:some], n, err)
+		}
+	}
+	got, n, err := l.Parse(buf)
 	clear(buf) // the connection reads something else into it
-	want, wantErr := new(Lines).Parse([]byte(text))
-	if !reflect.DeepEqual(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
-		t.Fatalf("%q: %+q %v; without memory %+q %v", text, got, err, want, wantErr)
+	want, wantN, wantErr := new(Lines).Parse([]byte(text + "\r\n\r\n"))
+	if !reflect.DeepEqual(got, want) || n != wantN || fmt.Sprint(err) != fmt.Sprint(wantErr) || err == nil && n != whole {
+		t.Fatalf("%q: %+q %d %v; without memory %+q %d %v", text, got, n, err, want, wantN, wantErr)
 	}
 	return got.Header
 }
@@ -70,7 +77,7 @@ func TestLinesOfManyHeads(t *testing.T) {
 				name, _, _ := strings.Cut(lines[r.IntN(len(lines))], ":")
 				lines[r.IntN(len(lines))] = name + ":" + values[r.IntN(len(values))]
 			case n < 9:
-				_, _ = l.Parse([]byte("GET /\r\n" + strings.Join(lines, "\r\n") + "\r\nbad\x00: line"))
+				_, _, _ = l.Parse([]byte("GET /\r\n" + strings.Join(lines, "\r\n") + "\r\nbad\x00: line\r\n\r\n"))
 			}
 			header := sameAsFresh(t, &l, strings.Join(append([]string{"GET /"}, lines...), "\r\n"))
 			if r.IntN(2) == 0 {
@@ -100,7 +107,7 @@ func TestLinesAreBounded(t *testing.T) {
 func BenchmarkParse(b *testing.B) {
 	head := func(token, length int) []byte {
 		return fmt.Appendf(nil, "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAuthorization: Bearer %s%d\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"+
-			"User-Agent: bench/1\r\nMcp-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: 0123456789abcdef0123456789abcdef%d\r\nContent-Length: %d", strings.Repeat("0123456789", 80), token, token, length)
+			"User-Agent: bench/1\r\nMcp-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: 0123456789abcdef0123456789abcdef%d\r\nContent-Length: %d\r\n\r\n", strings.Repeat("0123456789", 80), token, token, length)
 	}
 	for name, heads := range map[string][][]byte{
 		"the same": {head(1, 1000), head(1, 1000)},
@@ -113,7 +120,8 @@ func BenchmarkParse(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				x := &exchange{}
-				if err := x.parse(c, heads[i%2]); err != nil {
+				head, _, err := c.lines.Parse(heads[i%2])
+				if err != nil || x.parse(c, head) != nil {
 					b.Fatal(err)
 				}
 				x.ctx.Cancel(nil)

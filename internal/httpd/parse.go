@@ -41,11 +41,7 @@ type exchange struct {
 
 // parse makes the request from its head (RFC 9112 §3 and §5). Where HTTP parsers are known to disagree, it refuses, so that a
 // proxy in front cannot understand the request in another way.
-func (x *exchange) parse(c *conn, text []byte) error {
-	head, err := c.lines.Parse(text)
-	if err != nil {
-		return badRequest("a header of the request is malformed")
-	}
+func (x *exchange) parse(c *conn, head Head) error {
 	method, target, ok := strings.Cut(head.First, " ")
 	target, proto, ok2 := strings.Cut(target, " ")
 	if !ok || !ok2 || !ValidName(method) {
@@ -68,7 +64,7 @@ func (x *exchange) parse(c *conn, text []byte) error {
 	if err := x.parseTarget(r, head.Hosts); err != nil {
 		return err
 	}
-	if err := x.frame(r); err != nil {
+	if err := x.frame(r, head); err != nil {
 		return err
 	}
 	x.ctx.Begin(c.s.o.Context)
@@ -134,8 +130,8 @@ func plainPath(s string) bool {
 
 // frame finds out how long the body is (RFC 9112 §6). A request that gives its length in two ways is refused: a proxy in
 // front might go by the other one (request smuggling).
-func (x *exchange) frame(r *http.Request) error {
-	lengths, codings := r.Header["Content-Length"], r.Header["Transfer-Encoding"]
+func (x *exchange) frame(r *http.Request, head Head) error {
+	lengths, codings := head.Lengths, head.Codings
 	if len(codings) > 0 && (len(lengths) > 0 || r.ProtoMinor == 0) {
 		return badRequest("the request says its length in two ways")
 	}
@@ -153,7 +149,7 @@ func (x *exchange) frame(r *http.Request) error {
 	if len(lengths) > 1 {
 		r.Header["Content-Length"] = lengths[:1:1]
 	}
-	r.Close = r.ProtoMinor == 0 || httpguts.HeaderValuesContainsToken(r.Header["Connection"], "close")
+	r.Close = r.ProtoMinor == 0 || httpguts.HeaderValuesContainsToken(head.Connection, "close")
 	switch {
 	case len(codings) == 1:
 		delete(r.Header, "Transfer-Encoding")
@@ -165,15 +161,15 @@ func (x *exchange) frame(r *http.Request) error {
 	default:
 		x.body.state = bodyDone
 		r.Body = http.NoBody
-		return x.expect(r)
+		return x.expect(r, head.Expect)
 	}
 	r.Body = &x.body
-	return x.expect(r)
+	return x.expect(r, head.Expect)
 }
 
 // expect reads Expect (RFC 9110 §10.1.1).
-func (x *exchange) expect(r *http.Request) error {
-	switch v := r.Header["Expect"]; {
+func (x *exchange) expect(r *http.Request, v []string) error {
+	switch {
 	case len(v) == 0 || r.ProtoMinor == 0:
 	case len(v) == 1 && strings.EqualFold(v[0], "100-continue"):
 		x.body.expected = r.Body != http.NoBody

@@ -507,7 +507,7 @@ func FuzzWireHead(f *testing.F) {
 			return
 		}
 		ours := &http.Response{}
-		if parseHead(new(httpd.Lines), []byte(head), ours) != nil || ours.StatusCode < 200 { // 1xx heads are skipped, whatever they say
+		if n, err := parseHead(new(httpd.Lines), []byte(head+"\r\n\r\n"), ours); n == 0 || err != nil || ours.StatusCode < 200 { // 1xx heads are skipped, whatever they say
 			return
 		}
 		ours.Request = &http.Request{Method: http.MethodPost}

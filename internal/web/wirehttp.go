@@ -107,9 +107,8 @@ func (c *wireConn) readHead(req *http.Request, resp *http.Response) error {
 func (c *wireConn) head(resp *http.Response) error {
 	// Nearly always the whole head came with the first read, and stands in the buffer.
 	if b, err := c.in.Peek(c.in.Buffered()); err == nil {
-		if end := bytes.Index(b, []byte("\r\n\r\n")); end >= 0 {
-			err := parseHead(&c.lines, b[:end], resp)
-			_, _ = c.in.Discard(end + 4)
+		if n, err := parseHead(&c.lines, b, resp); n > 0 || err != nil {
+			_, _ = c.in.Discard(n)
 			return err
 		}
 	}
@@ -123,7 +122,8 @@ func (c *wireConn) head(resp *http.Response) error {
 			return fmt.Errorf("its head is longer than %d bytes", maxResponseHeader)
 		}
 		if string(line) == "\r\n" && (bytes.HasSuffix(head, line) || len(head) == 0) {
-			return parseHead(&c.lines, bytes.TrimSuffix(head, line), resp)
+			_, err := parseHead(&c.lines, append(head, line...), resp)
+			return err
 		}
 		head = append(head, line...)
 		if err == nil && !bytes.HasSuffix(head, []byte("\r\n")) { // its end would be waited for in vain
@@ -132,24 +132,24 @@ func (c *wireConn) head(resp *http.Response) error {
 	}
 }
 
-// parseHead reads status line and headers into resp.
-func parseHead(lines *httpd.Lines, text []byte, resp *http.Response) error {
-	head, err := lines.Parse(text)
-	if err != nil {
-		return err
+// parseHead reads status line and headers into resp. It returns how many bytes they take, or 0 when they have not all come.
+func parseHead(lines *httpd.Lines, buf []byte, resp *http.Response) (n int, err error) {
+	head, n, err := lines.Parse(buf)
+	if n == 0 || err != nil {
+		return 0, err
 	}
 	line := head.First
 	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !httpd.ValidValue(line) {
-		return fmt.Errorf("its status line is %.64q", line)
+		return 0, fmt.Errorf("its status line is %.64q", line)
 	}
 	status, err := strconv.Atoi(line[9:12])
 	if err != nil || status < 100 || line[7] != '0' && line[7] != '1' {
-		return fmt.Errorf("its status line is %.64q", line)
+		return 0, fmt.Errorf("its status line is %.64q", line)
 	}
 	resp.Status, resp.StatusCode = line[9:], status
 	resp.Proto, resp.ProtoMajor, resp.ProtoMinor = line[:8], 1, int(line[7]-'0')
 	resp.Header, resp.ContentLength = head.Header, -1
-	return nil
+	return n, nil
 }
 
 // frame finds out how long the body is (RFC 9112 §6.3). An answer that gives its length in two ways is refused: a proxy in
