@@ -11,14 +11,15 @@ import (
 type Defaults struct {
 	names []string
 	lines []string // with CR LF
+	all   string   // all lines
 }
 
 // NewDefaults writes headers out. It leaves out what cannot be sent, as every answer does.
 func NewDefaults(header http.Header) *Defaults {
 	d := &Defaults{}
 	for _, name := range slices.Sorted(maps.Keys(header)) {
-		d.names = append(d.names, name)
-		d.lines = append(d.lines, string(appendHeader(nil, name, header[name])))
+		line := string(appendHeader(nil, name, header[name]))
+		d.names, d.lines, d.all = append(d.names, name), append(d.lines, line), d.all+line
 	}
 	return d
 }

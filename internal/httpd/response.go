@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,7 +68,9 @@ func (w *response) WriteHeader(status int) {
 	c.out = appendStatus(c.out[:0], status)
 	c.out = append(c.out, "Date: "...)
 	c.out = append(c.s.appendDate(c.out, c.began), "\r\n"...)
+	said := false // something of the defaults
 	for name, values := range c.header {
+		said = said || w.defaults != nil && slices.Contains(w.defaults.names, name)
 		switch name {
 		case "Connection":
 			w.close = w.close || httpguts.HeaderValuesContainsToken(values, "close")
@@ -84,8 +87,11 @@ func (w *response) WriteHeader(status int) {
 		}
 		c.out = appendHeader(c.out, name, values)
 	}
-	if w.defaults != nil {
+	switch {
+	case said:
 		c.out = w.defaults.append(c.out, c.header)
+	case w.defaults != nil:
+		c.out = append(c.out, w.defaults.all...)
 	}
 	w.close = w.x.body.answer() || w.close
 }
@@ -107,7 +113,7 @@ func appendHeader(dst []byte, name string, values []string) []byte {
 	}
 	for _, v := range values {
 		dst = append(append(dst, name...), ": "...)
-		if strings.IndexByte(v, '\r') >= 0 || strings.IndexByte(v, '\n') >= 0 {
+		if !ValidValue(v) {
 			v = strings.NewReplacer("\r", " ", "\n", " ").Replace(v)
 		}
 		dst = append(append(dst, v...), "\r\n"...)
