@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -33,7 +34,8 @@ type conn struct {
 	tls    *tls.ConnectionState
 	gather *gather // between TLS and the network; nil without TLS
 
-	remote  string // the client's address
+	remote  string // the client's address and port
+	peer    netip.Addr
 	known   bool   // the client has sent a whole request before
 	buf     []byte // the read buffer: buf[r:w] was read and not used yet
 	r, w    int
@@ -68,8 +70,15 @@ func (c *conn) serve() {
 	}
 	defer func() { _ = c.nc.Close() }()
 	c.remote = c.nc.RemoteAddr().String()
+	c.peer = Peer(c.remote)
 	for c.one() {
 	}
+}
+
+// Peer is the address that http.Request.RemoteAddr names. It is invalid when that names none.
+func Peer(remote string) netip.Addr {
+	ap, _ := netip.ParseAddrPort(remote)
+	return ap.Addr().Unmap().WithZone("")
 }
 
 // release gives up buffers that a large request made grow.

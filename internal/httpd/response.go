@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,9 @@ func (w *response) begin(c *conn, x *exchange) {
 	}
 	clear(c.header)
 }
+
+// Peer is that of the request's RemoteAddr.
+func (w *response) Peer() netip.Addr { return w.c.peer }
 
 // Header implements http.ResponseWriter.
 func (w *response) Header() http.Header { return w.c.header }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"gatehouse/internal/httpd"
 )
 
 // Proxies are the reverse proxies that the administrator declared. Only they are believed when they say for whom a
@@ -22,10 +24,11 @@ func WithClientIP(p Proxies) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if f := factsOf(r.Context()); f != nil {
-				peer := peerIP(r)
-				f.client = p.client(peer, r.Header["X-Forwarded-For"])
-				if ids := r.Header[requestIDHeader]; len(ids) > 0 && ids[0] != "" && p.has(peer) {
-					Note(r.Context(), "proxy_request_id", clip(ids[0], 64))
+				if f.client = peerOf(w, r); p.has(f.client) {
+					f.client = p.client(f.client, r.Header["X-Forwarded-For"])
+					if ids := r.Header[requestIDHeader]; len(ids) > 0 && ids[0] != "" {
+						Note(r.Context(), "proxy_request_id", clip(ids[0], 64))
+					}
 				}
 			}
 			next.ServeHTTP(w, r)
@@ -58,12 +61,14 @@ func ClientIP(r *http.Request) netip.Addr {
 	return peerIP(r)
 }
 
-func peerIP(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
+func peerIP(r *http.Request) netip.Addr { return httpd.Peer(r.RemoteAddr) }
+
+// peerOf is peerIP where the server itself is at hand, which has it for all requests of a connection.
+func peerOf(w http.ResponseWriter, r *http.Request) netip.Addr {
+	if server, ok := w.(interface{ Peer() netip.Addr }); ok {
+		return server.Peer()
 	}
-	return ap.Addr().Unmap().WithZone("")
+	return peerIP(r)
 }
 
 func clip(s string, n int) string {
