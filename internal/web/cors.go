@@ -26,10 +26,11 @@ func CORS(allowed Origins) Middleware {
 			} else {
 				h.Add("Vary", "Origin")
 			}
-			if refuseOrigin(w, r, allowed) {
-				return
-			}
-			if origin := r.Header["Origin"]; len(origin) > 0 && origin[0] != "" {
+			if origin := r.Header["Origin"]; len(origin) > 0 {
+				if len(origin) > 1 || !allowed.Has(origin[0]) {
+					refuseOrigin(w, r, origin)
+					return
+				}
 				openTo(w, origin[0])
 				if isPreflight(r) {
 					answerPreflight(w, r)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"gatehouse/internal/loopback"
 )
@@ -18,12 +19,17 @@ func HostCheck(hosts []string) Middleware {
 	for _, h := range hosts {
 		allowed[hostname(h)] = true
 	}
+	var passed atomic.Pointer[string] // the header that passed last, as it was: nearly all are the same
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !allowed[hostname(r.Host)] {
-				Note(r.Context(), "detail", fmt.Sprintf("host %q is not served here; set public_url to the address that clients use", clip(r.Host, 128)))
-				WriteError(w, r, &Error{Status: http.StatusMisdirectedRequest, Code: "host_not_served", Message: "this host name is not served here"})
-				return
+			if last := passed.Load(); last == nil || *last != r.Host {
+				if !allowed[hostname(r.Host)] {
+					Note(r.Context(), "detail", fmt.Sprintf("host %q is not served here; set public_url to the address that clients use", clip(r.Host, 128)))
+					WriteError(w, r, &Error{Status: http.StatusMisdirectedRequest, Code: "host_not_served", Message: "this host name is not served here"})
+					return
+				}
+				host := strings.Clone(r.Host)
+				passed.Store(&host)
 			}
 			next.ServeHTTP(w, r)
 		})

@@ -37,15 +37,8 @@ func normalOrigin(u *url.URL) string {
 // Has reports whether an Origin header's value is in the set. "null" never is.
 func (o Origins) Has(origin string) bool { return o.set[origin] }
 
-// refuseOrigin answers with 403 what a browser sends from an origin that is not in the set, and reports whether it did.
-// Requests without Origin pass: browsers leave it out only where nothing can be changed, and other programs never send
-// it.
-func refuseOrigin(w http.ResponseWriter, r *http.Request, allowed Origins) bool {
-	values := r.Header["Origin"]
-	if len(values) == 0 || len(values) == 1 && allowed.Has(values[0]) {
-		return false
-	}
-	Note(r.Context(), "detail", fmt.Sprintf("origin %q is not in allowed_origins", clip(strings.Join(values, ", "), 128)))
+// refuseOrigin answers what a browser sends from an origin that is not in the set.
+func refuseOrigin(w http.ResponseWriter, r *http.Request, origin []string) {
+	Note(r.Context(), "detail", fmt.Sprintf("origin %q is not in allowed_origins", clip(strings.Join(origin, ", "), 128)))
 	WriteError(w, r, &Error{Status: http.StatusForbidden, Code: "origin_not_allowed", Message: "requests from this web origin are not allowed"})
-	return true
 }
