@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"gatehouse/internal/callctx"
 )
 
 // facts is what is known about one request. WithRequestID puts it into the request's context; the middleware after it and the
@@ -29,6 +31,11 @@ type facts struct {
 type factsKey struct{}
 
 func factsOf(ctx context.Context) *facts {
+	if c, ok := ctx.(*callctx.Context); ok {
+		if f, ok := c.Kept().(*facts); ok {
+			return f
+		}
+	}
 	f, _ := ctx.Value(factsKey{}).(*facts)
 	return f
 }
