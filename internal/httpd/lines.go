@@ -16,7 +16,8 @@ import (
 // that comes again, byte for byte, is not parsed and not allocated again, and the new head gets the strings of the old one.
 // The zero value is ready.
 type Lines struct {
-	head     Head   // the last head; callers get a copy of its Header
+	head     Head   // the last head
+	shared   bool   // its Header has been given away, and must not change any more
 	last     []line // the header lines of that head, in order
 	distinct bool   // no header name stands in last twice
 	kept     int    // upper bound of the bytes of text that are remembered
@@ -50,6 +51,21 @@ const (
 // that line is not there yet. Headers may be set and deleted, as always, but their values not be written over: later heads
 // have them too. The error quotes the line that is malformed.
 func (l *Lines) Parse(buf []byte) (head Head, n int, err error) {
+	head, n, err = l.next(buf)
+	if l.head.Header != nil { // it is remembered
+		head.Header = maps.Clone(head.Header)
+	}
+	return head, n, err
+}
+
+// Read is Parse for a caller that changes no Header: heads that have the same lines share one.
+func (l *Lines) Read(buf []byte) (head Head, n int, err error) {
+	head, n, err = l.next(buf)
+	l.shared = l.head.Header != nil
+	return head, n, err
+}
+
+func (l *Lines) next(buf []byte) (head Head, n int, err error) {
 	if n, err = l.update(buf); n == 0 && err == nil {
 		n, err = l.renew(buf)
 	}
@@ -62,8 +78,6 @@ func (l *Lines) Parse(buf []byte) (head Head, n int, err error) {
 	head = l.head
 	if len(l.last) > maxLines || l.kept > maxKept {
 		*l = Lines{}
-	} else {
-		head.Header = maps.Clone(head.Header)
 	}
 	return head, n, nil
 }
@@ -99,6 +113,9 @@ func (l *Lines) update(buf []byte) (n int, err error) {
 	if first := buf[:end]; string(first) != l.head.First {
 		l.head.First = string(first)
 		l.kept += len(first)
+	}
+	if changed > 0 && l.shared {
+		l.head.Header, l.shared = maps.Clone(l.head.Header), false
 	}
 	values := make([]string, changed)
 	for i, here := range lines[:changed] {

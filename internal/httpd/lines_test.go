@@ -129,3 +129,32 @@ func BenchmarkParse(b *testing.B) {
 		})
 	}
 }
+
+// What Read has given away never changes, whatever comes over the connection later.
+func TestLinesShared(t *testing.T) {
+	t.Parallel()
+	var (
+		l     Lines
+		given []http.Header
+	)
+	read := func(read func([]byte) (Head, int, error), value string) http.Header {
+		head, n, err := read([]byte("HTTP/1.1 200 OK\r\nX: " + value + "\r\nY: z\r\n\r\n"))
+		if n == 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		return head.Header
+	}
+	for range 2 {
+		given = append(given, read(l.Read, "1"), read(l.Read, "1"))
+		read(l.Parse, "1").Set("X", "changed")
+		read(l.Parse, "2").Set("X", "changed")
+		if h := read(l.Read, "3"); h.Get("X") != "3" {
+			t.Errorf("the third says %q", h)
+		}
+	}
+	for _, h := range given {
+		if h.Get("X") != "1" || h.Get("Y") != "z" || len(h) != 2 {
+			t.Errorf("a head that was given away has become %q", h)
+		}
+	}
+}

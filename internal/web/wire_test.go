@@ -502,31 +502,32 @@ func FuzzWireHead(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, head string) {
-		if strings.Contains(head, "\r\n\r\n") {
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "\r\n\r\n") {
 			return
 		}
 		ours := &http.Response{}
-		if n, err := parseHead(new(httpd.Lines), []byte(head+"\r\n\r\n"), ours); n == 0 || err != nil || ours.StatusCode < 200 { // 1xx heads are skipped, whatever they say
+		head, n, err := parseHead(new(httpd.Lines), []byte(text+"\r\n\r\n"), ours)
+		if n == 0 || err != nil || ours.StatusCode < 200 { // 1xx heads are skipped, whatever they say
 			return
 		}
 		ours.Request = &http.Request{Method: http.MethodPost}
 		b := &wireBody{c: &wireConn{}, left: -1}
-		if b.frame(ours) != nil {
+		if b.frame(ours, &head) != nil {
 			return
 		}
-		theirs, err := http.ReadResponse(bufio.NewReader(strings.NewReader(head+"\r\n\r\n")), ours.Request)
+		theirs, err := http.ReadResponse(bufio.NewReader(strings.NewReader(text+"\r\n\r\n")), ours.Request)
 		if err != nil {
-			t.Fatalf("taken: %q, but net/http says %v", head, err)
+			t.Fatalf("taken: %q, but net/http says %v", text, err)
 		}
 		defer theirs.Body.Close()
 		if theirs.StatusCode != ours.StatusCode || theirs.ContentLength != ours.ContentLength || len(theirs.TransferEncoding) != len(ours.TransferEncoding) {
-			t.Fatalf("%q: status %d, length %d, %q; net/http says %d, %d, %q", head, ours.StatusCode, ours.ContentLength, ours.TransferEncoding,
+			t.Fatalf("%q: status %d, length %d, %q; net/http says %d, %d, %q", text, ours.StatusCode, ours.ContentLength, ours.TransferEncoding,
 				theirs.StatusCode, theirs.ContentLength, theirs.TransferEncoding)
 		}
 		for _, name := range []string{"Content-Type", "Mcp-Session-Id", "Location", "Www-Authenticate"} {
 			if !slices.Equal(ours.Header[name], theirs.Header[name]) {
-				t.Fatalf("%q: %s is %q; net/http says %q", head, name, ours.Header[name], theirs.Header[name])
+				t.Fatalf("%q: %s is %q; net/http says %q", text, name, ours.Header[name], theirs.Header[name])
 			}
 		}
 	})

@@ -44,10 +44,11 @@ func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http
 		return nil, errors.Join(c.cut, fmt.Errorf("the connection ended without an answer: %w", unexpected(err)))
 	}
 	a := &answer{body: wireBody{w: w, h: h, c: c, ctx: ctx, watch: watching, left: -1}}
-	if err := c.readHead(req, &a.Response); err != nil {
+	head, err := c.readHead(req, &a.Response)
+	if err != nil {
 		return nil, errors.Join(c.cut, fmt.Errorf("read the answer: %w", err))
 	}
-	if err := a.body.frame(&a.Response); err != nil {
+	if err := a.body.frame(&a.Response, &head); err != nil {
 		return nil, fmt.Errorf("read the answer: %w", err)
 	}
 	a.body.keepAlive = a.body.keepAlive && c.cut == nil
@@ -88,78 +89,79 @@ func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 }
 
 // readHead reads the head of the answer, behind any 1xx ones (RFC 9112 §2 to §6).
-func (c *wireConn) readHead(req *http.Request, resp *http.Response) error {
+func (c *wireConn) readHead(req *http.Request, resp *http.Response) (httpd.Head, error) {
 	for {
-		if err := c.head(resp); err != nil {
-			return err
+		head, err := c.head(resp)
+		if err != nil {
+			return head, err
 		}
 		if resp.StatusCode == http.StatusSwitchingProtocols {
-			return errors.New("the server changes the protocol, which nobody asked for")
+			return head, errors.New("the server changes the protocol, which nobody asked for")
 		}
 		if resp.StatusCode >= 200 {
 			resp.Request = req
-			return nil
+			return head, nil
 		}
 	}
 }
 
 // head reads one head.
-func (c *wireConn) head(resp *http.Response) error {
+func (c *wireConn) head(resp *http.Response) (httpd.Head, error) {
 	// Nearly always the whole head came with the first read, and stands in the buffer.
 	if b, err := c.in.Peek(c.in.Buffered()); err == nil {
-		if n, err := parseHead(&c.lines, b, resp); n > 0 || err != nil {
+		if head, n, err := parseHead(&c.lines, b, resp); n > 0 || err != nil {
 			_, _ = c.in.Discard(n)
-			return err
+			return head, err
 		}
 	}
-	var head []byte
+	var text []byte
 	for {
 		line, err := c.in.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return unexpected(err)
+			return httpd.Head{}, unexpected(err)
 		}
-		if len(head)+len(line) > maxResponseHeader {
-			return fmt.Errorf("its head is longer than %d bytes", maxResponseHeader)
+		if len(text)+len(line) > maxResponseHeader {
+			return httpd.Head{}, fmt.Errorf("its head is longer than %d bytes", maxResponseHeader)
 		}
-		if string(line) == "\r\n" && (bytes.HasSuffix(head, line) || len(head) == 0) {
-			_, err := parseHead(&c.lines, append(head, line...), resp)
-			return err
+		if string(line) == "\r\n" && (bytes.HasSuffix(text, line) || len(text) == 0) {
+			head, _, err := parseHead(&c.lines, append(text, line...), resp)
+			return head, err
 		}
-		head = append(head, line...)
-		if err == nil && !bytes.HasSuffix(head, []byte("\r\n")) { // its end would be waited for in vain
-			return errors.New("a line of its head does not end with CR LF")
+		text = append(text, line...)
+		if err == nil && !bytes.HasSuffix(text, []byte("\r\n")) { // its end would be waited for in vain
+			return httpd.Head{}, errors.New("a line of its head does not end with CR LF")
 		}
 	}
 }
 
 // parseHead reads status line and headers into resp. It returns how many bytes they take, or 0 when they have not all come.
-func parseHead(lines *httpd.Lines, buf []byte, resp *http.Response) (n int, err error) {
-	head, n, err := lines.Parse(buf)
+func parseHead(lines *httpd.Lines, buf []byte, resp *http.Response) (head httpd.Head, n int, err error) {
+	head, n, err = lines.Read(buf)
 	if n == 0 || err != nil {
-		return 0, err
+		return head, 0, err
 	}
 	line := head.First
 	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !httpd.ValidValue(line) {
-		return 0, fmt.Errorf("its status line is %.64q", line)
+		return head, 0, fmt.Errorf("its status line is %.64q", line)
 	}
 	status, err := strconv.Atoi(line[9:12])
 	if err != nil || status < 100 || line[7] != '0' && line[7] != '1' {
-		return 0, fmt.Errorf("its status line is %.64q", line)
+		return head, 0, fmt.Errorf("its status line is %.64q", line)
 	}
 	resp.Status, resp.StatusCode = line[9:], status
 	resp.Proto, resp.ProtoMajor, resp.ProtoMinor = line[:8], 1, int(line[7]-'0')
 	resp.Header, resp.ContentLength = head.Header, -1
-	return n, nil
+	return head, n, nil
 }
 
 // frame finds out how long the body is (RFC 9112 §6.3). An answer that gives its length in two ways is refused: a proxy in
 // between might go by the other one.
-func (b *wireBody) frame(resp *http.Response) error {
+func (b *wireBody) frame(resp *http.Response, head *httpd.Head) error {
 	b.keepAlive = resp.ProtoMinor == 1
-	if httpguts.HeaderValuesContainsToken(resp.Header["Connection"], "close") {
+	if httpguts.HeaderValuesContainsToken(head.Connection, "close") {
 		b.keepAlive, resp.Close = false, true
 	}
-	lengths, codings := resp.Header["Content-Length"], resp.Header["Transfer-Encoding"]
+	lengths, codings := head.Lengths, head.Codings
 	switch {
 	case len(codings) > 0 && (len(lengths) > 0 || resp.ProtoMinor == 0):
 		return errors.New("it says its length in two ways")
@@ -177,7 +179,6 @@ func (b *wireBody) frame(resp *http.Response) error {
 	case resp.Request.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified:
 		b.left = 0
 	case len(codings) == 1:
-		delete(resp.Header, "Transfer-Encoding")
 		resp.TransferEncoding = codings
 		b.chunks = httputil.NewChunkedReader(b.c.in)
 	case b.left < 0:
