@@ -33,11 +33,10 @@ type wire struct {
 	std     http.RoundTripper
 	proxied func(*http.Request) bool
 
-	mu    sync.Mutex // guards what follows
-	hosts map[hostKey]*wireHost
+	mu     sync.Mutex           // guards what follows
+	plain  map[string]*wireHost // of http, by the host in their URL
+	secure map[string]*wireHost // of https
 }
-
-type hostKey struct{ scheme, host string }
 
 // wireHost is what is known about one server. The mutex of wire guards it.
 type wireHost struct {
@@ -76,7 +75,8 @@ func newWire(fence Fence, std *http.Transport) *wire {
 	config := std.TLSClientConfig.Clone()
 	config.NextProtos = []string{"h2", "http/1.1"}
 	return &wire{
-		fence: fence, dial: std.DialContext, tls: config, std: &guard{fence, std}, hosts: make(map[hostKey]*wireHost),
+		fence: fence, dial: std.DialContext, tls: config, std: &guard{fence, std},
+		plain: make(map[string]*wireHost), secure: make(map[string]*wireHost),
 		proxied: func(req *http.Request) bool {
 			if std.Proxy == nil {
 				return false
@@ -167,9 +167,15 @@ var errUseless = errors.New("the connection has ended, or something came that wa
 
 // host returns what is known about the request's server. The first request to a server has its URL checked.
 func (w *wire) host(req *http.Request) (*wireHost, error) {
-	key := hostKey{req.URL.Scheme, req.URL.Host}
+	var hosts map[string]*wireHost
+	switch req.URL.Scheme {
+	case "http":
+		hosts = w.plain
+	case "https":
+		hosts = w.secure
+	}
 	w.mu.Lock()
-	h := w.hosts[key]
+	h := hosts[req.URL.Host]
 	w.mu.Unlock()
 	if h != nil {
 		return h, nil
@@ -177,16 +183,16 @@ func (w *wire) host(req *http.Request) (*wireHost, error) {
 	if err := w.fence.checkURL(req); err != nil {
 		return nil, err
 	}
-	if key.scheme != "http" && key.scheme != "https" || key.host == "" {
+	if hosts == nil || req.URL.Host == "" {
 		return nil, fmt.Errorf("send a request to %q: not an http or https URL", req.URL.Redacted())
 	}
 	h = &wireHost{standard: w.proxied(req)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if known := w.hosts[key]; known != nil {
+	if known := hosts[req.URL.Host]; known != nil {
 		return known, nil
 	}
-	w.hosts[key] = h
+	hosts[req.URL.Host] = h
 	return h, nil
 }
 
@@ -367,14 +373,16 @@ func (w *wire) expire(h *wireHost) {
 // CloseIdleConnections lets http.Client.CloseIdleConnections reach the pool.
 func (w *wire) CloseIdleConnections() {
 	w.mu.Lock()
-	for _, h := range w.hosts {
-		for _, c := range h.idle {
-			_ = c.Close()
-		}
-		h.idle, h.unused = nil, 0
-		if h.prune != nil {
-			h.prune.Stop()
-			h.prune = nil
+	for _, hosts := range []map[string]*wireHost{w.plain, w.secure} {
+		for _, h := range hosts {
+			for _, c := range h.idle {
+				_ = c.Close()
+			}
+			h.idle, h.unused = nil, 0
+			if h.prune != nil {
+				h.prune.Stop()
+				h.prune = nil
+			}
 		}
 	}
 	w.mu.Unlock()

@@ -478,7 +478,7 @@ func TestWireIdleConnectionsEnd(t *testing.T) {
 		}
 	}
 	use()
-	for _, h := range w.hosts {
+	for _, h := range w.plain {
 		for range 3 {
 			w.expire(h)
 			use()
