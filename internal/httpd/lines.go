@@ -51,21 +51,21 @@ const (
 // that line is not there yet. Headers may be set and deleted, as always, but their values not be written over: later heads
 // have them too. The error quotes the line that is malformed.
 func (l *Lines) Parse(buf []byte) (head Head, n int, err error) {
-	head, n, err = l.next(buf)
+	n, err = l.next(buf, &head)
 	if l.head.Header != nil { // it is remembered
 		head.Header = maps.Clone(head.Header)
 	}
 	return head, n, err
 }
 
-// Read is Parse for a caller that changes no Header: heads that have the same lines share one.
-func (l *Lines) Read(buf []byte) (head Head, n int, err error) {
-	head, n, err = l.next(buf)
+// Read is Parse, into head, for a caller that changes no Header: heads that have the same lines share one.
+func (l *Lines) Read(buf []byte, head *Head) (n int, err error) {
+	n, err = l.next(buf, head)
 	l.shared = l.head.Header != nil
-	return head, n, err
+	return n, err
 }
 
-func (l *Lines) next(buf []byte) (head Head, n int, err error) {
+func (l *Lines) next(buf []byte, head *Head) (n int, err error) {
 	if n, err = l.update(buf); n == 0 && err == nil {
 		n, err = l.renew(buf)
 	}
@@ -73,13 +73,13 @@ func (l *Lines) next(buf []byte) (head Head, n int, err error) {
 		*l = Lines{}
 	}
 	if n == 0 || err != nil {
-		return Head{}, 0, err
+		return 0, err
 	}
-	head = l.head
+	*head = l.head
 	if len(l.last) > maxLines || l.kept > maxKept {
 		*l = Lines{}
 	}
-	return head, n, nil
+	return n, nil
 }
 
 // update reads a head that has the header names of the last one, in its order, and at most eight other values. It returns 0

@@ -507,7 +507,8 @@ func FuzzWireHead(f *testing.F) {
 			return
 		}
 		ours := &http.Response{}
-		head, n, err := parseHead(new(httpd.Lines), []byte(text+"\r\n\r\n"), ours)
+		var head httpd.Head
+		n, err := parseHead(new(httpd.Lines), []byte(text+"\r\n\r\n"), ours, &head)
 		if n == 0 || err != nil || ours.StatusCode < 200 { // 1xx heads are skipped, whatever they say
 			return
 		}

@@ -44,8 +44,8 @@ func (c *wireConn) exchange(w *wire, h *wireHost, req *http.Request) (resp *http
 		return nil, errors.Join(c.cut, fmt.Errorf("the connection ended without an answer: %w", unexpected(err)))
 	}
 	a := &answer{body: wireBody{w: w, h: h, c: c, ctx: ctx, watch: watching, left: -1}}
-	head, err := c.readHead(req, &a.Response)
-	if err != nil {
+	var head httpd.Head
+	if err := c.readHead(req, &a.Response, &head); err != nil {
 		return nil, errors.Join(c.cut, fmt.Errorf("read the answer: %w", err))
 	}
 	if err := a.body.frame(&a.Response, &head); err != nil {
@@ -89,69 +89,67 @@ func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 }
 
 // readHead reads the head of the answer, behind any 1xx ones (RFC 9112 §2 to §6).
-func (c *wireConn) readHead(req *http.Request, resp *http.Response) (httpd.Head, error) {
+func (c *wireConn) readHead(req *http.Request, resp *http.Response, head *httpd.Head) error {
 	for {
-		head, err := c.head(resp)
-		if err != nil {
-			return head, err
+		if err := c.head(resp, head); err != nil {
+			return err
 		}
 		if resp.StatusCode == http.StatusSwitchingProtocols {
-			return head, errors.New("the server changes the protocol, which nobody asked for")
+			return errors.New("the server changes the protocol, which nobody asked for")
 		}
 		if resp.StatusCode >= 200 {
 			resp.Request = req
-			return head, nil
+			return nil
 		}
 	}
 }
 
 // head reads one head.
-func (c *wireConn) head(resp *http.Response) (httpd.Head, error) {
+func (c *wireConn) head(resp *http.Response, head *httpd.Head) error {
 	// Nearly always the whole head came with the first read, and stands in the buffer.
 	if b, err := c.in.Peek(c.in.Buffered()); err == nil {
-		if head, n, err := parseHead(&c.lines, b, resp); n > 0 || err != nil {
+		if n, err := parseHead(&c.lines, b, resp, head); n > 0 || err != nil {
 			_, _ = c.in.Discard(n)
-			return head, err
+			return err
 		}
 	}
 	var text []byte
 	for {
 		line, err := c.in.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return httpd.Head{}, unexpected(err)
+			return unexpected(err)
 		}
 		if len(text)+len(line) > maxResponseHeader {
-			return httpd.Head{}, fmt.Errorf("its head is longer than %d bytes", maxResponseHeader)
+			return fmt.Errorf("its head is longer than %d bytes", maxResponseHeader)
 		}
 		if string(line) == "\r\n" && (bytes.HasSuffix(text, line) || len(text) == 0) {
-			head, _, err := parseHead(&c.lines, append(text, line...), resp)
-			return head, err
+			_, err := parseHead(&c.lines, append(text, line...), resp, head)
+			return err
 		}
 		text = append(text, line...)
 		if err == nil && !bytes.HasSuffix(text, []byte("\r\n")) { // its end would be waited for in vain
-			return httpd.Head{}, errors.New("a line of its head does not end with CR LF")
+			return errors.New("a line of its head does not end with CR LF")
 		}
 	}
 }
 
-// parseHead reads status line and headers into resp. It returns how many bytes they take, or 0 when they have not all come.
-func parseHead(lines *httpd.Lines, buf []byte, resp *http.Response) (head httpd.Head, n int, err error) {
-	head, n, err = lines.Read(buf)
-	if n == 0 || err != nil {
-		return head, 0, err
+// parseHead reads status line and headers into resp and head. It returns how many bytes they take, or 0 when they have not all come.
+func parseHead(lines *httpd.Lines, buf []byte, resp *http.Response, head *httpd.Head) (n int, err error) {
+	if n, err = lines.Read(buf, head); n == 0 || err != nil {
+		return 0, err
 	}
 	line := head.First
 	if len(line) < 12 || line[:7] != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || !httpd.ValidValue(line) {
-		return head, 0, fmt.Errorf("its status line is %.64q", line)
+		return 0, fmt.Errorf("its status line is %.64q", line)
 	}
 	status, err := strconv.Atoi(line[9:12])
 	if err != nil || status < 100 || line[7] != '0' && line[7] != '1' {
-		return head, 0, fmt.Errorf("its status line is %.64q", line)
+		return 0, fmt.Errorf("its status line is %.64q", line)
 	}
 	resp.Status, resp.StatusCode = line[9:], status
 	resp.Proto, resp.ProtoMajor, resp.ProtoMinor = line[:8], 1, int(line[7]-'0')
 	resp.Header, resp.ContentLength = head.Header, -1
-	return head, n, nil
+	return n, nil
 }
 
 // frame finds out how long the body is (RFC 9112 §6.3). An answer that gives its length in two ways is refused: a proxy in
