@@ -28,19 +28,19 @@ type link interface {
 
 // request is one request to the upstream on its way.
 type request struct {
-	id     []byte  // ours, not the client's
-	body   []byte  // the JSON-RPC message
-	in     *parcel // the lent buffer that body is part of; nil if it is in none
-	header *header // HTTP headers of its own, for servers of the stateless era
-	came   hearer  // gets what arrives before the response; exchange calls it through tell
-	heard  bool    // some of an answer has come; only the goroutine of exchange uses it
-	astray bool    // a response to another request has come; likewise
+	id      []byte  // ours, not the client's
+	body    []byte  // the JSON-RPC message
+	in      *parcel // the lent buffer that body is part of; nil if it is in none
+	header  *header // HTTP headers of its own, for servers of the stateless era
+	came    hearer  // gets what arrives before the response; exchange calls it through tell
+	calling         // for came, if a client made the request
+	heard   bool    // some of an answer has come; only the goroutine of exchange uses it
+	astray  bool    // a response to another request has come; likewise
 
 	// Room for what the fields above point to, and for what comes back, so that a request is one allocation.
 	room      [20]byte   // for id
 	out, back parcel     // for in, and for the lent buffer that the response is part of
 	sent      sent       // the body as an io.ReadCloser
-	call      calling    // for came
 	result    mcp.Result // see outcome
 }
 
@@ -365,8 +365,8 @@ func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, n
 // exchange sends a request over a link of the session era, and waits for its response.
 func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (*mcp.Result, error) {
 	r := l.request(m, name)
-	r.call = calling{clock: clock, c: c, l: l, id: r.id, token: m.ProgressToken, inflight: inflight}
-	r.came = &r.call
+	r.calling = calling{clock, c, l, m, inflight}
+	r.came = r
 	if h, ok := l.(*httpLink); ok && m.ProgressToken != nil {
 		defer h.tellProgress(r)()
 	}
@@ -380,29 +380,29 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 	return result, err
 }
 
-// calling is the hearer of a request that a client has made.
+// calling is what a request has that a client made.
 type calling struct {
 	clock    *clock
 	c        *Conn
 	l        link
-	id       []byte // of the request
-	token    []byte // the client's own progress token; nil when it wants no progress
+	asked    *mcp.Message // the client's own request
 	inflight func(m *mcp.Message)
 }
 
-// hear passes progress on under the client's token, and gives everything else to the connection.
-func (a *calling) hear(m *mcp.Message) {
+// hear implements hearer for the request of a client: progress is passed on under the client's own token, and everything else
+// is the connection's.
+func (r *request) hear(m *mcp.Message) {
 	if m.Method != mcp.NoteProgress {
-		a.c.came(a.clock, a.clock, a.l, m, a.inflight)
+		r.c.came(r.clock, r.clock, r.l, m, r.inflight)
 		return
 	}
-	if a.token == nil || !bytes.Equal(m.ProgressToken, a.id) {
+	if r.asked.ProgressToken == nil || !bytes.Equal(m.ProgressToken, r.id) {
 		return
 	}
-	a.clock.restart()
-	if a.inflight != nil {
-		own := m.Edited(mcp.Edit{ProgressToken: a.token})
-		a.inflight(&own)
+	r.clock.restart()
+	if r.inflight != nil {
+		own := m.Edited(mcp.Edit{ProgressToken: r.asked.ProgressToken})
+		r.inflight(&own)
 	}
 }
 

@@ -20,8 +20,13 @@ type parcels struct{ pool sync.Pool }
 type parcel struct {
 	buf     []byte
 	holders atomic.Int32
-	of      *parcels
-	kept    *[]byte // the pointer that the pool keeps, so that giving the buffer back allocates nothing
+	kept    *kept
+}
+
+// kept is what the pool keeps of a parcel.
+type kept struct {
+	buf []byte
+	of  *parcels
 }
 
 // keptParcel is the size above which a buffer is left to the garbage collector.
@@ -29,12 +34,11 @@ const keptParcel = 256 << 10
 
 // lend fills a parcel that was never used with an empty buffer. The caller holds it.
 func (p *parcels) lend(one *parcel) *parcel {
-	kept, ok := p.pool.Get().(*[]byte)
+	from, ok := p.pool.Get().(*kept)
 	if !ok {
-		buf := make([]byte, 0, 4<<10)
-		kept = &buf
+		from = &kept{make([]byte, 0, 4<<10), p}
 	}
-	one.buf, one.of, one.kept = (*kept)[:0], p, kept
+	one.buf, one.kept = from.buf[:0], from
 	one.holders.Store(1)
 	return one
 }
@@ -55,8 +59,8 @@ func (p *parcel) hold() bool {
 // Release takes a holder away.
 func (p *parcel) Release() {
 	if p.holders.Add(-1) == 0 && cap(p.buf) <= keptParcel {
-		*p.kept = p.buf
-		p.of.pool.Put(p.kept)
+		p.kept.buf = p.buf
+		p.kept.of.pool.Put(p.kept)
 	}
 }
 
