@@ -15,13 +15,14 @@ func lasting() context.Context { return context.Background() }
 // errTimeout is the cause when a call's clock runs out.
 var errTimeout = errors.New("no answer in time")
 
-// clock is a call's context. It ends when the server has shown no progress for a while, and in any case at the cap (2025-11-25
+// clock is a call's context. It ends when the server has shown no progress for a while, and in any case at the limit (2025-11-25
 // basic/lifecycle, timeouts). The methods restart, hold and release do nothing on a nil clock.
 type clock struct {
 	callctx.Context
 	c     *Conn
+	began time.Time
 	quiet time.Duration // how long the server may show no progress
-	cap   time.Time
+	limit time.Duration // how long the call may take
 
 	// The connection's mutex guards what follows.
 	due           time.Time // when the call times out, if nothing happens before
@@ -51,10 +52,11 @@ func (c *clock) hear(waiting int) {
 
 // set works out when the call times out, and sets the alarm for it. It needs c.c.mu.
 func (c *clock) set(now time.Time) {
-	c.due = c.cap
-	if silent := now.Add(c.quiet); c.held == 0 && silent.Before(c.cap) {
-		c.due = silent
+	left := c.limit - now.Sub(c.began)
+	if c.held == 0 {
+		left = min(left, c.quiet)
 	}
+	c.due = now.Add(left)
 	c.c.wake(now, c.due)
 }
 
@@ -113,7 +115,7 @@ func (c *Conn) begin(ctx context.Context) (context.Context, *clock) {
 // beginFor is begin with other limits of time.
 func (c *Conn) beginFor(ctx context.Context, quiet, limit time.Duration) (context.Context, *clock) {
 	now := time.Now()
-	clock := &clock{c: c, quiet: quiet, cap: now.Add(limit)}
+	clock := &clock{c: c, began: now, quiet: quiet, limit: limit}
 	clock.Begin(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
