@@ -310,6 +310,6 @@ func (r revocations) Revoked(key identity.PersonKey, grant identity.GrantID, cli
 }
 
 // Current implements authn.Revocations.
-func (r revocations) Current() bool {
-	return r.app.Now().Sub(r.app.state.Store.RevocationsLoaded()) <= r.app.config.Load().MaxStale
+func (r revocations) Current(now time.Time) bool {
+	return now.Sub(r.app.state.Store.RevocationsLoaded()) <= r.app.config.Load().MaxStale
 }

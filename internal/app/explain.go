@@ -66,4 +66,4 @@ func (a *Admin) authnEndpoint(ctx context.Context, path string) (*authn.Endpoint
 type loadedRevocations struct{ *store.Store }
 
 // Current implements authn.Revocations.
-func (loadedRevocations) Current() bool { return true }
+func (loadedRevocations) Current(time.Time) bool { return true }

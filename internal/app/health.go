@@ -20,7 +20,7 @@ func (a *App) databaseHealth() web.Dependency {
 		switch {
 		case err == nil:
 			return web.OK, ""
-		case revocations{a}.Current():
+		case revocations{a}.Current(a.Now()):
 			return web.Degraded, err.Error()
 		}
 		return web.Down, err.Error()

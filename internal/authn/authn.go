@@ -28,8 +28,8 @@ type Revocations interface {
 	// Revoked reports whether a token that was issued at this time to this person, under this grant, for this client has
 	// been revoked since.
 	Revoked(key identity.PersonKey, grant identity.GrantID, client identity.ClientID, issued time.Time) bool
-	// Current reports whether the answer can be relied upon. While it cannot, nobody gets in.
-	Current() bool
+	// Current reports whether the answer can be relied upon now. While it cannot, nobody gets in.
+	Current(now time.Time) bool
 }
 
 // Options configures an Authenticator.
@@ -118,10 +118,10 @@ func (a *Authenticator) authenticate(r *http.Request, e *Endpoint, proven bool) 
 // accepted before comes from the cache; it is verified anew only when its issuer's keys have changed, when introspection is
 // due, or when this endpoint's rules refuse it (the endpoint may have other keys for the same issuer).
 func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*verified, *Refusal) {
-	if refusal := a.checkRevocationsCurrent(ctx); refusal != nil {
+	now := a.now()
+	if refusal := a.checkRevocationsCurrent(ctx, now); refusal != nil {
 		return nil, refusal
 	}
-	now := a.now()
 	key := digestOf(token)
 	v := a.cache.get(key)
 	switch {
@@ -143,8 +143,8 @@ func (a *Authenticator) check(ctx context.Context, token string, e *Endpoint) (*
 
 // checkRevocationsCurrent refuses everybody while the list of revocations is too old to be trusted. It logs when that begins
 // and when it ends.
-func (a *Authenticator) checkRevocationsCurrent(ctx context.Context) *Refusal {
-	if a.revocations.Current() {
+func (a *Authenticator) checkRevocationsCurrent(ctx context.Context, now time.Time) *Refusal {
+	if a.revocations.Current(now) {
 		if a.blind.Load() && a.blind.Swap(false) {
 			a.log.InfoContext(ctx, "revocations are known again; requests are served")
 		}

@@ -61,7 +61,7 @@ func Explain(ctx context.Context, token string, e *Endpoint, o ExplainOptions) *
 	x.out.Endpoint = e
 	v, refusal := verify(ctx, token, e, o.Now)
 	if refusal == nil {
-		refusal = revoked(v.judge(e).principal, o.Revocations)
+		refusal = revoked(v.judge(e).principal, o.Revocations, o.Now)
 	}
 	x.out.Refusal = refusal
 	if x.read(ctx) {
@@ -87,11 +87,11 @@ func isScheme(word string) bool {
 }
 
 // revoked applies the last check, where it is known.
-func revoked(p *identity.Principal, r Revocations) *Refusal {
+func revoked(p *identity.Principal, r Revocations, now time.Time) *Refusal {
 	switch {
 	case r == nil:
 		return nil
-	case !r.Current():
+	case !r.Current(now):
 		return unavailable(RevocationsUnknown, "access cannot be checked at the moment; try again shortly", errors.New("the list of revocations is too old"))
 	case r.Revoked(p.Key, p.Grant, p.Client, p.IssuedAt):
 		return invalidToken(stepScope, TokenRevoked, "the access token was revoked; sign in again", nil)

@@ -283,7 +283,7 @@ func (l *revokedList) Revoked(key identity.PersonKey, grant identity.GrantID, cl
 	return issued.Before(l.before[key]) || issued.Before(l.before[grant]) || issued.Before(l.before[client])
 }
 
-func (l *revokedList) Current() bool {
+func (l *revokedList) Current(time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.stale
