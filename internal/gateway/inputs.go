@@ -31,15 +31,15 @@ func (rq *request) appendInputRequired(more []byte, to route, r *mcp.Result) ([]
 	}
 	var needed mcp.ClientCapabilities
 	valid := true
-	mcp.EachMember(r.InputRequests, func(_, _, value []byte) {
+	mcp.EachMember(r.InputRequests(), func(_, _, value []byte) {
 		method, _ := mcp.LookupString(value, "method")
 		params, _ := mcp.Lookup(value, "params")
 		n, ok := mcp.NeededToAsk(method, params)
 		needed, valid = needed.Merge(n), valid && ok
 	})
-	target, stated := mcp.DecodeString(r.RequestState)
+	target, stated := mcp.DecodeString(r.RequestState())
 	switch {
-	case !valid || r.InputRequests == nil && !stated:
+	case !valid || r.InputRequests() == nil && !stated:
 		return nil, bad
 	case !mcp.ParseClientCapabilities(rq.m.Capabilities).Have(needed):
 		return nil, missingCapability(needed)

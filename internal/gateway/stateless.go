@@ -82,7 +82,7 @@ func (rq *request) dress(pieces [][]byte, to route, r *mcp.Result) (dressed [][]
 	}
 	more := rq.g.ownMeta
 	switch {
-	case r.Meta != nil:
+	case r.Meta() != nil:
 		more = r.AppendResultMeta([]byte(`"_meta":`), rq.g.serverInfo)
 		if r.Type == "" {
 			more = append(more, complete...)
@@ -106,7 +106,7 @@ func (rq *request) dress(pieces [][]byte, to route, r *mcp.Result) (dressed [][]
 	case r.Type != "" && r.Type != mcp.ResultComplete && !mcp.DeclaresAny(rq.m.Capabilities):
 		return nil, "", mcp.Errorf(codeTrouble, "The server %q gave a result of a kind that this client does not know.", to.to.Name())
 	case cacheable(rq.m.Method):
-		more = appendCacheHints(append(more, ','), mcp.Milliseconds(r.TTL))
+		more = appendCacheHints(append(more, ','), mcp.Milliseconds(r.TTL()))
 		dropped |= mcp.PartCaching
 	}
 	return r.AppendWithout(pieces, dropped, more), outcome, nil

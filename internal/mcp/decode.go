@@ -405,6 +405,9 @@ func (m *Message) classify(method, id []byte) error {
 // settle fills the fields of m from what was found in params. Which members count depends on the method. Base is where params
 // begin in the scanned text.
 func (m *Message) settle(p *paramPlaces, base int) error {
+	if m.Params == nil {
+		return nil
+	}
 	rel := func(s span) place {
 		if s.end == 0 {
 			return place{}

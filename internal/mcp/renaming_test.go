@@ -125,8 +125,8 @@ func TestRenamedResultsHaveTheirMembers(t *testing.T) {
 		`{"contents":[{"uri":"a:b"}],"ttlMs":5}`: `{"contents":[{"uri":"much-longer-a:b"}],"ttlMs":5}`,
 		`{"contents":[],"ttlMs":5}`:              `{"contents":[],"ttlMs":5}`,
 	} {
-		if got := r.ApplyTo(ParseResult([]byte(in))); string(got.Raw) != want || !got.Valid || string(got.TTL) != "5" {
-			t.Errorf("%s: %s, ttlMs %s", in, got.Raw, got.TTL)
+		if got := r.ApplyTo(ParseResult([]byte(in))); string(got.Raw) != want || !got.Valid || string(got.TTL()) != "5" {
+			t.Errorf("%s: %s, ttlMs %s", in, got.Raw, got.TTL())
 		}
 	}
 }

@@ -13,20 +13,14 @@ const (
 	ResultInputRequired = "input_required"
 )
 
-// Result is the result in a response, with those of its members that a gateway looks at. They are raw JSON, nil when absent.
+// Result is the result in a response, and where those of its members stand that a gateway looks at.
 type Result struct {
-	Valid         bool // it is an object, and resultType, if there is one, a string
-	Raw           []byte
-	Type          string // empty when absent, as in older revisions
-	Meta          []byte
-	TTL           []byte
-	CacheScope    []byte
-	RequestState  []byte
-	InputRequests []byte
-	Structured    []byte
+	Valid bool // it is an object, and resultType, if there is one, a string
+	Raw   []byte
+	Type  string // empty when absent, as in older revisions
 
-	// Lent is the buffer that all slices of the result are part of, nil when it was not lent. Its Release gives it back, for the
-	// next answer to be read into. That may be called once, when nobody uses any of the slices any more; if it is never called,
+	// Lent is the buffer that Raw is part of, nil when it was not lent. Its Release gives it back, for the
+	// next answer to be read into. That may be called once, when nobody uses any part of it any more; if it is never called,
 	// the garbage collector takes the buffer.
 	Lent interface{ Release() }
 
@@ -93,20 +87,34 @@ func (m *Message) Outcome(r *Result) {
 }
 
 func (r *Result) set(raw []byte, at *resultPlaces) {
-	of := func(m member) []byte {
-		if m.end == 0 {
-			return nil
-		}
-		return raw[m.value:m.end]
-	}
-	*r = Result{
-		Valid: at.valid, Raw: raw, at: *at, Meta: of(at.meta), TTL: of(at.ttl), CacheScope: of(at.cacheScope), RequestState: of(at.requestState),
-		InputRequests: of(at.inputRequests), Structured: of(at.structured),
-	}
-	if kind := of(at.kind); r.Valid && kind != nil {
+	*r = Result{Valid: at.valid, Raw: raw, at: *at}
+	if kind := r.of(at.kind); r.Valid && kind != nil {
 		r.Type, r.Valid = DecodeString(kind)
 	}
 }
+
+// of returns a member, nil when it is absent.
+func (r *Result) of(m member) []byte {
+	if m.end == 0 {
+		return nil
+	}
+	return r.Raw[m.value:m.end]
+}
+
+// Meta returns _meta. Like the members below it is raw JSON, nil when absent.
+func (r *Result) Meta() []byte { return r.of(r.at.meta) }
+
+// TTL returns ttlMs.
+func (r *Result) TTL() []byte { return r.of(r.at.ttl) }
+
+// RequestState returns requestState.
+func (r *Result) RequestState() []byte { return r.of(r.at.requestState) }
+
+// InputRequests returns inputRequests.
+func (r *Result) InputRequests() []byte { return r.of(r.at.inputRequests) }
+
+// Structured returns structuredContent.
+func (r *Result) Structured() []byte { return r.of(r.at.structured) }
 
 // ParseResult finds the members of a result that is not at hand as a message's.
 func ParseResult(raw []byte) *Result {
@@ -184,7 +192,7 @@ func (r *Result) AppendWithout(pieces [][]byte, parts Part, more []byte) [][]byt
 // AppendResultMeta writes _meta of a result with our own serverInfo in place of anybody else's.
 func (r *Result) AppendResultMeta(dst, serverInfo []byte) []byte {
 	more := append([]byte(`"`+MetaServerInfo+`":`), serverInfo...)
-	return AppendMembers(dst, r.Meta, Change{More: more, Drop: func(key []byte) bool { return string(key) == MetaServerInfo }})
+	return AppendMembers(dst, r.Meta(), Change{More: more, Drop: func(key []byte) bool { return string(key) == MetaServerInfo }})
 }
 
 // Change says how an object is written anew: members that are left out, and members that come behind, raw JSON without

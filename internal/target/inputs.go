@@ -39,7 +39,7 @@ func (l *statelessLink) settle(ctx context.Context, clock *clock, m *mcp.Message
 		if why != "" {
 			return l.unasked(m, why)
 		}
-		again, err := mcp.NewRequest(m.Method, withInputs(m.Params, responses, r.RequestState))
+		again, err := mcp.NewRequest(m.Method, withInputs(m.Params, responses, r.RequestState()))
 		if err != nil {
 			return nil, l.c.t.trouble(Rubbish, err)
 		}
@@ -62,7 +62,7 @@ func (l *statelessLink) tellComplete(visits []string) {
 
 // olderResult leaves out what the session era does not know: structured content is an object there.
 func olderResult(r *mcp.Result) *mcp.Result {
-	if r.Structured == nil || r.Structured[0] == '{' {
+	if s := r.Structured(); s == nil || s[0] == '{' {
 		return r
 	}
 	return mcp.ParseResult(bytes.Join(r.Without(mcp.PartStructured), nil))
@@ -72,7 +72,7 @@ func olderResult(r *mcp.Result) *mcp.Result {
 // questions by URL.
 func (l *statelessLink) inputs(ctx context.Context, clock *clock, r *mcp.Result, visits *[]string) (responses []byte, why string) {
 	responses = []byte{'{'}
-	mcp.EachMember(r.InputRequests, func(key, _, question []byte) {
+	mcp.EachMember(r.InputRequests(), func(key, _, question []byte) {
 		if why != "" || ctx.Err() != nil {
 			return
 		}
