@@ -125,8 +125,8 @@ func DecodeBatch(buf []byte, lim Limits, most int) ([]Message, error) {
 		if len(all) == most {
 			return nil, Errorf(CodeInvalidRequest, "a batch holds at most %d messages", most)
 		}
-		at, valid := d.raw(1)
-		if ok = valid; !ok {
+		var at span
+		if ok = d.raw(&at, 1); !ok {
 			break
 		}
 		m, err := Decode(at.of(buf), lim)
@@ -193,12 +193,13 @@ func (d *decoder) confused() error {
 	return Errorf(CodeInvalidRequest, "a member is spelt almost like %q; names must match exactly", d.twisted)
 }
 
-// raw checks a value and returns where it stands.
-func (d *decoder) raw(depth int) (span, bool) {
+// raw checks a value and notes where it stands.
+func (d *decoder) raw(at *span, depth int) bool {
 	d.s.space()
-	start := d.s.pos
+	at.start = d.s.pos
 	ok := d.s.value(depth)
-	return span{start, d.s.pos}, ok
+	at.end = d.s.pos
+	return ok
 }
 
 // alike notes a key that a careless parser takes for one of names: another case, a character that folds to a letter
@@ -232,11 +233,11 @@ func (d *decoder) envelope(m *Message) error {
 	for ok && d.s.next(&o) {
 		switch string(o.key) {
 		case "jsonrpc":
-			version, ok = d.raw(1)
+			ok = d.raw(&version, 1)
 		case "id":
-			id, ok = d.raw(1)
+			ok = d.raw(&id, 1)
 		case "method":
-			method, ok = d.raw(1)
+			ok = d.raw(&method, 1)
 		case "params":
 			d.s.space()
 			p.whole.start = d.s.pos
@@ -248,7 +249,7 @@ func (d *decoder) envelope(m *Message) error {
 			ok = d.result(&m.members, result.start, 1)
 			result.end = d.s.pos
 		case "error":
-			errorAt, ok = d.raw(1)
+			ok = d.raw(&errorAt, 1)
 		default:
 			d.alike(o.key, "jsonrpc", "id", "method", "params", "result", "error")
 			ok = d.s.value(1)
@@ -279,23 +280,23 @@ func (d *decoder) params(p *paramPlaces) bool {
 	for ok && d.s.next(&o) {
 		switch string(o.key) {
 		case "name":
-			p.name, ok = d.raw(2)
+			ok = d.raw(&p.name, 2)
 		case "uri":
-			p.uri, ok = d.raw(2)
+			ok = d.raw(&p.uri, 2)
 		case "taskId":
-			p.taskID, ok = d.raw(2)
+			ok = d.raw(&p.taskID, 2)
 		case "progressToken":
-			p.token, ok = d.raw(2)
+			ok = d.raw(&p.token, 2)
 		case "requestId":
-			p.reqID, ok = d.raw(2)
+			ok = d.raw(&p.reqID, 2)
 		case "ref":
 			ok = d.ref(p)
 		case "_meta":
 			ok = d.meta(p)
 		case "requestState":
-			p.requestState, ok = d.raw(2)
+			ok = d.raw(&p.requestState, 2)
 		case "inputResponses":
-			p.inputResponses, ok = d.raw(2)
+			ok = d.raw(&p.inputResponses, 2)
 		case "arguments", "cursor":
 			ok = d.s.value(2)
 		default:
@@ -314,11 +315,11 @@ func (d *decoder) ref(p *paramPlaces) bool {
 	for ok && d.s.next(&o) {
 		switch string(o.key) {
 		case "type":
-			p.refType, ok = d.raw(3)
+			ok = d.raw(&p.refType, 3)
 		case "name":
-			p.refName, ok = d.raw(3)
+			ok = d.raw(&p.refName, 3)
 		case "uri":
-			p.refURI, ok = d.raw(3)
+			ok = d.raw(&p.refURI, 3)
 		default:
 			d.alike(o.key, "type", "name", "uri")
 			ok = d.s.value(3)
@@ -340,15 +341,15 @@ func (d *decoder) meta(p *paramPlaces) bool {
 		switch string(o.key) {
 		case "progressToken":
 			p.keeps = true
-			p.metaToken, ok = d.raw(3)
+			ok = d.raw(&p.metaToken, 3)
 		case MetaVersion:
-			p.version, ok = d.raw(3)
+			ok = d.raw(&p.version, 3)
 		case MetaCapabilities:
-			p.capabilities, ok = d.raw(3)
+			ok = d.raw(&p.capabilities, 3)
 		case MetaClientInfo:
-			p.info, ok = d.raw(3)
+			ok = d.raw(&p.info, 3)
 		case MetaLogLevel:
-			p.level, ok = d.raw(3)
+			ok = d.raw(&p.level, 3)
 		default:
 			p.keeps = true
 			d.alike(o.key, "progressToken", MetaVersion, MetaCapabilities, MetaClientInfo, MetaLogLevel)

@@ -300,11 +300,14 @@ func special(x uint64) uint64 {
 	return (^((y + eachLow*0x5f) & (b + eachLow*0x7f)) | x) & eachHigh
 }
 
+// shortString is the length up to which a string is not worth the start of blocks.
+const shortString = 16
+
 // ordinary moves over the inside of a string, eight bytes at a time, while there are only ASCII characters and escapes
 // of one letter. It returns where something else begins, the closing quote for one, or where less than eight bytes are
 // left; an escape across two of its steps may end it, too.
 func ordinary(buf []byte, i int) (at int, escaped bool) {
-	for try := i + blockSize; i+8 <= len(buf); i += 8 {
+	for try := i + shortString; i+8 <= len(buf); i += 8 {
 		if i >= try { // a long string
 			moved, some := blocks(buf[i:])
 			i, escaped = i+moved, escaped || some
@@ -338,11 +341,12 @@ func oneLetter(c byte) bool {
 func (s *scanner) str(lone bool) (escaped, ok bool) {
 	buf, i := s.buf, s.pos+1
 	if i+8 <= len(buf) { // most keys and many values are short
-		if hit := special(binary.LittleEndian.Uint64(buf[i:])); hit != 0 {
-			if end := i + bits.TrailingZeros64(hit)/8; buf[end] == '"' {
-				s.pos = end + 1
-				return false, true
-			}
+		hit := special(binary.LittleEndian.Uint64(buf[i:]))
+		if hit == 0 {
+			i += 8
+		} else if end := i + bits.TrailingZeros64(hit)/8; buf[end] == '"' {
+			s.pos = end + 1
+			return false, true
 		}
 	}
 	for {
