@@ -14,7 +14,7 @@ type digest = [sha256.Size]byte
 // digestOf hashes a token piece by piece, so that no copy of it is made on the heap, however long it is.
 func digestOf(token string) (d digest) {
 	h := sha256.New()
-	var piece [512]byte
+	var piece [1024]byte
 	for len(token) > 0 {
 		n := copy(piece[:], token)
 		h.Write(piece[:n])
