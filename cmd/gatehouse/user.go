@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"gatehouse/internal/app"
 	"gatehouse/internal/identity"
@@ -98,7 +100,7 @@ func newUserAdd(s streams, in *installation) *cobra.Command {
 	cmd.Flags().StringVar(&spec.Name, "name", "", "full name")
 	cmd.Flags().StringVar(&spec.Email, "email", "", "e-mail address")
 	cmd.Flags().BoolVar(&spec.EmailVerified, "email-verified", false, "say in tokens that the address is verified")
-	cmd.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input, first line")
+	cmd.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input, first line; at a terminal it is not shown")
 	access.flags(cmd)
 	return cmd
 }
@@ -128,7 +130,7 @@ func newUserPasswd(s streams, in *installation) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input, first line")
+	cmd.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input, first line; at a terminal it is not shown")
 	return cmd
 }
 
@@ -218,7 +220,7 @@ func passwordFrom(ctx context.Context, s streams, fromStdin bool) (secret.Text, 
 	if !fromStdin {
 		return secret.Text{}, nil
 	}
-	line, err := bufio.NewReader(io.LimitReader(s.input(ctx), 4096)).ReadString('\n')
+	line, err := readSecretLine(ctx, s)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return secret.Text{}, fmt.Errorf("read the password from standard input: %w", err)
 	}
@@ -227,6 +229,36 @@ func passwordFrom(ctx context.Context, s streams, fromStdin bool) (secret.Text, 
 		return secret.Text{}, errors.New("read the password from standard input: the first line is empty")
 	}
 	return secret.New(line), nil
+}
+
+// readSecretLine reads a line of standard input. A person at a terminal is asked for it, and does not see what is typed.
+func readSecretLine(ctx context.Context, s streams) (string, error) {
+	if !isTerminal(s.in) {
+		return bufio.NewReader(io.LimitReader(s.input(ctx), 4096)).ReadString('\n')
+	}
+	fd := int(s.in.(*os.File).Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	type result struct {
+		line []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() { // ends with the process when ctx ends first
+		line, err := term.ReadPassword(fd)
+		read <- result{line, err}
+	}()
+	fmt.Fprint(s.err, "Password: ")
+	defer fmt.Fprintln(s.err)
+	select {
+	case r := <-read:
+		return string(r.line), r.err
+	case <-ctx.Done():
+		_ = term.Restore(fd, before)
+		return "", context.Cause(ctx)
+	}
 }
 
 func printGenerated(s streams, p secret.Text) {

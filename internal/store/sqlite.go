@@ -32,7 +32,9 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 		return fmt.Errorf("open database: %w", err)
 	}
 	s.file = path
-	if err := prepareFile(path); err != nil {
+	if err := prepareFile(path); errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("open database %s: %w; let the user that runs Gatehouse write to the directory and its files, or choose another place with state_dir or database", path, err)
+	} else if err != nil {
 		return fmt.Errorf("open database %s: %w", path, err)
 	}
 	if s.write, err = openFile(path, "journal_mode(WAL)"); err != nil {
