@@ -108,8 +108,12 @@ func (m *Message) Decode(buf []byte, lim Limits) error {
 
 // IsBatch reports whether buf holds an array, which only Batches revisions have.
 func IsBatch(buf []byte) bool {
-	buf = bytes.TrimLeft(buf, " \t\r\n")
-	return len(buf) > 0 && buf[0] == '['
+	for _, c := range buf {
+		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return c == '['
+		}
+	}
+	return false
 }
 
 // DecodeBatch reads an array of one to most messages, each as strictly as Decode does (2025-03-26 basic, batching;
