@@ -171,7 +171,7 @@ func (r *Result) AppendWithout(pieces [][]byte, parts Part, more []byte) [][]byt
 	first := len(pieces)
 	pieces = append(pieces, opening)
 	add := func(piece []byte) {
-		if piece = bytes.Trim(piece, ", \t\r\n"); len(piece) == 0 {
+		if piece = trimmed(piece); len(piece) == 0 {
 			return
 		}
 		if len(pieces) > first+1 {
@@ -187,6 +187,18 @@ func (r *Result) AppendWithout(pieces [][]byte, parts Part, more []byte) [][]byt
 	add(r.Raw[from:end])
 	add(more)
 	return append(pieces, closing)
+}
+
+// trimmed returns a piece without the commas and the white space around it.
+func trimmed(piece []byte) []byte {
+	around := func(c byte) bool { return c == ',' || c <= ' ' }
+	for len(piece) > 0 && around(piece[0]) {
+		piece = piece[1:]
+	}
+	for len(piece) > 0 && around(piece[len(piece)-1]) {
+		piece = piece[:len(piece)-1]
+	}
+	return piece
 }
 
 // AppendResultMeta writes _meta of a result with our own serverInfo in place of anybody else's.
