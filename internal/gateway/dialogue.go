@@ -70,12 +70,13 @@ func (rq *request) converse(a *reply, to route) string {
 	if a.level != noLevel {
 		rq.wantLogs(ctx, up)
 	}
-	d := &dialogue{s: rq.s, to: to, out: a}
 	if !rq.s.Capabilities().Askable() { // it never has to wait for answers
+		d := &a.room
+		d.s, d.to, d.out = rq.s, to, a
 		d.forward(ctx, up, &rq.m, rq.notes(to, d.notify, nil))
 		return rq.conclude(a, d)
 	}
-	d.told, d.done = make(chan struct{}, 1), make(chan struct{})
+	d := &dialogue{s: rq.s, to: to, out: a, told: make(chan struct{}, 1), done: make(chan struct{})}
 	ctx, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	rq.g.o.Sessions.Hold(d.s)
 	m, sessions, notes := rq.m, rq.g.o.Sessions, rq.notes(to, d.notify, nil)

@@ -155,8 +155,9 @@ func (rq *request) wantLogs(ctx context.Context, up session.Upstream) {
 // that ends with it. It is what answer is for the session era, but nobody can come back for a stream that broke.
 type reply struct {
 	rq    *request
-	level int  // how severe a log message must be for the client to get it
-	wait  wait // has tick called after a while
+	level int      // how severe a log message must be for the client to get it
+	wait  wait     // has tick called after a while
+	room  dialogue // for the call, if its client cannot be asked: a call that is parked outlasts this answer
 
 	mu     sync.Mutex // guards what follows, and the response writer
 	events bool       // the answer is a stream, which has begun
