@@ -39,7 +39,8 @@ type conn struct {
 	known   bool   // the client has sent a whole request before
 	buf     []byte // the read buffer: buf[r:w] was read and not used yet
 	r, w    int
-	lines   Lines       // reads the heads of requests
+	lines   Lines // reads the heads of requests
+	asked   asked
 	out     []byte      // the part of the answer that was not written yet
 	pending []byte      // the beginning of a body whose length is not known yet
 	header  http.Header // of the answer; a handler must not use it once it has returned
@@ -357,7 +358,7 @@ func (c *conn) lookout(done chan struct{}, request *callctx.Context) {
 	if c.r < c.w {
 		return
 	}
-	c.buf, c.r, c.w, c.lines = nil, 0, 0, Lines{} // a stream may last
+	c.buf, c.r, c.w, c.lines, c.asked = nil, 0, 0, Lines{}, asked{} // a stream may last
 	var b [1]byte
 	n, err := c.nc.Read(b[:])
 	switch {

@@ -87,6 +87,42 @@ func TestLinesOfManyHeads(t *testing.T) {
 	}
 }
 
+// What a request asks for is its own affair, whatever the one before on its connection asked for.
+func TestRequestsOfOneConnectionAskAnew(t *testing.T) {
+	t.Parallel()
+	addr, _ := serve(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "(%s %s %s %s %s %s)", r.Method, r.RequestURI, r.URL, r.URL.RawPath, r.Host, r.Proto)
+	})})
+	said, want := "", ""
+	for _, ask := range []struct{ first, host, want string }{
+		{"GET /a HTTP/1.1", "x", "GET /a /a  x"},
+		{"GET /a HTTP/1.1", "x", "GET /a /a  x"},
+		{"GET /a HTTP/1.1", "y", "GET /a /a  y"},
+		{"GET /b HTTP/1.1", "y", "GET /b /b  y"},
+		{"PUT /b HTTP/1.1", "y", "PUT /b /b  y"},
+		{"PUT /b?c HTTP/1.1", "y", "PUT /b?c /b?c  y"},
+		{"PUT /b%2fc HTTP/1.1", "y", "PUT /b%2fc /b%2fc /b%2fc y"},
+		{"PUT /b HTTP/1.1", "y", "PUT /b /b  y"},
+		{"PUT http://z/b HTTP/1.1", "y", "PUT http://z/b http://z/b  z"},
+		{"PUT http://z/b HTTP/1.1", "y", "PUT http://z/b http://z/b  z"},
+		{"PUT /b HTTP/1.1", "y", "PUT /b /b  y"},
+		{"PUT /b HTTP/1.1", "y", "PUT /b /b  y"},
+	} {
+		said += ask.first + "\r\nHost: " + ask.host + "\r\n\r\n"
+		want += "(" + ask.want + " HTTP/1.1)"
+	}
+	answers, got := talk(t, addr, said+"PUT /b HTTP/1.0\r\nHost: y\r\n\r\n"), ""
+	for rest := answers; rest != ""; {
+		var body string
+		_, rest, _ = strings.Cut(rest, "\r\n\r\n")
+		body, rest, _ = strings.Cut(rest, "HTTP/1.1 200")
+		got += body
+	}
+	if want += "(PUT /b /b  y HTTP/1.0)"; got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
 // What a connection remembers is bounded, whatever its client sends.
 func TestLinesAreBounded(t *testing.T) {
 	t.Parallel()

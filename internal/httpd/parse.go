@@ -42,6 +42,33 @@ type exchange struct {
 // parse makes the request from its head (RFC 9112 §3 and §5). Where HTTP parsers are known to disagree, it refuses, so that a
 // proxy in front cannot understand the request in another way.
 func (x *exchange) parse(c *conn, head Head) error {
+	x.body.c = c
+	r := &x.request
+	*r = *new(http.Request).WithContext(&x.ctx) // there is no other way to set it; the two requests stay on the stack
+	r.URL, r.Header, r.RemoteAddr, r.TLS = &x.url, head.Header, c.remote, c.tls
+	if last := &c.asked; last.first == head.First && len(head.Hosts) == 1 && last.host == head.Hosts[0] {
+		r.Method, r.RequestURI, r.Proto, r.ProtoMajor, r.ProtoMinor = last.method, last.path, last.proto, 1, last.minor
+		r.Host, x.url.Path = last.host, last.path
+	} else if err := x.parseFirst(head); err != nil {
+		return err
+	}
+	if err := x.frame(r, head); err != nil {
+		return err
+	}
+	x.ctx.Begin(c.s.o.Context)
+	x.response.begin(c, x)
+	return nil
+}
+
+// asked is what the last request of a connection asked for, if its target was a plain path: most requests ask for the same.
+type asked struct {
+	first, host         string // as they stood in its head
+	method, path, proto string
+	minor               int
+}
+
+// parseFirst reads the request line and the host.
+func (x *exchange) parseFirst(head Head) error {
 	method, target, ok := strings.Cut(head.First, " ")
 	target, proto, ok2 := strings.Cut(target, " ")
 	if !ok || !ok2 || !ValidName(method) {
@@ -55,20 +82,14 @@ func (x *exchange) parse(c *conn, head Head) error {
 	default:
 		return &fault{http.StatusHTTPVersionNotSupported, "HTTP/1.1 is spoken here"}
 	}
-	x.body.c = c
 	r := &x.request
-	*r = *new(http.Request).WithContext(&x.ctx) // there is no other way to set it; the two requests stay on the stack
-	r.Method, r.RequestURI, r.URL = method, target, &x.url
-	r.Proto, r.ProtoMajor, r.ProtoMinor = proto, 1, minor
-	r.Header, r.RemoteAddr, r.TLS = head.Header, c.remote, c.tls
+	r.Method, r.RequestURI, r.Proto, r.ProtoMajor, r.ProtoMinor = method, target, proto, 1, minor
 	if err := x.parseTarget(r, head.Hosts); err != nil {
 		return err
 	}
-	if err := x.frame(r, head); err != nil {
-		return err
+	if plainPath(target) && len(head.Hosts) == 1 {
+		x.body.c.asked = asked{head.First, r.Host, method, target, proto, minor}
 	}
-	x.ctx.Begin(c.s.o.Context)
-	x.response.begin(c, x)
 	return nil
 }
 
