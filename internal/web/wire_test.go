@@ -183,6 +183,22 @@ func TestWireRefuses(t *testing.T) {
 	}
 }
 
+// Nothing stands before a head. A server that sends an empty line is not waited for.
+func TestWireTakesNoEmptyLine(t *testing.T) {
+	t.Parallel()
+	addr := connections(t, func(conn net.Conn) {
+		in := bufio.NewReader(conn)
+		_, _ = http.ReadRequest(in)
+		_, _ = io.WriteString(conn, "\r\n")
+		_, _ = io.Copy(io.Discard, in)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := target(t).RoundTrip(postTo(t, "http://"+addr, "question").WithContext(ctx)); err == nil || !strings.Contains(err.Error(), "empty line") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestWireBrokenBodies(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{

@@ -123,7 +123,10 @@ func (c *wireConn) head(resp *http.Response, head *httpd.Head) error {
 			return fmt.Errorf("its head is longer than %d bytes", maxResponseHeader)
 		}
 		if string(line) == "\r\n" && (bytes.HasSuffix(text, line) || len(text) == 0) {
-			_, err := parseHead(&c.lines, append(text, line...), resp, head)
+			n, err := parseHead(&c.lines, append(text, line...), resp, head)
+			if n == 0 && err == nil {
+				err = errors.New("it begins with an empty line")
+			}
 			return err
 		}
 		text = append(text, line...)
