@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -60,6 +61,17 @@ goes with the bytes that "bench counts" compares.`,
 func (c counting) run() error {
 	if _, err := exec.LookPath("callgrind_control"); err != nil {
 		return errors.New("valgrind is missing: install it (on Debian: apt-get install valgrind)")
+	}
+	if c.binary == "" { // others are built without the names of functions
+		dir, err := os.MkdirTemp("", "gatehouse-bench-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		c.binary = filepath.Join(dir, "gatehouse")
+		if err := build(c.binary); err != nil {
+			return err
+		}
 	}
 	h, err := newHouse(c.binary)
 	if err != nil {

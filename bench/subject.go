@@ -76,7 +76,7 @@ func newHouse(binary string) (*house, error) {
 	fail := func(err error) (*house, error) { h.close(); return nil, err }
 	if binary != "" {
 		h.binary = binary
-	} else if err := build(h.binary); err != nil {
+	} else if err := build(h.binary, "-s", "-w"); err != nil {
 		return fail(err)
 	}
 	h.command = []string{h.binary}
@@ -132,8 +132,8 @@ func startHouse(binary string) (h *house, startCPU time.Duration, err error) {
 	return h, startCPU, nil
 }
 
-func build(to string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", to, "./cmd/gatehouse")
+func build(to string, linker ...string) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", strings.Join(linker, " "), "-o", to, "./cmd/gatehouse")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build gatehouse (run this from the repository's root): %w\n%s", err, out)
