@@ -132,17 +132,18 @@ func (l *Lines) update(buf []byte) (n int, err error) {
 	return n + 2, nil
 }
 
-// renew reads any head. Its lines are parts of one string and its values parts of one slice, to save allocations.
+// renew reads any head. Its lines are parts of one string and the values of usual ones parts of one slice, to save allocations.
 func (l *Lines) renew(buf []byte) (n int, err error) {
 	end := bytes.Index(buf, []byte("\r\n\r\n"))
 	if end < 0 {
 		return 0, nil
 	}
 	first, rest, _ := strings.Cut(string(buf[:end+2]), "\r\n")
-	count := strings.Count(rest, "\n")
-	*l = Lines{head: Head{First: first, Header: make(http.Header, count)}, last: make([]line, count), distinct: true, kept: end}
-	values := make([]string, count)
-	for i := range l.last {
+	usual := min(strings.Count(rest, "\n"), maxLines) // no more room is made before it is clear that they are lines
+	*l = Lines{head: Head{First: first, Header: make(http.Header, usual)}, last: make([]line, 0, usual), distinct: true, kept: end}
+	values := make([]string, 0, usual)
+	for i := 0; rest != ""; i++ {
+		l.last, values = append(l.last, line{}), append(values, "")
 		here, size := &l.last[i], strings.IndexByte(rest, '\n')+1
 		here.text, rest = rest[:size], rest[size:]
 		here.prefix = here.text[:strings.IndexByte(here.text, ':')+1]

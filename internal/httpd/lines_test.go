@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -137,6 +138,19 @@ func TestLinesAreBounded(t *testing.T) {
 		if l.kept > maxKept || len(l.last) > maxLines || len(l.head.Header) > maxLines {
 			t.Fatalf("%d bytes, %d lines, %d headers", l.kept, len(l.last), len(l.head.Header))
 		}
+	}
+}
+
+// What is no head takes little more memory than it has bytes, however many lines it seems to have. It runs alone, because it
+// counts what the whole process allocates.
+func TestLinesMakeNoRoomForRubbish(t *testing.T) {
+	buf := []byte("GET / HTTP/1.1\r\n" + strings.Repeat("\n", 64<<10) + "\r\n\r\n")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, _, err := new(Lines).Parse(buf)
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; err == nil || took > 3*uint64(len(buf)) {
+		t.Errorf("%d bytes took %d bytes, %v", len(buf), took, err)
 	}
 }
 
