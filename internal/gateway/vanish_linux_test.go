@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"runtime"
@@ -54,9 +55,11 @@ func TestVanishedClientsLeaveNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Sessions become old only while nobody calls: under load, a client may take any time between two requests.
+	clock := testkit.NewClock(time.Now())
 	s := start(t, config{
-		options:   Options{Orphan: 50 * time.Millisecond, Heartbeat: 20 * time.Millisecond},
-		session:   session.Options{Idle: 3 * time.Second, MaxPerPerson: 1000}, // longer than a client may take between two requests
+		options:   Options{Orphan: 50 * time.Millisecond, Heartbeat: 20 * time.Millisecond, Now: clock.Now},
+		session:   session.Options{Now: clock.Now, Idle: time.Hour, Absolute: math.MaxInt64, MaxPerPerson: 1000},
 		endpoints: []Endpoint{{Prefix: true, Targets: []*target.Target{web, listed(t, stdio)}}},
 	})
 	vanish := func(name, token, tool string, modern bool) {
@@ -109,24 +112,29 @@ func TestVanishedClientsLeaveNothing(t *testing.T) {
 		work.Wait()
 	}
 	round(12) // what is kept for good is there now
-	var before count
-	settle := func() bool {
+	sweep := func() count {
+		clock.Advance(time.Hour)
 		s.table.Sweep()
 		pool.CloseIdleConnections() // they are kept for the next call, and not by the clients
-		now := s.count()
-		quiet := now == before && now.sessions == 0
+		return s.count()
+	}
+	var before count
+	quiet := 0
+	settle := func() bool {
+		now := sweep()
+		if quiet++; now != before || now.sessions > 0 {
+			quiet = 0
+		}
 		before = now
 		time.Sleep(100 * time.Millisecond)
-		return quiet
+		return quiet == 10
 	}
 	eventually(t, "all is quiet", settle)
 	first := before
 	round(120)
 	busiest := s.count()
 	eventually(t, "nothing is left behind", func() bool {
-		s.table.Sweep()
-		pool.CloseIdleConnections() // they are kept for the next call, and not by the clients
-		now := s.count()
+		now := sweep()
 		before = now
 		return now.goroutines <= first.goroutines && now.descriptors <= first.descriptors && now.sessions == 0 && now.processes <= first.processes
 	})
