@@ -15,7 +15,7 @@ const (
 
 // Result is the result in a response, and where those of its members stand that a gateway looks at.
 type Result struct {
-	Valid bool // it is an object, and resultType, if there is one, a string
+	Valid bool // it is an object, and resultType, if there is one, a string that is not empty
 	Raw   []byte
 	Type  string // empty when absent, as in older revisions
 
@@ -89,7 +89,8 @@ func (m *Message) Outcome(r *Result) {
 func (r *Result) set(raw []byte, at *resultPlaces) {
 	*r = Result{Valid: at.valid, Raw: raw, at: *at}
 	if kind := r.of(at.kind); r.Valid && kind != nil {
-		r.Type, r.Valid = DecodeString(kind)
+		r.Type, _ = DecodeString(kind)
+		r.Valid = r.Type != ""
 	}
 }
 
