@@ -3,13 +3,16 @@ package httpd
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"reflect"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sameAsFresh parses a head with what l remembers, and wants what is parsed without any memory.
@@ -121,6 +124,46 @@ func TestRequestsOfOneConnectionAskAnew(t *testing.T) {
 	}
 	if want += "(PUT /b /b  y HTTP/1.0)"; got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// An empty request line is not the one that a connection had before its first request. It comes through when its CR and its LF
+// come apart.
+func TestEmptyRequestLine(t *testing.T) {
+	t.Parallel()
+	here, there := net.Pipe()
+	defer here.Close()
+	go func() {
+		_, _ = io.WriteString(there, "\r")
+		_, _ = io.WriteString(there, "\nHost: \r\n\r\n")
+	}()
+	c := &conn{s: &Server{o: Options{MaxHeader: 1 << 10, HeaderTimeout: time.Minute, Context: t.Context()}}, nc: here}
+	if !c.awaitRequest() {
+		t.Fatal("nothing came")
+	}
+	head, err := c.readHead()
+	if err != nil {
+		return
+	}
+	x := &exchange{}
+	if x.parse(c, head) == nil {
+		x.ctx.Cancel(nil)
+		t.Errorf("taken as %q %q of %q", x.request.Method, x.request.RequestURI, x.request.Host)
+	}
+}
+
+// A long head is let go with its request.
+func TestLongHeadIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	c := &conn{s: &Server{o: Options{Context: t.Context()}}}
+	head, _, err := c.lines.Parse([]byte("GET /a HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", maxKept) + "\r\n\r\n"))
+	x := &exchange{}
+	if err != nil || x.parse(c, head) != nil {
+		t.Fatal(err)
+	}
+	x.ctx.Cancel(nil)
+	if c.asked.first != "" {
+		t.Errorf("%q is part of a text of over %d bytes", c.asked.first, maxKept)
 	}
 }
 

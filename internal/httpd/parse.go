@@ -46,7 +46,7 @@ func (x *exchange) parse(c *conn, head Head) error {
 	r := &x.request
 	*r = *new(http.Request).WithContext(&x.ctx) // there is no other way to set it; the two requests stay on the stack
 	r.URL, r.Header, r.RemoteAddr, r.TLS = &x.url, head.Header, c.remote, c.tls
-	if last := &c.asked; last.first == head.First && len(head.Hosts) == 1 && last.host == head.Hosts[0] {
+	if last := &c.asked; last.first != "" && last.first == head.First && len(head.Hosts) == 1 && last.host == head.Hosts[0] {
 		r.Method, r.RequestURI, r.Proto, r.ProtoMajor, r.ProtoMinor = last.method, last.path, last.proto, 1, last.minor
 		r.Host, x.url.Path = last.host, last.path
 	} else if err := x.parseFirst(head); err != nil {
@@ -87,8 +87,8 @@ func (x *exchange) parseFirst(head Head) error {
 	if err := x.parseTarget(r, head.Hosts); err != nil {
 		return err
 	}
-	if plainPath(target) && len(head.Hosts) == 1 {
-		x.body.c.asked = asked{head.First, r.Host, method, target, proto, minor}
+	if c := x.body.c; plainPath(target) && len(head.Hosts) == 1 && c.lines.last != nil { // of a head that is too long to be remembered, nothing is
+		c.asked = asked{head.First, r.Host, method, target, proto, minor}
 	}
 	return nil
 }
