@@ -74,17 +74,18 @@ func TestWireReadsEveryFraming(t *testing.T) {
 		answer, body string
 		kept         bool
 	}{
-		"length":             {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
-		"no body":            {"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n", "", true},
-		"no reason":          {"HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
-		"no content":         {"HTTP/1.1 204 No Content\r\nX-Content-Length-Not: 1\r\n\r\n", "", true},
-		"the length twice":   {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
-		"chunks":             {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nTrailer: x\r\n\r\n", "hello", true},
-		"early hints before": {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
-		"to the end":         {"HTTP/1.1 200 OK\r\nX: y\r\n\r\nhello", "hello", false},
-		"an older server":    {"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", false},
-		"a good-bye":         {"HTTP/1.1 200 OK\r\nconnection: Keep-Alive, Close\r\nContent-Length: 5\r\nX-Connection: close\r\n\r\nhello", "hello", false},
-		"a long head":        {"HTTP/1.1 200 OK\r\nX-Long: " + strings.Repeat("x", 20<<10) + "\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
+		"length":                      {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
+		"no body":                     {"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n", "", true},
+		"no reason":                   {"HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
+		"no content":                  {"HTTP/1.1 204 No Content\r\nX-Content-Length-Not: 1\r\n\r\n", "", true},
+		"the length twice":            {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
+		"chunks":                      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nTrailer: x\r\n\r\n", "hello", true},
+		"early hints a hundred times": {strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", maxInterim) + "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
+		"early hints before":          {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
+		"to the end":                  {"HTTP/1.1 200 OK\r\nX: y\r\n\r\nhello", "hello", false},
+		"an older server":             {"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", false},
+		"a good-bye":                  {"HTTP/1.1 200 OK\r\nconnection: Keep-Alive, Close\r\nContent-Length: 5\r\nX-Connection: close\r\n\r\nhello", "hello", false},
+		"a long head":                 {"HTTP/1.1 200 OK\r\nX-Long: " + strings.Repeat("x", 20<<10) + "\r\nContent-Length: 5\r\n\r\nhello", "hello", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -171,6 +172,7 @@ func TestWireRefuses(t *testing.T) {
 		"line feeds alone":          "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
 		"a control character":       "HTTP/1.1 200 OK\r\nX: \x00\r\nContent-Length: 0\r\n\r\n",
 		"a head without an end":     "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", maxResponseHeader+1) + "\r\nContent-Length: 0\r\n\r\n",
+		"early hints without end":   strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", maxInterim+1) + "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 		"a body that is too long":   "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -88,9 +88,12 @@ func appendHTTP(dst []byte, req *http.Request) ([]byte, error) {
 	return dst, nil
 }
 
+// maxInterim is how many answers with a status of 1xx may come before the answer. Usual servers send one at most.
+const maxInterim = 100
+
 // readHead reads the head of the answer, behind any 1xx ones (RFC 9112 §2 to §6).
 func (c *wireConn) readHead(req *http.Request, resp *http.Response, head *httpd.Head) error {
-	for {
+	for range maxInterim + 1 {
 		if err := c.head(resp, head); err != nil {
 			return err
 		}
@@ -102,6 +105,7 @@ func (c *wireConn) readHead(req *http.Request, resp *http.Response, head *httpd.
 			return nil
 		}
 	}
+	return fmt.Errorf("it comes behind more than %d provisional ones", maxInterim)
 }
 
 // head reads one head.
