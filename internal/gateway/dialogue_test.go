@@ -466,14 +466,14 @@ func TestURLInPlaceOfAResult(t *testing.T) {
 	a.server.Tool("ask", `{"type":"object"}`, func(c *testkit.MCPCall) {
 		if !visited {
 			c.W.Header().Set("Content-Type", "application/json")
-			fmt.Fprintf(c.W, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32042,"message":"go there","data":{"elicitations":[{"mode":"url","url":"https://x.example/connect","elicitationId":"e1","message":"Sign in","x":1.0},{"mode":"form"}]}}}`, c.ID)
+			fmt.Fprintf(c.W, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32042,"message":"go there","data":{"elicitations":[{"mode":"url","url":"https://x.example/connect","elicitationId":"e1","_meta":{"progressToken":1,"k":2.0},"message":"Sign in","x":1.0},{"mode":"form"}]}}}`, c.ID)
 			return
 		}
 		c.Result(`{"content":[],"got":` + string(c.Params) + `}`)
 	})
 	canURL := a.modern("ada-token", `{"elicitation":{"url":{}}}`)
 	asked := inputRequired(t, canURL.call("ask", `"arguments":{}`))
-	if len(asked.keys) != 1 || asked.questions[asked.keys[0]] != `elicitation/create {"mode":"url","url":"https://x.example/connect","message":"Sign in","x":1.0}` {
+	if len(asked.keys) != 1 || asked.questions[asked.keys[0]] != `elicitation/create {"mode":"url","url":"https://x.example/connect","message":"Sign in","x":1.0,"_meta":{"k":2.0}}` {
 		t.Fatalf("asked %v", asked.questions)
 	}
 	if a.table.Parked() != 0 {

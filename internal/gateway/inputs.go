@@ -77,16 +77,26 @@ func (rq *request) inputRequired(to route, questions []asking, s state) []byte {
 		}
 		r = append(mcp.AppendString(r, q.key), `:{"method":`...)
 		r = append(mcp.AppendString(r, q.method), `,"params":`...)
-		r = append(mcp.AppendMembers(r, q.params, mcp.Change{Drop: onlyInSessions}), '}')
+		r = append(appendStatelessParams(r, q.params), '}')
 	}
 	r = append(rq.appendState(append(r, '}'), to, s), `,"_meta":{"`+mcp.MetaServerInfo+`":`...)
 	return append(append(r, rq.g.serverInfo...), "}}"...)
 }
 
-// onlyInSessions tells the params of questions that the stateless era has given up: no progress is shown on them, and
-// there is no id by which an elicitation at a URL is said to be complete.
-func onlyInSessions(key []byte) bool {
-	return string(key) == "_meta" || string(key) == "elicitationId"
+// appendStatelessParams writes the params of a question without what the stateless era has given up: no progress is shown on
+// it, no task of the session era is spoken of, and there is no id by which an elicitation at a URL is said to be complete.
+func appendStatelessParams(dst, params []byte) []byte {
+	var more []byte
+	meta, _ := mcp.Lookup(params, "_meta")
+	kept := mcp.AppendMembers([]byte(`"_meta":`), meta, mcp.Change{Drop: func(key []byte) bool {
+		return string(key) == "progressToken" || string(key) == mcp.MetaRelatedTask
+	}})
+	if string(kept) != `"_meta":{}` {
+		more = kept
+	}
+	return mcp.AppendMembers(dst, params, mcp.Change{More: more, Drop: func(key []byte) bool {
+		return string(key) == "_meta" || string(key) == "elicitationId"
+	}})
 }
 
 // maxVisits bounds the URLs that one error sends a person to.
