@@ -49,7 +49,7 @@ e2e: ## end to end: real mcp-remote, server-everything, Go SDK client, Chromium,
 conformance: ## the official MCP conformance suite alone (part of e2e)
 	e2e/run.sh -run 'Conformance'
 
-bench: ## measure CPU time, connections and memory beside nginx (three minutes; needs nginx)
+bench: ## measure CPU time, connections and memory beside nginx (five minutes; needs nginx)
 	$(GO) run ./bench run
 
 bench-quick: ## the same in under a minute
