@@ -17,12 +17,9 @@ import (
 // instructionsFile holds how many instructions each call takes. It is committed, so that a change of it is seen in review.
 const instructionsFile = "bench/instructions.txt"
 
-// How many more instructions a call may take than the file says, and at a Gatehouse that has much of everything than at one
-// that has little. Two runs differ by one in a hundred at most.
-const (
-	moreThanFile  = 1.05
-	moreThanSmall = 1.10
-)
+// moreInstructions is how many times as many instructions a call may take as the file says, and at a Gatehouse that has much of
+// everything as at one that has little. Two runs differ by one in a hundred, or three when the machine is very busy.
+const moreInstructions = 1.10
 
 // counting says what is counted.
 type counting struct {
@@ -128,7 +125,6 @@ func (c counting) growth(h *house, s size, stateless bool, into map[string]int64
 	if err != nil {
 		return err
 	}
-	s.sessions = min(s.sessions, 10_000) // under callgrind, opening more takes minutes
 	g, err := newGrown(s, stateless, dir, h.issuer)
 	if err != nil {
 		return err
@@ -185,8 +181,8 @@ func judgeInstructions(now, want map[string]int64) error {
 	for _, name := range sortedKeys(now) {
 		ratio := float64(now[name]) / float64(want[name])
 		fmt.Fprintf(w, "%s\t%d\t%d\t%.3f\t\n", name, now[name], want[name], ratio)
-		if !(ratio <= moreThanFile) {
-			bad = append(bad, fmt.Errorf("%s takes over a twentieth more instructions than %s says; if that is meant, run: go run ./bench instructions --update", name, instructionsFile))
+		if !(ratio <= moreInstructions) {
+			bad = append(bad, fmt.Errorf("%s takes over a tenth more instructions than %s says; if that is meant, run: go run ./bench instructions --update", name, instructionsFile))
 		}
 	}
 	if err := w.Flush(); err != nil {
@@ -194,7 +190,7 @@ func judgeInstructions(now, want map[string]int64) error {
 	}
 	for _, stateless := range []bool{false, true} {
 		small, all := now[growthName(stateless, sizes[0].name)], now[growthName(stateless, sizes[len(sizes)-1].name)]
-		if float64(all) > float64(small)*moreThanSmall {
+		if float64(all) > float64(small)*moreInstructions {
 			bad = append(bad, fmt.Errorf("%s takes over a tenth more instructions than %s", growthName(stateless, "all"), growthName(stateless, "small")))
 		}
 	}
