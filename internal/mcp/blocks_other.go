@@ -2,7 +2,7 @@
 
 package mcp
 
-// blockSize is how many bytes are looked at before blocks is tried.
+// blockSize is how many bytes are looked at before blocks is tried again.
 const blockSize = 64
 
 // blocks does nothing here: ordinary alone moves over strings.

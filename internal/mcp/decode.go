@@ -58,8 +58,10 @@ type PerRequest struct {
 	Version, Capabilities, ClientInfo, LogLevel []byte
 }
 
-// span is where a value stands in a buffer; the zero span means absent.
-type span struct{ start, end int }
+// span is where a value stands in a buffer; the zero span means absent. No message has more bytes than 31 bits can count.
+type span struct{ start, end int32 }
+
+func spanOf(start, end int) span { return span{int32(start), int32(end)} }
 
 func (s span) of(b []byte) []byte {
 	if s.end == 0 {
@@ -68,14 +70,9 @@ func (s span) of(b []byte) []byte {
 	return b[s.start:s.end]
 }
 
-// place is a span in few bytes, for what is kept: no message has as many as fit into 31 bits.
-type place struct{ start, end int32 }
-
-func (p place) of(b []byte) []byte { return span{int(p.start), int(p.end)}.of(b) }
-
 // places says where in Params those values stand that a gateway may have to replace.
 type places struct {
-	name, progressToken, requestID, requestState, meta place
+	name, progressToken, requestID, requestState, meta span
 
 	keeps bool // _meta has more in it than PerRequest
 }
@@ -200,9 +197,9 @@ func (d *decoder) confused() error {
 // raw checks a value and notes where it stands.
 func (d *decoder) raw(at *span, depth int) bool {
 	d.s.space()
-	at.start = d.s.pos
+	start := d.s.pos
 	ok := d.s.value(depth)
-	at.end = d.s.pos
+	*at = spanOf(start, d.s.pos)
 	return ok
 }
 
@@ -244,14 +241,14 @@ func (d *decoder) envelope(m *Message) error {
 			ok = d.raw(&method, 1)
 		case "params":
 			d.s.space()
-			p.whole.start = d.s.pos
+			start := d.s.pos
 			ok = d.params(&p)
-			p.whole.end = d.s.pos
+			p.whole = spanOf(start, d.s.pos)
 		case "result":
 			d.s.space()
-			result.start = d.s.pos
-			ok = d.result(&m.members, result.start, 1)
-			result.end = d.s.pos
+			start := d.s.pos
+			ok = d.result(&m.members, start, 1)
+			result = spanOf(start, d.s.pos)
 		case "error":
 			ok = d.raw(&errorAt, 1)
 		default:
@@ -333,13 +330,10 @@ func (d *decoder) ref(p *paramPlaces) bool {
 }
 
 func (d *decoder) meta(p *paramPlaces) bool {
-	d.s.space()
-	p.meta.start = d.s.pos
 	if d.s.peek() != '{' {
-		ok := d.s.value(2)
-		p.meta.end = d.s.pos
-		return ok
+		return d.raw(&p.meta, 2)
 	}
+	start := d.s.pos
 	o, ok := d.s.object(2)
 	for ok && d.s.next(&o) {
 		switch string(o.key) {
@@ -360,7 +354,7 @@ func (d *decoder) meta(p *paramPlaces) bool {
 			ok = d.s.value(3)
 		}
 	}
-	p.meta.end = d.s.pos
+	p.meta = spanOf(start, d.s.pos)
 	return ok && d.s.fault == ""
 }
 
@@ -409,15 +403,15 @@ func (m *Message) classify(method, id []byte) error {
 
 // settle fills the fields of m from what was found in params. Which members count depends on the method. Base is where params
 // begin in the scanned text.
-func (m *Message) settle(p *paramPlaces, base int) error {
+func (m *Message) settle(p *paramPlaces, base int32) error {
 	if m.Params == nil {
 		return nil
 	}
-	rel := func(s span) place {
+	rel := func(s span) span {
 		if s.end == 0 {
-			return place{}
+			return s
 		}
-		return place{int32(s.start - base), int32(s.end - base)}
+		return span{s.start - base, s.end - base}
 	}
 	m.at.meta, m.at.requestState = rel(p.meta), rel(p.requestState)
 	m.Meta, m.RequestState = m.at.meta.of(m.Params), m.at.requestState.of(m.Params)
@@ -462,7 +456,7 @@ func (m *Message) settle(p *paramPlaces, base int) error {
 }
 
 // settleOther finds what a request of an extension names. A member that is no text names nothing.
-func (m *Message) settleOther(p *paramPlaces, rel func(span) place) {
+func (m *Message) settleOther(p *paramPlaces, rel func(span) span) {
 	if m.Kind != KindRequest || OwnMethod(m.Method) && m.Method != MethodTasksResult {
 		return
 	}

@@ -199,13 +199,20 @@ func parseInt(raw []byte) (int64, bool) {
 	if len(raw) == 0 || len(raw) > 20 {
 		return 0, false
 	}
-	short := int64(0)
-	for _, c := range raw {
-		if c -= '0'; c > 9 || len(raw) > 18 {
-			n, err := strconv.ParseInt(string(raw), 10, 64)
-			return n, err == nil && raw[0] != '+'
-		}
-		short = 10*short + int64(c)
+	if n, ok := parseDigits(raw); ok { // nearly always
+		return n, true
 	}
-	return short, true
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	return n, err == nil && raw[0] != '+'
+}
+
+// parseDigits is parseInt for digits alone, of which eighteen always fit.
+func parseDigits(raw []byte) (n int64, ok bool) {
+	for _, c := range raw {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n, len(raw) <= 18
 }

@@ -73,13 +73,13 @@ func (it Item) Renamed(name string) Item {
 func (it Item) edited(name string, meta []byte) Item {
 	raw := make([]byte, 0, len(it.Raw)+len(name)+len(meta)+16)
 	out := Item{Name: name}
-	from := 0
+	from := int32(0)
 	replace := func(at span, value []byte) span {
 		raw = append(raw, it.Raw[from:at.start]...)
 		from = at.end
 		start := len(raw)
 		raw = append(raw, value...)
-		return span{start, len(raw)}
+		return spanOf(start, len(raw))
 	}
 	if meta == nil {
 		meta = it.meta.of(it.Raw)
@@ -96,7 +96,7 @@ func (it Item) edited(name string, meta []byte) Item {
 		out.meta = replace(it.meta, meta)
 	}
 	if it.meta.end == 0 && meta != nil {
-		end := bytes.LastIndexByte(it.Raw, '}')
+		end := int32(bytes.LastIndexByte(it.Raw, '}'))
 		raw = append(raw, it.Raw[from:end]...)
 		raw = append(raw, `,"_meta":`...)
 		from = end
@@ -169,9 +169,9 @@ func splitItems(s *scanner, kind ListKind) ([]Item, error) {
 			from := s.pos
 			switch ok = s.value(3); {
 			case ok && named:
-				at = span{from - start, s.pos - start}
+				at = spanOf(from-start, s.pos-start)
 			case ok && isMeta:
-				meta = span{from - start, s.pos - start}
+				meta = spanOf(from-start, s.pos-start)
 			}
 		}
 		if !ok || s.fault != "" {

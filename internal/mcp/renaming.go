@@ -39,9 +39,9 @@ func (r Renaming) apply(raw []byte) (out []byte, changed bool) {
 	if len(u.changes) == 0 || u.s.fault != "" {
 		return raw, false
 	}
-	slices.SortFunc(u.changes, func(a, b renamed) int { return a.at.start - b.at.start })
+	slices.SortFunc(u.changes, func(a, b renamed) int { return int(a.at.start - b.at.start) })
 	dst := make([]byte, 0, len(raw)+64*len(u.changes))
-	from := 0
+	from := int32(0)
 	for _, c := range u.changes {
 		dst = append(dst, raw[from:c.at.start]...)
 		dst = AppendString(dst, c.name)
@@ -102,7 +102,7 @@ func (u *names) text(depth int) span {
 	u.s.space()
 	start := u.s.pos
 	u.s.value(depth)
-	return span{start, u.s.pos}
+	return spanOf(start, u.s.pos)
 }
 
 func (u *names) change(at span, public func(string) string) {

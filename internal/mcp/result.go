@@ -19,9 +19,9 @@ type Result struct {
 	Raw   []byte
 	Type  string // empty when absent, as in older revisions
 
-	// Lent is the buffer that Raw is part of, nil when it was not lent. Its Release gives it back, for the
-	// next answer to be read into. That may be called once, when nobody uses any part of it any more; if it is never called,
-	// the garbage collector takes the buffer.
+	// Lent is the buffer that Raw is part of, nil when it was not lent. Release gives it back, for the next answer to be read
+	// into. It may be called once, when nobody uses any part of the buffer any more; if it is never called, the garbage
+	// collector takes the buffer.
 	Lent interface{ Release() }
 
 	at resultPlaces

@@ -300,7 +300,7 @@ func special(x uint64) uint64 {
 	return (^((y + eachLow*0x5f) & (b + eachLow*0x7f)) | x) & eachHigh
 }
 
-// shortString is the length up to which a string is not worth the start of blocks.
+// shortString is how many bytes ordinary looks at by itself before it tries blocks, whose start takes longer than a short string.
 const shortString = 16
 
 // ordinary moves over the inside of a string, eight bytes at a time, while there are only ASCII characters and escapes

@@ -26,12 +26,12 @@ func (m *Message) AppendParams(dst []byte, e Edit) []byte {
 		return m.insertMeta(dst, e)
 	}
 	type change struct {
-		at  place
+		at  span
 		raw []byte
 	}
 	var room [4]change
 	changes := room[:0]
-	add := func(at place, raw []byte) {
+	add := func(at span, raw []byte) {
 		if at.end != 0 && raw != nil {
 			i := len(changes)
 			changes = append(changes, change{at, raw})
