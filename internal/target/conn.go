@@ -1,11 +1,9 @@
 package target
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -24,84 +22,6 @@ type link interface {
 	exchange(ctx context.Context, r *request) (*mcp.Result, error) // sends a request and returns its result; an error in the response is an *mcp.Error
 	send(ctx context.Context, body []byte) error                   // sends a notification or a response
 	end(ctx context.Context)                                       // ends what belongs to this connection, and waits
-}
-
-// request is one request to the upstream on its way.
-type request struct {
-	id      []byte  // ours, not the client's
-	body    []byte  // the JSON-RPC message
-	in      *parcel // the lent buffer that body is part of; nil if it is in none
-	header  *header // HTTP headers of its own, for servers of the stateless era
-	came    hearer  // gets what arrives before the response; exchange calls it through tell
-	calling         // for came, if a client made the request
-	heard   bool    // some of an answer has come; only the goroutine of exchange uses it
-	astray  bool    // a response to another request has come; likewise
-
-	// Room for what the fields above point to, and for what comes back, so that a request is one allocation.
-	room      [20]byte   // for id
-	out, back parcel     // for in, and for the lent buffer that the response is part of
-	sent      sent       // the body as an io.ReadCloser
-	result    mcp.Result // see outcome
-}
-
-// tell passes on a message that came before the response, on the goroutine of exchange.
-func (r *request) tell(m *mcp.Message) {
-	r.heard = true
-	r.came.hear(m)
-}
-
-// hearer gets the messages that come before the response to a request.
-type hearer interface{ hear(m *mcp.Message) }
-
-type hearerFunc func(m *mcp.Message)
-
-func (f hearerFunc) hear(m *mcp.Message) { f(m) }
-
-// sessionRequest builds a request with id n to a server of the session era, in a buffer lent by from unless that is nil. It
-// leaves out what a client of the stateless era says about itself in _meta, because a server of both eras might take the
-// request for one of the stateless era.
-func sessionRequest(n int64, m *mcp.Message, name string, from *parcels) *request {
-	r := newRequest(n, from)
-	e := mcp.Edit{Name: name, ProgressToken: r.id}
-	if m.Version != nil {
-		e.Meta = m.AppendMeta(nil, r.id, nil)
-	}
-	r.write(m, e)
-	return r
-}
-
-// write appends the body to what stands in the lent buffer already.
-func (r *request) write(m *mcp.Message, e mcp.Edit) {
-	if r.in == nil {
-		r.body = m.AppendRequest(make([]byte, 0, len(m.Params)+len(e.Name)+len(e.Meta)+96), r.id, e)
-		return
-	}
-	at := len(r.in.buf)
-	r.in.buf = m.AppendRequest(r.in.buf, r.id, e)
-	r.body = r.in.buf[at:]
-}
-
-// toSend returns the body in the form that an HTTP request takes.
-func (r *request) toSend() *sent {
-	r.sent.whole, r.sent.in = r.body, r.in
-	return &r.sent
-}
-
-// done gives the body's buffer back, if it was lent. The HTTP client may still hold it: see parcel.
-func (r *request) done() {
-	if r.in != nil {
-		r.in.Release()
-		r.in, r.body = nil, nil
-	}
-}
-
-func newRequest(n int64, from *parcels) *request {
-	r := &request{}
-	r.id = strconv.AppendInt(r.room[:0], n, 10)
-	if from != nil {
-		r.in = from.lend(&r.out)
-	}
-	return r
 }
 
 // errSessionGone means that the upstream session has ended and the request was certainly not executed.
@@ -365,8 +285,8 @@ func (c *Conn) over(ctx context.Context, clock *clock, l link, m *mcp.Message, n
 // exchange sends a request over a link of the session era, and waits for its response.
 func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Message, name string, inflight func(m *mcp.Message)) (*mcp.Result, error) {
 	r := l.request(m, name)
-	r.calling = calling{clock, c, l, m, inflight}
-	r.came = r
+	r.call = call{made: r, clock: clock, over: l, asked: m, inflight: inflight}
+	r.came = &r.call
 	if h, ok := l.(*httpLink); ok && m.ProgressToken != nil {
 		defer h.tellProgress(r)()
 	}
@@ -378,45 +298,6 @@ func (c *Conn) exchange(ctx context.Context, clock *clock, l link, m *mcp.Messag
 		c.tellCancelled(ctx, l, r.id)
 	}
 	return result, err
-}
-
-// calling is what a request has that a client made.
-type calling struct {
-	clock    *clock
-	c        *Conn
-	l        link
-	asked    *mcp.Message // the client's own request
-	inflight func(m *mcp.Message)
-}
-
-// hear implements hearer for the request of a client: progress is passed on under the client's own token, and everything else
-// is the connection's.
-func (r *request) hear(m *mcp.Message) {
-	if m.Method != mcp.NoteProgress {
-		r.c.came(r.clock, r.clock, r.l, m, r.inflight)
-		return
-	}
-	if r.asked.ProgressToken == nil || !bytes.Equal(m.ProgressToken, r.id) {
-		return
-	}
-	r.clock.restart()
-	if r.inflight != nil {
-		own := m.Edited(mcp.Edit{ProgressToken: r.asked.ProgressToken})
-		r.inflight(&own)
-	}
-}
-
-// outcome returns what the response to r says: a result, or an error.
-func (t *Target) outcome(m *mcp.Message, r *request) (*mcp.Result, error) {
-	if m.Error == nil {
-		m.Outcome(&r.result)
-		return &r.result, nil
-	}
-	said, err := mcp.ParseError(m.Error)
-	if err != nil {
-		return nil, t.trouble(Rubbish, err)
-	}
-	return nil, said
 }
 
 // tellCancelled sends notifications/cancelled without making the caller wait.

@@ -227,7 +227,7 @@ func (d *httpDialer) lastingHeader(h http.Header) *header {
 
 // send sends an HTTP request. The header is only read, and the body is for POST only.
 func (d *httpDialer) send(ctx context.Context, method string, to *url.URL, h *header, body *sent) (*http.Response, error) {
-	r := &body.of
+	r := &body.request
 	*r = *(&http.Request{Method: method, URL: to, Host: to.Host, Header: h.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if method == http.MethodPost {
 		body.give(&h.head)

@@ -70,10 +70,10 @@ type sent struct {
 	read   int        // how many bytes of whole have been read
 	closed bool
 
-	whole []byte
-	in    *parcel          // nil if whole is in no parcel
-	head  *web.RequestHead // the request's head, written out
-	of    http.Request     // here, so that a request is one allocation
+	whole   []byte
+	in      *parcel          // nil if whole is in no parcel
+	head    *web.RequestHead // the request's head, written out
+	request http.Request     // the request itself, so that both are one allocation
 }
 
 // RequestHead implements web.HasRequestHead.
@@ -85,7 +85,7 @@ var errSentClosed = errors.New("the body of the request has been closed")
 func (s *sent) give(head *web.RequestHead) {
 	s.head = head
 	_ = s.open()
-	s.of.Body, s.of.ContentLength, s.of.GetBody = s, int64(len(s.whole)), s.again
+	s.request.Body, s.request.ContentLength, s.request.GetBody = s, int64(len(s.whole)), s.again
 }
 
 // again is for http.Request.GetBody.

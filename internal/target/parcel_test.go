@@ -85,7 +85,7 @@ func TestParcels(t *testing.T) {
 	one := all.lend(&parcel{})
 	body := &sent{whole: one.buf, in: one}
 	body.give(&web.RequestHead{})
-	r := &body.of
+	r := &body.request
 	again, err := r.GetBody()
 	if err != nil {
 		t.Fatal(err)
