@@ -38,7 +38,15 @@ func newSeries[C any](n int, with func(values ...string) (C, error)) *series[C] 
 	return &series[C]{with: with, n: n}
 }
 
-// list returns where a series stands, if it was made.
+// find returns the series with these values, in a list that begins with m; nil when it is not there.
+func (m *made[C]) find(values []string) *made[C] {
+	for m != nil && !slices.Equal(m.values, values) {
+		m = m.next
+	}
+	return m
+}
+
+// list returns the list in which a series stands, if it was made. Length and last byte tell most values of labels apart.
 func (s *series[C]) list(values []string) *atomic.Pointer[made[C]] {
 	n := 0
 	for _, v := range values {
@@ -52,10 +60,8 @@ func (s *series[C]) list(values []string) *atomic.Pointer[made[C]] {
 
 func (s *series[C]) of(l labels) C {
 	values := l[:s.n]
-	for m := s.list(values).Load(); m != nil; m = m.next {
-		if slices.Equal(m.values, values) {
-			return m.c
-		}
+	if m := s.list(values).Load().find(values); m != nil {
+		return m.c
 	}
 	return s.add(l)
 }
@@ -71,10 +77,8 @@ func (s *series[C]) add(l labels) C {
 	defer s.mu.Unlock()
 	list := s.list(values)
 	first := list.Load()
-	for m := first; m != nil; m = m.next {
-		if slices.Equal(m.values, values) {
-			return m.c
-		}
+	if m := first.find(values); m != nil {
+		return m.c
 	}
 	if s.count >= maxSeries {
 		c, _ := s.with(slices.Repeat([]string{"other"}, s.n)...)
