@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -116,7 +117,7 @@ func (b *body) skipTrailer() error {
 		if len(line) == 2 {
 			break
 		}
-		if _, _, ok := parseLine(string(line[:len(line)-2])); !ok {
+		if name, value, ok := strings.Cut(string(line[:len(line)-2]), ":"); !ok || !ValidName(name) || !ValidValue(trim(value)) {
 			return errors.New("the trailer of the request is malformed")
 		}
 	}

@@ -34,13 +34,13 @@ type conn struct {
 	tls    *tls.ConnectionState
 	gather *gather // between TLS and the network; nil without TLS
 
-	remote  string // the client's address and port
-	peer    netip.Addr
-	known   bool   // the client has sent a whole request before
-	buf     []byte // the read buffer: buf[r:w] was read and not used yet
+	remote  string     // the client's address and port
+	peer    netip.Addr // the address in remote
+	known   bool       // the client has sent a whole request before
+	buf     []byte     // the read buffer: buf[r:w] was read and not used yet
 	r, w    int
-	lines   Lines // reads the heads of requests
-	asked   asked
+	lines   Lines       // reads the heads of requests
+	asked   asked       // by the last request
 	out     []byte      // the part of the answer that was not written yet
 	pending []byte      // the beginning of a body whose length is not known yet
 	header  http.Header // of the answer; a handler must not use it once it has returned

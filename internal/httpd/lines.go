@@ -20,7 +20,7 @@ type Lines struct {
 	shared   bool   // its Header has been given away, and must not change any more
 	last     []line // the header lines of that head, in order
 	distinct bool   // no header name stands in last twice
-	kept     int    // upper bound of the bytes of text that are remembered
+	kept     int    // bytes of head.First and of the texts in last
 }
 
 // Head is the head of a message, read.
@@ -35,13 +35,13 @@ type Head struct {
 // line is one header line.
 type line struct {
 	text   string   // all of it, with CR LF
-	alone  bool     // text is no part of a longer string
 	prefix string   // text up to the colon, with it
 	name   string   // as in http.Header
 	value  []string // one value; its capacity is 1, so that an append by the caller makes a copy
 }
 
-// Bounds of what is remembered. Usual heads are far below.
+// Bounds of what is remembered. Usual heads are far below. There may be twice maxKept in memory, because the head that renew
+// read last stays whole: names are parts of it.
 const (
 	maxLines = 64
 	maxKept  = 16 << 10
@@ -65,6 +65,7 @@ func (l *Lines) Read(buf []byte, head *Head) (n int, err error) {
 	return n, err
 }
 
+// next remembers the head that buf begins with, and puts it into head. It forgets all when the head is faulty or large.
 func (l *Lines) next(buf []byte, head *Head) (n int, err error) {
 	if n, err = l.update(buf); n == 0 && err == nil {
 		n, err = l.renew(buf)
@@ -111,19 +112,16 @@ func (l *Lines) update(buf []byte) (n int, err error) {
 		return 0, nil
 	}
 	if first := buf[:end]; string(first) != l.head.First {
+		l.kept += len(first) - len(l.head.First)
 		l.head.First = string(first)
-		l.kept += len(first)
 	}
 	if changed > 0 && l.shared {
 		l.head.Header, l.shared = maps.Clone(l.head.Header), false
 	}
 	values := make([]string, changed)
 	for i, here := range lines[:changed] {
-		if here.alone {
-			l.kept -= len(here.text)
-		}
-		here.text, here.alone = string(texts[i]), true
-		l.kept += len(here.text)
+		l.kept += len(texts[i]) - len(here.text)
+		here.text = string(texts[i])
 		if !here.read(values[i : i+1 : i+1]) {
 			return 0, malformed(here.text)
 		}
@@ -161,13 +159,14 @@ func (l *Lines) renew(buf []byte) (n int, err error) {
 	return end + 4, nil
 }
 
+// begins is strings.HasPrefix for bytes.
 func begins(b []byte, with string) bool { return len(b) >= len(with) && string(b[:len(with)]) == with }
 
 func malformed(line string) error {
 	return fmt.Errorf("one of its headers is %.64q", strings.TrimSuffix(line, "\r\n"))
 }
 
-// read sets the line's value, which gets the room, from its text. It reports whether that is a value.
+// read sets the line's value from its text; room is what the value is put in. It reports whether that is a value.
 func (l *line) read(room []string) bool {
 	room[0] = trim(l.text[len(l.prefix) : len(l.text)-2])
 	l.value = room

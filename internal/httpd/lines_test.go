@@ -178,7 +178,11 @@ func TestLinesAreBounded(t *testing.T) {
 			fmt.Fprintf(&head, "\r\nN%d: %d %s", j, i*j%7, strings.Repeat("v", i%97))
 		}
 		sameAsFresh(t, &l, head.String())
-		if l.kept > maxKept || len(l.last) > maxLines || len(l.head.Header) > maxLines {
+		held := len(l.head.First)
+		for i := range l.last {
+			held += len(l.last[i].text)
+		}
+		if l.kept != held || l.kept > maxKept || len(l.last) > maxLines || len(l.head.Header) > maxLines {
 			t.Fatalf("%d bytes, %d lines, %d headers", l.kept, len(l.last), len(l.head.Header))
 		}
 	}

@@ -93,13 +93,6 @@ func (x *exchange) parseFirst(head Head) error {
 	return nil
 }
 
-// parseLine reads one header line.
-func parseLine(line string) (name, value string, ok bool) {
-	name, value, ok = strings.Cut(line, ":")
-	name, value = canonical(name), trim(value)
-	return name, value, ok && name != "" && ValidValue(value)
-}
-
 // parseTarget reads what is asked for and from which host (RFC 9112 §3.2, RFC 9110 §7.2).
 func (x *exchange) parseTarget(r *http.Request, hosts []string) error {
 	switch {
