@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync/atomic"
 
 	"gatehouse/internal/loopback"
 )
@@ -15,21 +14,16 @@ import (
 // HostCheck answers 421 (RFC 9110 §15.5.20) when the Host header names none of hosts. It closes DNS rebinding: a page
 // whose name was pointed at this address sends its own name. Ports are not compared, since a mapping may change them.
 func HostCheck(hosts []string) Middleware {
-	allowed := make(map[string]bool, len(hosts))
+	allowed := make(map[string]bool, 2*len(hosts)) // as they are, which is what nearly all requests have, and by their names
 	for _, h := range hosts {
-		allowed[hostname(h)] = true
+		allowed[h], allowed[hostname(h)] = true, true
 	}
-	var passed atomic.Pointer[string] // the header that passed last, as it was: nearly all are the same
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if last := passed.Load(); last == nil || *last != r.Host {
-				if !allowed[hostname(r.Host)] {
-					Note(r.Context(), "detail", fmt.Sprintf("host %q is not served here; set public_url to the address that clients use", clip(r.Host, 128)))
-					WriteError(w, r, &Error{Status: http.StatusMisdirectedRequest, Code: "host_not_served", Message: "this host name is not served here"})
-					return
-				}
-				host := strings.Clone(r.Host)
-				passed.Store(&host)
+			if !allowed[r.Host] && !allowed[hostname(r.Host)] {
+				Note(r.Context(), "detail", fmt.Sprintf("host %q is not served here; set public_url to the address that clients use", clip(r.Host, 128)))
+				WriteError(w, r, &Error{Status: http.StatusMisdirectedRequest, Code: "host_not_served", Message: "this host name is not served here"})
+				return
 			}
 			next.ServeHTTP(w, r)
 		})
@@ -45,10 +39,10 @@ func hostname(s string) string {
 	return strings.TrimSuffix(strings.ToLower(s), ".")
 }
 
-// OwnHosts lists the host names under which this installation is reached: that of its public URL, and those of the
-// address that it listens on.
+// OwnHosts lists the hosts under which this installation is reached: that of its public URL, and those of the address that it
+// listens on.
 func OwnHosts(publicURL *url.URL, listen string) []string {
-	hosts := []string{publicURL.Hostname()}
+	hosts := []string{publicURL.Host}
 	if host, _, err := net.SplitHostPort(listen); err == nil {
 		hosts = append(hosts, listenHosts(host)...)
 	}

@@ -303,7 +303,7 @@ func TestParseOrigins(t *testing.T) {
 func TestOwnNames(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ public, listen, hosts, origins string }{
-		{"http://localhost:8080", "localhost:8080", "[localhost localhost 127.0.0.1 ::1]", "[http://localhost:8080 http://localhost:8080 http://127.0.0.1:8080 http://[::1]:8080]"},
+		{"http://localhost:8080", "localhost:8080", "[localhost:8080 localhost 127.0.0.1 ::1]", "[http://localhost:8080 http://localhost:8080 http://127.0.0.1:8080 http://[::1]:8080]"},
 		{"https://tools.acme.example", ":8443", "[tools.acme.example]", "[https://tools.acme.example]"},
 		{"https://tools.acme.example", "0.0.0.0:8443", "[tools.acme.example]", "[https://tools.acme.example]"},
 		{"https://tools.acme.example", "10.0.0.5:8443", "[tools.acme.example 10.0.0.5]", "[https://tools.acme.example]"},
