@@ -24,7 +24,8 @@ func WithClientIP(p Proxies) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if f := factsOf(r.Context()); f != nil {
-				if f.client = peerOf(w, r); p.has(f.client) {
+				f.client = peerOf(w, r)
+				if p.has(f.client) {
 					f.client = p.client(f.client, r.Header["X-Forwarded-For"])
 					if ids := r.Header[requestIDHeader]; len(ids) > 0 && ids[0] != "" {
 						Note(r.Context(), "proxy_request_id", clip(ids[0], 64))
@@ -36,11 +37,8 @@ func WithClientIP(p Proxies) Middleware {
 	}
 }
 
-// client walks the chain of addresses from the nearest to the farthest.
+// client walks the chain of addresses from the nearest to the farthest, as long as they are proxies.
 func (p Proxies) client(peer netip.Addr, forwarded []string) netip.Addr {
-	if !p.has(peer) {
-		return peer
-	}
 	client := peer
 	hops := strings.Split(strings.Join(forwarded, ","), ",")
 	for i := len(hops) - 1; i >= 0 && p.has(client); i-- {

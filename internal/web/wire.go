@@ -24,6 +24,8 @@ import (
 // cheaper. Requests to servers that choose HTTP/2 in the TLS handshake, or that are reached through a proxy, go to an
 // http.Transport.
 //
+// Answers with the same header lines share one http.Header, which must not be changed.
+//
 // Like http.Transport it sends a request a second time only when the connection had carried another request before, nothing
 // of the answer had come, and either nothing of the request had left or the request can be repeated.
 type wire struct {
@@ -49,7 +51,7 @@ type wireHost struct {
 // Bounds of the connections that are kept for one server.
 const (
 	maxIdle    = 2048
-	idleExpiry = 45 * time.Second // twice that at most
+	idleExpiry = 45 * time.Second // at least, and twice that at most
 )
 
 // wireConn is one connection, used by one exchange at a time. An exchange begins with a read: Read sends the request, if it

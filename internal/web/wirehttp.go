@@ -140,7 +140,8 @@ func (c *wireConn) head(resp *http.Response, head *httpd.Head) error {
 	}
 }
 
-// parseHead reads status line and headers into resp and head. It returns how many bytes they take, or 0 when they have not all come.
+// parseHead reads status line and headers into resp and head. It returns how many bytes they take, or 0 when they have not all
+// come.
 func parseHead(lines *httpd.Lines, buf []byte, resp *http.Response, head *httpd.Head) (n int, err error) {
 	if n, err = lines.Read(buf, head); n == 0 || err != nil {
 		return 0, err
