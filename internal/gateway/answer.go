@@ -9,7 +9,6 @@ import (
 
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/session"
-	"gatehouse/internal/web"
 )
 
 // errVanished ends a call whose client went away and did not come back.
@@ -200,7 +199,7 @@ func (a *answer) result(result []byte) {
 }
 
 func (a *answer) error(e *mcp.Error) {
-	a.note("rpc_error", e.Code)
+	a.rq.noted.Add("rpc_error", e.Code)
 	write := func(dst []byte) []byte { return mcp.AppendError(dst, a.rq.m.ID, e) }
 	a.finish(write, func() error { return a.rq.writeJSON(http.StatusOK, write) })
 }
@@ -241,8 +240,6 @@ func (a *answer) close() {
 		a.rq.s.CloseStream(a.stream, delivered, a.rq.g.o.Now())
 	}
 }
-
-func (a *answer) note(key string, value any) { web.Note(a.rq.r.Context(), key, value) }
 
 // writeEvent answers with one event, for clients that take no JSON.
 func (rq *request) writeEvent(raw []byte) error {

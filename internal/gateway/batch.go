@@ -6,7 +6,6 @@ import (
 
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/session"
-	"gatehouse/internal/web"
 )
 
 // maxBatch bounds the messages that come in one array.
@@ -31,8 +30,8 @@ func (rq *request) postBatch() error {
 	if err != nil {
 		return rq.undecoded(err)
 	}
-	web.Note(rq.r.Context(), "mcp_method", "batch")
-	web.Note(rq.r.Context(), "messages", len(messages))
+	rq.noted.Text("mcp_method", "batch")
+	rq.noted.Add("messages", len(messages))
 	requests := 0
 	for i := range messages {
 		if len(messages[i].ID) > maxID {
@@ -139,7 +138,7 @@ func (p *part) result(result []byte) {
 }
 
 func (p *part) error(e *mcp.Error) {
-	p.note("rpc_error", e.Code)
+	p.own.noted.Add("rpc_error", e.Code)
 	p.finish(func(dst []byte) []byte { return mcp.AppendError(dst, p.own.m.ID, e) }, nil)
 }
 

@@ -47,7 +47,7 @@ func (rq *request) introduction() (session.Client, *mcp.Error) {
 	if len(c.Capabilities)+len(c.ClientInfo) > maxClientFacts {
 		return session.Client{}, mcp.Errorf(mcp.CodeInvalidParams, "initialize: capabilities and clientInfo are larger than %d bytes", maxClientFacts)
 	}
-	web.Note(rq.r.Context(), "revision", string(c.Revision))
+	rq.noted.Text("revision", string(c.Revision))
 	return c, nil
 }
 

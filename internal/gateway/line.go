@@ -98,7 +98,7 @@ func (rq *request) openLine() error {
 		return noRoom(err)
 	}
 	rq.s = s
-	web.Note(rq.r.Context(), "transport", "http+sse")
+	rq.noted.Text("transport", "http+sse")
 	l := rq.g.lines.add(s)
 	defer func() {
 		rq.g.o.Sessions.Delete(s)
@@ -312,7 +312,7 @@ func (a *spoken) result(result []byte) {
 }
 
 func (a *spoken) error(e *mcp.Error) {
-	web.Note(a.rq.r.Context(), "rpc_error", e.Code)
+	a.rq.noted.Add("rpc_error", e.Code)
 	a.rq.unpin()
 	a.l.say(mcp.AppendError(nil, a.rq.m.ID, e))
 }

@@ -171,7 +171,7 @@ func (rq *request) failure(e *mcp.Error) error {
 	if rq.modern {
 		return rq.faultWith(rq.modernFault(e), e)
 	}
-	web.Note(rq.r.Context(), "rpc_error", e.Code)
+	rq.noted.Add("rpc_error", e.Code)
 	return rq.respond(func(dst []byte) []byte { return mcp.AppendError(dst, rq.m.ID, e) })
 }
 
@@ -220,7 +220,7 @@ func (rq *request) responded() (job, error) {
 	}
 	return func() error {
 		if !rq.s.Answer(&rq.m) {
-			web.Note(rq.r.Context(), "unasked", true)
+			rq.noted.Add("unasked", true)
 		}
 		return errAnswered
 	}, nil

@@ -12,7 +12,6 @@ import (
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/policy"
 	"gatehouse/internal/toolsearch"
-	"gatehouse/internal/web"
 )
 
 // Search is how the tools of an endpoint are found by what somebody wants to do.
@@ -122,7 +121,7 @@ func (rq *request) search() (job, error) {
 	event := audit.Event{Kind: audit.KindCall, Method: rq.m.Method, Name: rq.m.Name, Decision: audit.Deny}
 	d := rq.mayUseOwn(rq.m.Name)
 	event.Reason = d.Reason
-	web.Note(rq.r.Context(), "name", rq.m.Name)
+	rq.noted.Text("name", rq.m.Name)
 	switch {
 	case d.MissingScopes != nil:
 		_ = rq.record(event)
@@ -138,7 +137,7 @@ func (rq *request) search() (job, error) {
 		defer rq.leavePlace()
 		result, outcome := rq.found()
 		event.Decision, event.Outcome, event.Duration = audit.Allow, outcome, rq.g.o.Now().Sub(began)
-		web.Note(rq.r.Context(), "outcome", outcome)
+		rq.noted.Text("outcome", outcome)
 		_ = rq.record(event) // noted in the request's log record; the search has been made
 		return rq.result(result)
 	}, nil

@@ -42,7 +42,7 @@ type request struct {
 	body   *[]byte          // lent by Gateway.bodies
 	s      *session.Session // nil before find, and for initialize
 	to     carrier          // where answers go, for messages of batches and lines; nil: to w
-	whole  [1][]byte        // room for the parts of an answer that is in one
+	whole  [1][]byte        // room for writeWhole
 }
 
 // carrier takes the answers to messages that do not have an HTTP answer of their own: those of a batch, and those of HTTP+SSE.
@@ -239,7 +239,7 @@ func (rq *request) fault(e *mcp.Error) error { return rq.faultWith(http.StatusBa
 
 // faultWith is fault with another HTTP status.
 func (rq *request) faultWith(status int, e *mcp.Error) error {
-	web.Note(rq.r.Context(), "rpc_error", e.Code)
+	rq.noted.Add("rpc_error", e.Code)
 	return rq.writeJSON(status, func(dst []byte) []byte { return mcp.AppendError(dst, rq.m.ID, e) })
 }
 
@@ -299,6 +299,7 @@ func (rq *request) writeResult(result ...[]byte) error {
 	return rq.writeWhole(http.StatusOK, *buf)
 }
 
+// writeWhole answers with one body.
 func (rq *request) writeWhole(status int, body []byte) error {
 	rq.whole[0] = body
 	return rq.writeParts(status, rq.whole[:]...)

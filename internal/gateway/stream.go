@@ -29,7 +29,7 @@ func (rq *request) get() error {
 	defer rq.release()
 	last := rq.r.Header.Get(headerLast)
 	back, ok := rq.s.Resume(last)
-	web.Note(rq.r.Context(), "resumed", ok)
+	rq.noted.Add("resumed", ok)
 	switch {
 	case !ok: // no id, or one of an earlier session: begin with what is there
 		return rq.follow(rq.s.Standalone().Read())

@@ -8,7 +8,6 @@ import (
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/session"
 	"gatehouse/internal/target"
-	"gatehouse/internal/web"
 )
 
 // Error codes of our own, outside the ranges of JSON-RPC and MCP.
@@ -90,7 +89,7 @@ func trouble(ctx context.Context, rq *request, out outlet, name string, err erro
 	}
 	c := complain(ctx, name, err, sent)
 	if c.cause != nil {
-		web.Note(rq.r.Context(), "error", c.cause.Error())
+		rq.noted.Text("error", c.cause.Error())
 	}
 	if rq.m.Method == mcp.MethodToolsCall && c.code == codeTrouble {
 		out.result(rq.toolError(c.text))

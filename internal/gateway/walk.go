@@ -12,7 +12,6 @@ import (
 
 	"gatehouse/internal/audit"
 	"gatehouse/internal/mcp"
-	"gatehouse/internal/web"
 )
 
 // Lists of extensions are not in a catalogue, because what is in them may depend on who asks. They are read target by
@@ -135,7 +134,7 @@ func (rq *request) walkOn(owners []string, cursor, member string) error {
 		event := audit.Event{Kind: audit.KindCall, Method: rq.m.Method, Target: name, Decision: audit.Allow, Outcome: "ok", Duration: rq.g.o.Now().Sub(began)}
 		if err != nil {
 			event.Outcome = "trouble"
-			web.Note(rq.r.Context(), "error", err.Error())
+			rq.noted.Text("error", err.Error())
 		}
 		_ = rq.record(event) // noted in the request's log record
 		if said, ok := errors.AsType[*mcp.Error](err); ok && cursor != "" && said.Code == mcp.CodeInvalidParams {

@@ -106,7 +106,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, e *Error) {
 }
 
 // noteReason gives the request's log record the word under which the refusal stands in docs/reasons.md.
-func noteReason(r *http.Request, e *Error) { NoteText(r.Context(), "reason", cmp.Or(e.Reason, e.Code)) }
+func noteReason(r *http.Request, e *Error) { Note(r.Context(), "reason", cmp.Or(e.Reason, e.Code)) }
 
 // PrepareError sets the headers that an error asks for whatever its body looks like; an ErrorWriter calls it first.
 func PrepareError(w http.ResponseWriter, e *Error) {

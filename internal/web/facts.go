@@ -42,13 +42,7 @@ func factsOf(ctx context.Context) *facts {
 
 // Note adds a field to the one log record of the request that ctx belongs to. A later value replaces an earlier one.
 // Values must be safe to log: no token, code, cookie, password or argument.
-func Note(ctx context.Context, key string, value any) {
-	f := factsOf(ctx)
-	if f == nil {
-		return
-	}
-	f.note(slog.Any(key, value))
-}
+func Note(ctx context.Context, key string, value any) { NotesOf(ctx).Add(key, value) }
 
 func (f *facts) note(a slog.Attr) {
 	f.mu.Lock()
@@ -82,16 +76,21 @@ func Aside(ctx context.Context, log *slog.Logger) (aside context.Context, write 
 	}
 }
 
-// NoteText is Note for texts, and costs less.
-func NoteText(ctx context.Context, key, value string) { NotesOf(ctx).Text(key, value) }
-
-// Notes are those on one request, found once for somebody who makes many. The zero value forgets them.
+// Notes are those on one request, for somebody who makes many: looking the request up takes longer than noting something on
+// it. The zero value forgets them.
 type Notes struct{ f *facts }
 
 // NotesOf finds the notes on the request that ctx belongs to.
 func NotesOf(ctx context.Context) Notes { return Notes{factsOf(ctx)} }
 
-// Text is NoteText for these notes.
+// Add is Note for these notes.
+func (n Notes) Add(key string, value any) {
+	if n.f != nil {
+		n.f.note(slog.Any(key, value))
+	}
+}
+
+// Text is Add for texts, without an allocation.
 func (n Notes) Text(key, value string) {
 	if n.f != nil {
 		n.f.note(slog.String(key, value))
