@@ -193,8 +193,7 @@ func (rq *request) conclude(a *reply, d *dialogue) string {
 		a.error(missingCapability(needed))
 		return "error"
 	}
-	var pieces usualPieces
-	dressed, outcome, said := rq.dress(pieces[:0], d.to, rq.renaming(d.to).ApplyTo(d.result))
+	dressed, outcome, said := rq.dress(make([][]byte, 0, 9), d.to, rq.renaming(d.to).ApplyTo(d.result))
 	if said != nil {
 		a.error(said)
 		return "error"

@@ -141,9 +141,7 @@ type Gateway struct {
 	wake       chan struct{} // tells Run that there are leftovers; holds one
 	reindex    chan struct{} // tells Index that a list has changed; holds one
 	serverInfo []byte        // who we are, raw JSON
-
-	// What dress adds to a result without _meta: the latter to one without a type, too. Whoever appends to them copies them.
-	ownMeta, ownComplete []byte
+	ownMeta    []byte        // the member _meta of a result in which a target has put none; whoever appends to it gets a copy
 
 	swapping  sync.Mutex // one Swap at a time; guards leftovers
 	leftovers []leftover // what Swaps have replaced, the oldest first
@@ -159,8 +157,7 @@ func New(o Options) (*Gateway, error) {
 		o: o, calls: inflight{max: o.MaxCalls, maxPerPerson: o.MaxCallsPerPerson},
 		wake: make(chan struct{}, 1), reindex: make(chan struct{}, 1), serverInfo: appendServerInfo(nil, o.Version),
 	}
-	meta := `"_meta":{"` + mcp.MetaServerInfo + `":` + string(g.serverInfo) + `}`
-	g.ownMeta, g.ownComplete = slices.Clip([]byte(meta)), slices.Clip([]byte(meta+complete))
+	g.ownMeta = slices.Clip([]byte(`"_meta":{"` + mcp.MetaServerInfo + `":` + string(g.serverInfo) + `}`))
 	g.listeners.open = make(map[*session.Session]*subscriptions)
 	g.lines.open = make(map[*session.Session]*line)
 	g.current.Store(newServed(nil))

@@ -32,7 +32,7 @@ type inflight struct {
 type tally struct{ calls int }
 
 // enter takes a place for a call of the person, or says why there is none: 429 when the person has too many, 503 when
-// all people together have. The caller leaves when it was let in.
+// all people together have. Whoever was let in gives the person's tally to leave.
 func (f *inflight) enter(who identity.PersonKey) (*tally, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -56,6 +56,14 @@ func TestTooManyCallsInFlight(t *testing.T) {
 		status, _ := eve.post(callTool("3", "wait"))
 		return status == http.StatusOK
 	})
+	calls := &s.gateway.calls
+	calls.mu.Lock()
+	defer calls.mu.Unlock()
+	for who, own := range calls.byPerson {
+		if own.calls != 0 || calls.total != 0 {
+			t.Errorf("%v is still counted with %d of %d calls", who, own.calls, calls.total)
+		}
+	}
 }
 
 // People who have called once are not remembered for ever.

@@ -15,8 +15,8 @@ const (
 	headerName   = "Mcp-Name"
 )
 
-// isModern reports whether a POST belongs to the stateless era: if the header MCP-Protocol-Version, whose values are given, or
-// the version in _meta names a revision of it. An unknown version in _meta counts, too, because in the session era there is no version there. An
+// isModern reports whether a POST belongs to the stateless era: if one of revisions, the values of MCP-Protocol-Version, or the
+// version in _meta is of it. An unknown version in _meta counts, too, because in the session era there is no version there. An
 // initialize without Mcp-Method begins a session, whatever the header says.
 func (rq *request) isModern(revisions []string) bool {
 	if said, ok := mcp.DecodeString(rq.m.Version); ok && !mcp.SessionEra(mcp.Revision(said)) {

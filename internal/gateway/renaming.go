@@ -10,7 +10,7 @@ import (
 // renaming says how this request's client sees what a target names in its answer.
 func (rq *request) renaming(to route) mcp.Renaming {
 	v := rq.ep.latest()
-	if v != nil && v.plain {
+	if v == nil || v.plain {
 		return mcp.Renaming{}
 	}
 	r := v.renaming(to.to.Name())
@@ -26,13 +26,10 @@ func (rq *request) public(to route, result []byte) []byte { return rq.renaming(t
 // notes hands on what a target sends along with a call. Those of extensions go to also; nil leaves them out.
 func (rq *request) notes(to route, tell func(*mcp.Message), also outbox) func(*mcp.Message) {
 	v := rq.ep.latest()
-	if v != nil && v.plain {
+	if v == nil || v.plain {
 		return tell
 	}
 	extended := also != nil && v.extended(to.to.Name())
-	if !extended && (v == nil || !v.table.Mapped()) && !v.hasTasks(to.to.Name()) {
-		return tell
-	}
 	r := rq.renaming(to)
 	return func(m *mcp.Message) {
 		m = renamed(r, m)

@@ -9,7 +9,6 @@ import (
 
 	"gatehouse/internal/mcp"
 	"gatehouse/internal/session"
-	"gatehouse/internal/web"
 )
 
 // forwardModern is forward for a call of the stateless era. In this era, a client cancels a call by closing its connection, so
@@ -67,12 +66,6 @@ func (rq *request) modernTrouble(ctx context.Context, a *reply, to route, err er
 	return trouble(ctx, rq, a, to.to.Name(), err, sent)
 }
 
-// usualPieces is room for the pieces of a result from which nothing is left out.
-type usualPieces [9][]byte
-
-// complete is what stands behind _meta in a result that is complete.
-const complete = `,"resultType":"` + mcp.ResultComplete + `"`
-
 // dress adds to a target's result the members that the stateless era asks of every result, and appends the new result to
 // pieces, one behind the other; it returns the outcome for the record, too. If said is not nil, the client gets that error
 // instead.
@@ -81,14 +74,11 @@ func (rq *request) dress(pieces [][]byte, to route, r *mcp.Result) (dressed [][]
 		return nil, "", mcp.Errorf(codeTrouble, "The server %q gave a result that is not valid MCP.", to.to.Name())
 	}
 	more := rq.g.ownMeta
-	switch {
-	case r.Meta() != nil:
+	if r.Meta() != nil {
 		more = r.AppendResultMeta([]byte(`"_meta":`), rq.g.serverInfo)
-		if r.Type == "" {
-			more = append(more, complete...)
-		}
-	case r.Type == "":
-		more = rq.g.ownComplete
+	}
+	if r.Type == "" {
+		more = append(more, `,"resultType":"`+mcp.ResultComplete+`"`...)
 	}
 	outcome = "ok"
 	dropped := mcp.PartMeta
@@ -238,7 +228,7 @@ func (a *reply) pieces(result ...[]byte) {
 }
 
 func (a *reply) error(e *mcp.Error) {
-	web.Note(a.rq.r.Context(), "rpc_error", e.Code)
+	a.rq.noted.Add("rpc_error", e.Code)
 	e = modernError(e)
 	status, write := modernStatus(e.Code), func(dst []byte) []byte { return mcp.AppendError(dst, a.rq.m.ID, e) }
 	a.mu.Lock()
