@@ -50,7 +50,7 @@ goes with the bytes that "bench counts" compares.`,
 	f := cmd.Flags()
 	f.BoolVar(&c.update, "update", false, "write "+instructionsFile)
 	f.StringVar(&c.binary, "binary", "", "count for this program instead of building one")
-	f.StringVar(&c.only, "only", "", "one kind of call only, compared with nothing: "+kindNames())
+	f.StringVar(&c.only, "only", "", "one kind of call only: "+kindNames())
 	f.IntVar(&c.top, "top", 0, "also print the functions that take most, so many of them")
 	return cmd
 }
@@ -79,17 +79,12 @@ func (c counting) run() error {
 	if err := c.kinds(h, now); err != nil {
 		return err
 	}
-	if c.only != "" {
-		return judgeInstructions(now, now)
-	}
-	for _, stateless := range []bool{false, true} {
-		for _, s := range []size{sizes[0], sizes[len(sizes)-1]} {
-			if err := c.growth(h, s, stateless, now); err != nil {
-				return err
-			}
+	if c.only == "" {
+		if err := c.growth(h, now); err != nil {
+			return err
 		}
 	}
-	if c.update {
+	if c.update && c.only == "" {
 		return writeInstructions(now)
 	}
 	want, err := readInstructions()
@@ -119,8 +114,19 @@ func (c counting) kinds(h *house, into map[string]int64) error {
 	return nil
 }
 
-// growth counts a call at a Gatehouse of a size.
-func (c counting) growth(h *house, s size, stateless bool, into map[string]int64) error {
+// growth counts a call at the small Gatehouse and at the large one.
+func (c counting) growth(h *house, into map[string]int64) error {
+	for _, stateless := range []bool{false, true} {
+		for _, s := range []size{sizes[0], sizes[len(sizes)-1]} {
+			if err := c.atSize(h, s, stateless, into); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c counting) atSize(h *house, s size, stateless bool, into map[string]int64) error {
 	dir, err := os.MkdirTemp(h.dir, "growth-")
 	if err != nil {
 		return err
