@@ -346,7 +346,7 @@ func fullDiskScenario(t *testing.T, mode Mode) {
 	stop := run(t, l)
 	record := func(id string) error {
 		err := l.Record(t.Context(), Event{Kind: KindCall, RequestID: id})
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(30 * time.Millisecond) // records are gathered for 20
 		return err
 	}
 	if err := record("before"); err != nil {
