@@ -107,9 +107,9 @@ func (a *Authenticator) authenticate(r *http.Request, e *Endpoint, proven bool) 
 			return v.judge(e).principal, nil
 		}
 	}
-	web.Note(r.Context(), "auth_refused", string(refusal.Reason))
+	web.NotesOf(r.Context()).Text("auth_refused", string(refusal.Reason))
 	if refusal.Cause != nil {
-		web.Note(r.Context(), "auth_detail", refusal.Cause.Error())
+		web.NotesOf(r.Context()).Text("auth_detail", refusal.Cause.Error())
 	}
 	return nil, refusal
 }

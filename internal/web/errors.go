@@ -73,7 +73,7 @@ func (h HandlerFunc) serve(w http.ResponseWriter, r *http.Request, write ErrorWr
 	if err == nil {
 		return
 	}
-	Note(r.Context(), "error", err.Error())
+	NotesOf(r.Context()).Text("error", err.Error())
 	noteReason(r, AsError(err))
 	if _, ours := errors.AsType[*Error](err); !ours && r.Context().Err() != nil {
 		Note(r.Context(), "client_gone", true)
@@ -106,7 +106,9 @@ func WriteError(w http.ResponseWriter, r *http.Request, e *Error) {
 }
 
 // noteReason gives the request's log record the word under which the refusal stands in docs/reasons.md.
-func noteReason(r *http.Request, e *Error) { Note(r.Context(), "reason", cmp.Or(e.Reason, e.Code)) }
+func noteReason(r *http.Request, e *Error) {
+	NotesOf(r.Context()).Text("reason", cmp.Or(e.Reason, e.Code))
+}
 
 // PrepareError sets the headers that an error asks for whatever its body looks like; an ErrorWriter calls it first.
 func PrepareError(w http.ResponseWriter, e *Error) {
