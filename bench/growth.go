@@ -77,7 +77,15 @@ type grown struct {
 	people []person // who calls; some of those who have a session
 }
 
+// newGrown prepares one. Its files go to a new directory below dir.
 func newGrown(s size, stateless bool, dir string, from *issuer) (*grown, error) {
+	own, err := os.MkdirTemp(dir, "growth-")
+	if err != nil {
+		return nil, err
+	}
+	if stateless {
+		s.sessions = callers // people, that is
+	}
 	stub, err := startStub(stateless, max(0, s.tools/s.targets-calledTools))
 	if err != nil {
 		return nil, err
@@ -87,9 +95,17 @@ func newGrown(s size, stateless bool, dir string, from *issuer) (*grown, error) 
 		return nil, err
 	}
 	return &grown{
-		size: s, stub: stub, dir: dir, issuer: from, calls: call{tool: "echo", text: smallText, stateless: stateless},
+		size: s, stub: stub, dir: own, issuer: from, calls: call{tool: "echo", text: smallText, stateless: stateless},
 		subject: subject{name: s.name, addr: addr, paths: [2]string{"/mcp", "/mcp"}, prefix: targetName(s.targets-1) + "___"},
 	}, nil
+}
+
+// eraName names the era of a call.
+func eraName(stateless bool) string {
+	if stateless {
+		return "stateless"
+	}
+	return "session"
 }
 
 func targetName(i int) string { return fmt.Sprintf("target%02d", i) }
@@ -225,14 +241,8 @@ func (h *house) printGrowth(p plan, stateless bool) error {
 		if stateless && s.name == "sessions" {
 			continue
 		}
-		if s.sessions = min(s.sessions, 10*p.held); stateless {
-			s.sessions = callers // people, that is
-		}
-		dir, err := os.MkdirTemp(h.dir, "growth-")
-		if err != nil {
-			return err
-		}
-		g, err := newGrown(s, stateless, dir, h.issuer)
+		s.sessions = min(s.sessions, 10*p.held)
+		g, err := newGrown(s, stateless, h.dir, h.issuer)
 		if err != nil {
 			return err
 		}

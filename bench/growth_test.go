@@ -6,11 +6,7 @@ import "testing"
 // counts.go.
 func BenchmarkGrowth(b *testing.B) {
 	for _, stateless := range []bool{false, true} {
-		era := "session"
-		if stateless {
-			era = "stateless"
-		}
-		b.Run(era, func(b *testing.B) {
+		b.Run(eraName(stateless), func(b *testing.B) {
 			for _, s := range sizes {
 				b.Run(s.name, func(b *testing.B) { callAtSize(b, s, stateless) })
 			}

@@ -176,11 +176,7 @@ func (h *house) printLists(rounds int) error {
 		if err != nil {
 			return err
 		}
-		era := "session era"
-		if stateless {
-			era = "stateless era"
-		}
-		fmt.Printf("tools/list, first page of %d tools, %s: %s\n", manyTargets*toolsEach, era, l)
+		fmt.Printf("tools/list, first page of %d tools, %s era: %s\n", manyTargets*toolsEach, eraName(stateless), l)
 	}
 	return nil
 }
