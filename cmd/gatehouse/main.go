@@ -37,23 +37,32 @@ type streams struct {
 // read ends with the process.
 func (s streams) input(ctx context.Context) io.Reader {
 	return readFunc(func(p []byte) (int, error) {
-		type result struct {
-			data []byte
-			err  error
-		}
-		read := make(chan result, 1)
-		go func() {
+		read, err := until(ctx, func() ([]byte, error) {
 			buf := make([]byte, len(p))
 			n, err := s.in.Read(buf)
-			read <- result{buf[:n], err}
-		}()
-		select {
-		case r := <-read:
-			return copy(p, r.data), r.err
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		}
+			return buf[:n], err
+		})
+		return copy(p, read), err
 	})
+}
+
+// until returns what f returns, or the cause of ctx if that ends first. Then f goes on, on a goroutine of its own.
+func until(ctx context.Context, f func() ([]byte, error)) ([]byte, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		data, err := f()
+		done <- result{data, err}
+	}()
+	select {
+	case r := <-done:
+		return r.data, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 type readFunc func(p []byte) (int, error)

@@ -241,24 +241,13 @@ func readSecretLine(ctx context.Context, s streams) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	type result struct {
-		line []byte
-		err  error
-	}
-	read := make(chan result, 1)
-	go func() { // ends with the process when ctx ends first
-		line, err := term.ReadPassword(fd)
-		read <- result{line, err}
-	}()
 	fmt.Fprint(s.err, "Password: ")
 	defer fmt.Fprintln(s.err)
-	select {
-	case r := <-read:
-		return string(r.line), r.err
-	case <-ctx.Done():
+	line, err := until(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	if ctx.Err() != nil {
 		_ = term.Restore(fd, before)
-		return "", context.Cause(ctx)
 	}
+	return string(line), err
 }
 
 func printGenerated(s streams, p secret.Text) {
