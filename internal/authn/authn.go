@@ -107,9 +107,10 @@ func (a *Authenticator) authenticate(r *http.Request, e *Endpoint, proven bool) 
 			return v.judge(e).principal, nil
 		}
 	}
-	web.NotesOf(r.Context()).Text("auth_refused", string(refusal.Reason))
+	notes := web.NotesOf(r.Context())
+	notes.Text("auth_refused", string(refusal.Reason))
 	if refusal.Cause != nil {
-		web.NotesOf(r.Context()).Text("auth_detail", refusal.Cause.Error())
+		notes.Text("auth_detail", refusal.Cause.Error())
 	}
 	return nil, refusal
 }
